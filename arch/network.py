@@ -1,0 +1,60 @@
+"""PoseNet: the module that a plan describes."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from arch.blocks import make_block
+from arch.head import decode
+from arch.space import Arch
+from arch.spec import Node
+
+
+def resample(x: Tensor, how: str, upsample: str) -> Tensor:
+    """Bring an earlier map to the size of the next step (paper, Figure 3b)."""
+    if how == "pool":
+        return F.avg_pool2d(x, 3, 2, 1, count_include_pad=False)
+    if how == "up":
+        if upsample == "nearest":
+            return F.interpolate(x, scale_factor=2.0, mode="nearest")
+        return F.interpolate(x, scale_factor=2.0, mode="bilinear", align_corners=upsample == "align_corners")
+    return x
+
+
+class PoseNet(nn.Module):
+    """A single person's 3D pose from a crop. `steps` follow the plan of `arch`, one module a node."""
+
+    def __init__(self, arch: Arch) -> None:
+        super().__init__()
+        self.arch = arch
+        self.steps = nn.ModuleDict({node.name: _step(node) for node in arch.plan.nodes})
+
+    def forward_heatmaps(self, x: Tensor) -> Tensor:
+        """(B, 3, input, input) to the raw output of the head; what the runtimes execute. See `arch.head`."""
+        maps: list[Tensor] = []
+        for node, step in zip(self.arch.plan.nodes, self.steps.values(), strict=True):
+            parts = [x if i < 0 else resample(maps[i], how, self.arch.upsample) for i, how in node.inputs]
+            maps.append(step(parts[0] if len(parts) == 1 else torch.cat(parts, 1)))
+        outputs = [maps[i] for i in self.arch.plan.outputs]
+        return outputs[0] if len(outputs) == 1 else torch.cat(outputs, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, 3, input, input) to coordinates (B, J, 3) in heatmap cells."""
+        return decode(self.forward_heatmaps(x), self.arch)
+
+
+def _step(node: Node) -> nn.Sequential:
+    return nn.Sequential(*(make_block(block, node.channels) for block in node.blocks))
+
+
+
+
+def build(arch: Arch, seed: int | None = None) -> PoseNet:
+    """The network of `arch`, initialised as torch does; from `seed` where given, leaving torch's own state alone."""
+    if seed is None:
+        return PoseNet(arch)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return PoseNet(arch)

@@ -1,0 +1,222 @@
+"""Arch, one point of the search space; the paper's presets. No torch."""
+
+from __future__ import annotations
+
+import re
+from functools import cached_property
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from arch.encoders import ENCODERS
+from arch.errors import InputError
+from arch.files import content_hash
+from arch.plan import make_plan, natural_stride
+from arch.spec import Plan, signature
+
+Activation = Literal["relu", "relu6", "leaky_relu", "prelu", "prelu_shared", "hardswish"]
+TABLE_OVERRIDES = {"depths": "n", "expansions": "t", "kernels": "k"}
+
+
+class Arch(BaseModel):
+    """One network, validated and canonical: two ways to write the same network are equal and have one `id`.
+
+    Fields that the others make meaningless take a fixed value (the depth bins of a depthmap head, say), and an
+    impossible combination is refused with the reason.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    encoder: str = Field("mobilehumanpose", description="family of the encoder")
+    width: float = Field(1.0, gt=0, le=4, description="multiplier of the encoder's channels")
+    early_stride: Literal[1, 2] = Field(1, description="stride of the first convolution")
+    depths: tuple[int, ...] | None = Field(None, description="blocks of each encoder stage; none: the family's")
+    expansions: tuple[float, ...] | None = Field(None, description="expansion of each stage; none: the family's")
+    kernels: tuple[int, ...] | None = Field(None, description="depthwise kernel of each stage; none: the family's")
+    squeeze_excite: bool | None = Field(None, description="squeeze-excite everywhere or nowhere; none: the family's")
+    inter: int = Field(2048, ge=0, le=4096, description="channels of the 1x1 layer after the encoder; 0: no layer")
+    concat: Literal["none", "skip", "residual"] = Field("skip", description="paper, Figure 3")
+    activation: Activation = Field("prelu", description="after each convolution of encoder and decoder")
+    decoder: Literal["deconv", "parts"] = Field("deconv", description="paper's Figure 3; or that of Tables 2 and 3")
+    decoder_width: int = Field(256, ge=8, le=1024, description="channels of the decoder's blocks")
+    decoder_conv: Literal["dense", "separable"] = Field("dense", description="3x3 of the decoder's blocks")
+    decoder_stages: int = Field(-1, ge=-1, le=6, description="blocks of the decoder; -1: what the strides ask for")
+    upsample: Literal["half_pixel", "align_corners", "nearest"] = Field("half_pixel", description="factor two")
+    head: Literal["volumetric", "depthmap", "simcc"] = Field("volumetric", description="what the last map means")
+    heatmap: int = Field(64, ge=4, le=256, description="cells of a side of the heatmap")
+    depth_bins: int = Field(-1, ge=-1, le=256, description="cells in depth; -1: as many as the heatmap's side")
+    input: int = Field(256, ge=32, le=1024, description="pixels of a side of the input")
+    joints: int = Field(18, ge=1, le=133, description="joints of the skeleton")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _canonical(cls, values: Any) -> Any:
+        """Fill what is derived and fix what is meaningless, so that equal networks have equal fields."""
+        if not isinstance(values, dict):
+            return values
+        values = dict(values)
+        get = lambda key: values.get(key, cls.model_fields[key].default)  # noqa: E731
+        encoder = ENCODERS.get(get("encoder"))
+        if encoder is None:
+            raise ValueError(f"encoder: '{get('encoder')}' is not one of {', '.join(sorted(ENCODERS))}")
+        for key, column in TABLE_OVERRIDES.items():
+            given = values.get(key)
+            if given is None:
+                continue
+            table = tuple(getattr(row, column, None) for row in encoder.rows)
+            if None in table:
+                raise ValueError(f"{key}: the stages of {get('encoder')} have none; leave it out")
+            if len(given) != len(table):
+                raise ValueError(f"{key}: {get('encoder')} has {len(table)} stages, not {len(given)}")
+            values[key] = None if tuple(given) == table else tuple(given)
+        if values.get("squeeze_excite") is not None:
+            own = {getattr(row, "se", None) for row in encoder.rows}
+            if None in own:
+                raise ValueError(f"squeeze_excite: {get('encoder')} has no place for it; leave it out")
+            if own == {values["squeeze_excite"]}:
+                values["squeeze_excite"] = None
+        if get("head") == "depthmap" or get("depth_bins") == -1:
+            values["depth_bins"] = get("heatmap")
+        if get("decoder") == "parts":
+            for key in ("decoder_width", "decoder_conv", "concat"):
+                fixed = "none" if key == "concat" else cls.model_fields[key].default
+                if get(key) != fixed and not (key == "concat" and "concat" not in values):
+                    raise ValueError(f"{key}: the parts decoder has only {fixed}; leave it out")
+                values[key] = fixed
+            values["decoder_stages"] = 3
+        if get("decoder_stages") == -1:
+            total = natural_stride(get("encoder"), get("early_stride"))
+            stages = _log2(get("heatmap") * total, get("input"))
+            if stages is None:
+                raise ValueError(
+                    f"heatmap: {get('heatmap')} cells are not a power of two times the encoder's last map "
+                    f"({get('input')} px / {total}); take a heatmap of input / 4, / 8 or / 16"
+                )
+            values["decoder_stages"] = stages
+        return values
+
+    @model_validator(mode="after")
+    def _possible(self) -> Arch:
+        if self.input & (self.input - 1) and self.input % 32:
+            raise ValueError(f"input: {self.input} px is not a multiple of 32")
+        if self.heatmap * 2 > self.input:
+            raise ValueError(f"heatmap: {self.heatmap} cells need an input of at least {self.heatmap * 2} px")
+        for key in ("depths", "expansions", "kernels"):
+            if getattr(self, key) is not None and min(getattr(self, key)) < 1:
+                raise ValueError(f"{key}: {getattr(self, key)} has a value below 1")
+        if self.kernels and any(k % 2 == 0 for k in self.kernels):
+            raise ValueError(f"kernels: {self.kernels} has an even kernel; take 3, 5 or 7")
+        total = self.input * 2**self.decoder_stages // self.heatmap
+        natural = natural_stride(self.encoder, self.early_stride)
+        if total > natural or self.heatmap * total != self.input * 2**self.decoder_stages:
+            raise ValueError(
+                f"decoder_stages: {self.decoder_stages} blocks from {self.input} px to {self.heatmap} cells ask for an "
+                f"encoder of stride {total}; {self.encoder} with early_stride {self.early_stride} has {natural}"
+            )
+        if self.input % total:
+            raise ValueError(f"input: {self.input} px is not a multiple of the encoder's stride {total}")
+        _ = self.plan
+        return self
+
+    @cached_property
+    def plan(self) -> Plan:
+        """The steps of the network."""
+        return make_plan(self)
+
+    @cached_property
+    def id(self) -> str:
+        """Ten hex digits of the network itself: however it was written, equal networks have equal ids."""
+        head = [self.head, self.heatmap, self.depth_bins, self.input, self.joints]
+        return content_hash([head, signature(self.plan)], 10)
+
+    @property
+    def name(self) -> str:
+        """The preset's name with its scale, where this is one; else the id."""
+        scale = "" if self.input == 256 else f"@{self.input}"
+        for known in PRESETS:
+            for suffix in ("", *(f"-{act}" for act in ("relu", "relu6", "leaky_relu", "hardswish"))):
+                try:
+                    if preset(known + suffix + scale).replace(joints=self.joints) == self:
+                        return known + suffix + scale
+                except InputError:
+                    continue
+        return self.id
+
+    def replace(self, **changes: Any) -> Arch:
+        """A validated copy with some fields changed; derived fields follow unless given.
+
+        Raises:
+            InputError: the result is not a possible network.
+        """
+        values = self.model_dump()
+        if changes.keys() & {"encoder", "early_stride", "heatmap", "input"}:
+            if self.decoder_stages == _stages_of(self):
+                values["decoder_stages"] = -1
+        if changes.keys() & {"heatmap", "head"} and self.depth_bins == self.heatmap:
+            values["depth_bins"] = -1
+        return make_arch(values | changes)
+
+
+def _log2(numerator: int, denominator: int) -> int | None:
+    """log2(numerator / denominator) when that is a whole number not below zero."""
+    if denominator <= 0 or numerator % denominator:
+        return None
+    quotient = numerator // denominator
+    return quotient.bit_length() - 1 if quotient > 0 and quotient & (quotient - 1) == 0 else None
+
+
+def _stages_of(arch: Arch) -> int | None:
+    return _log2(arch.heatmap * natural_stride(arch.encoder, arch.early_stride), arch.input)
+
+
+def make_arch(values: dict[str, Any], where: str = "") -> Arch:
+    """An Arch from plain values.
+
+    Raises:
+        InputError: one line with `where`, the key and what is wrong with it.
+    """
+    try:
+        return Arch(**values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(str(part) for part in first["loc"])
+        message = first["msg"].removeprefix("Value error, ")
+        if first["type"] == "extra_forbidden":
+            message = f"unknown key; the keys are {', '.join(Arch.model_fields)}"
+        prefix = f"{where}: " if where else ""
+        raise InputError(f"{prefix}{key}: {message}" if key else f"{prefix}{message}") from None
+
+
+# The paper's three models (Table 6: S and L; Section 4.4 and Table 10: XS), at 256 px.
+PRESETS: dict[str, dict[str, Any]] = {
+    "paper-L": {"width": 1.0, "inter": 2048},
+    "paper-S": {"width": 0.75, "inter": 512},
+    "paper-XS": {"width": 0.5, "inter": 512, "early_stride": 2, "heatmap": 32},
+}
+
+
+def preset(name: str) -> Arch:
+    """A model of the paper: `paper-L`, `paper-S` or `paper-XS`; `-relu` changes the activation, `@64` the scale.
+
+    At another scale the input, the heatmap and the depth bins shrink alike: `paper-L@64` reads 64 px and writes
+    16x16x16 cells.
+
+    Raises:
+        InputError: no such preset.
+    """
+    match = re.fullmatch(r"(paper-[A-Z]+)(?:-([a-z0-9_]+))?(?:@(\d+))?", name)
+    if match is None or match[1] not in PRESETS:
+        raise InputError(f"arch: '{name}' is not a preset; there are {', '.join(PRESETS)} (also paper-L-relu, paper-L@64)")
+    values = dict(PRESETS[match[1]])
+    if match[2]:
+        values["activation"] = match[2]
+    arch = make_arch(values, name)
+    return rescale(arch, int(match[3])) if match[3] else arch
+
+
+def rescale(arch: Arch, input: int) -> Arch:
+    """The same network for another input size: heatmap and depth bins scale with it."""
+    if (arch.heatmap * input) % arch.input:
+        raise InputError(f"scale: {input} px does not divide a heatmap of {arch.heatmap} cells at {arch.input} px")
+    bins = arch.depth_bins * input // arch.input
+    return arch.replace(input=input, heatmap=arch.heatmap * input // arch.input, depth_bins=bins)
