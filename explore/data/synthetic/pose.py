@@ -1,0 +1,356 @@
+"""Poses: fifteen kinds of everyday posture with noise, within the limits of human joints."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, fields
+
+import numpy as np
+
+from explore.data.synthetic.body import Body
+
+Rng = np.random.Generator
+
+
+@dataclass
+class Limbs:
+    """Joint angles of one side, degrees; 0 is standing with arms and legs straight down."""
+
+    shoulder_flexion: float = 0.0
+    shoulder_abduction: float = 0.0
+    shoulder_rotation: float = 0.0
+    elbow: float = 0.0
+    pronation: float = 0.0
+    curl: float = 0.0
+    hip_flexion: float = 0.0
+    hip_abduction: float = 0.0
+    hip_rotation: float = 0.0
+    knee: float = 0.0
+    ankle: float = 0.0
+
+
+@dataclass
+class Pose:
+    """Joint angles of a person, degrees."""
+
+    kind: str = "stand"
+    lean: float = 0.0
+    bend: float = 0.0
+    side: float = 0.0
+    twist: float = 0.0
+    neck: float = 0.0
+    neck_turn: float = 0.0
+    neck_tilt: float = 0.0
+    left: Limbs = field(default_factory=Limbs)
+    right: Limbs = field(default_factory=Limbs)
+
+    @property
+    def sides(self) -> tuple[Limbs, Limbs]:
+        return self.left, self.right
+
+
+LIMITS = {
+    "shoulder_flexion": (-60.0, 180.0),
+    "shoulder_abduction": (-5.0, 130.0),
+    "shoulder_rotation": (-70.0, 80.0),
+    "elbow": (0.0, 145.0),
+    "pronation": (-80.0, 80.0),
+    "curl": (0.0, 80.0),
+    "hip_flexion": (-35.0, 128.0),
+    "hip_abduction": (-10.0, 50.0),
+    "hip_rotation": (-30.0, 40.0),
+    "knee": (0.0, 140.0),
+    "ankle": (-30.0, 45.0),
+    "lean": (-35.0, 80.0),
+    "bend": (-25.0, 60.0),
+    "side": (-35.0, 35.0),
+    "twist": (-45.0, 45.0),
+    "neck": (-45.0, 45.0),
+    "neck_turn": (-65.0, 65.0),
+    "neck_tilt": (-30.0, 30.0),
+}
+
+
+def sample_pose(rng: Rng, kind: str | None = None) -> Pose:
+    """Draw a pose of the given kind, or of one drawn by the weights of ARCHETYPES."""
+    u = rng.uniform
+    pose = Pose(neck=rng.normal(0, 8), neck_turn=rng.normal(0, 18), neck_tilt=rng.normal(0, 6))
+    for limbs in pose.sides:
+        limbs.shoulder_flexion, limbs.shoulder_abduction = u(-15, 15), u(4, 18)
+        limbs.shoulder_rotation, limbs.elbow = u(-25, 25), u(5, 30)
+        limbs.hip_flexion, limbs.hip_abduction, limbs.hip_rotation = rng.normal(0, 4), u(0, 10), u(-5, 15)
+        limbs.knee, limbs.pronation, limbs.curl = u(0, 8), u(-40, 40), u(5, 45)
+    kinds = list(ARCHETYPES)
+    weights = np.array([weight for weight, _ in ARCHETYPES.values()], float)
+    drawn = kinds[rng.choice(len(kinds), p=weights / weights.sum())]
+    pose.kind = kind or drawn
+    ARCHETYPES[pose.kind][1](pose, rng)
+    pose.side += rng.normal(0, 3)
+    pose.twist += rng.normal(0, 6)
+    pose.bend += rng.normal(0, 4)
+    for limbs in pose.sides:
+        limbs.shoulder_flexion += rng.normal(0, 6)
+        limbs.shoulder_abduction += rng.normal(0, 5)
+        limbs.elbow += rng.normal(0, 5)
+        limbs.knee += rng.normal(0, 3)
+    for part in (pose, *pose.sides):
+        for angle in fields(part):
+            if angle.name in LIMITS:
+                setattr(part, angle.name, float(np.clip(getattr(part, angle.name), *LIMITS[angle.name])))
+    return pose
+
+
+def _pick(pose: Pose, rng: Rng) -> tuple[Limbs, Limbs]:
+    """The two sides in random order."""
+    return pose.sides if rng.random() < 0.5 else (pose.right, pose.left)
+
+
+def _stand(pose: Pose, rng: Rng) -> None:
+    pass
+
+
+def _walk(pose: Pose, rng: Rng) -> None:
+    _stride(pose, rng, amplitude=rng.uniform(18, 32), rest=4, swing=55, arms=0.9, elbow=(10, 35), lean=(0, 6))
+
+
+def _run(pose: Pose, rng: Rng) -> None:
+    _stride(pose, rng, amplitude=rng.uniform(30, 50), rest=8, swing=100, arms=1.0, elbow=(70, 110), lean=(5, 18))
+
+
+def _stride(
+    pose: Pose,
+    rng: Rng,
+    amplitude: float,
+    rest: float,
+    swing: float,
+    arms: float,
+    elbow: tuple[float, float],
+    lean: tuple[float, float],
+) -> None:
+    phase = rng.uniform(0, 2 * np.pi)
+    for limbs, sign in ((pose.left, 1), (pose.right, -1)):
+        limbs.hip_flexion = amplitude * sign * np.sin(phase) + rest
+        limbs.knee = rng.uniform(4, 10) + swing * max(0.0, sign * np.cos(phase))
+        limbs.shoulder_flexion = -amplitude * arms * sign * np.sin(phase)
+        limbs.elbow, limbs.hip_abduction = rng.uniform(*elbow), rng.uniform(0, 5)
+    pose.lean, pose.twist = rng.uniform(*lean), -8 * np.sin(phase)
+
+
+def _sit(pose: Pose, rng: Rng) -> None:
+    u = rng.uniform
+    for limbs in pose.sides:
+        limbs.hip_flexion, limbs.hip_abduction, limbs.knee = u(75, 100), u(2, 25), u(60, 110)
+        limbs.shoulder_flexion, limbs.elbow, limbs.shoulder_rotation = u(0, 60), u(20, 100), u(-20, 60)
+    pose.lean, pose.bend = u(-15, 10), u(-5, 30)
+
+
+def _floor(pose: Pose, rng: Rng) -> None:
+    u = rng.uniform
+    for limbs in pose.sides:
+        limbs.hip_flexion, limbs.hip_abduction, limbs.knee = u(75, 120), u(0, 45), u(5, 130)
+        limbs.shoulder_flexion, limbs.elbow = u(-50, 60), u(5, 90)
+    pose.lean, pose.bend = u(-30, 10), u(0, 30)
+
+
+def _squat(pose: Pose, rng: Rng) -> None:
+    u = rng.uniform
+    depth = u(40, 120)
+    for limbs in pose.sides:
+        limbs.hip_flexion, limbs.hip_abduction = depth + u(-8, 8), u(8, 35)
+        limbs.knee, limbs.ankle = min(140, depth * 1.15) + u(-8, 8), -min(30, depth * 0.3)
+        limbs.shoulder_flexion, limbs.elbow = u(0, 90), u(5, 90)
+    pose.lean, pose.bend = u(10, 35), u(0, 25)
+
+
+def _reach(pose: Pose, rng: Rng) -> None:
+    u = rng.uniform
+    for limbs in ((pose.left,), (pose.right,), pose.sides)[rng.integers(3)]:
+        limbs.shoulder_flexion, limbs.shoulder_abduction, limbs.elbow = u(60, 175), u(0, 45), u(0, 40)
+    pose.side, pose.bend = u(-12, 12), u(-10, 10)
+
+
+def _gesture(pose: Pose, rng: Rng) -> None:
+    u = rng.uniform
+    for limbs in pose.sides:
+        if rng.random() < 0.75:
+            limbs.shoulder_flexion, limbs.shoulder_abduction = u(-10, 80), u(0, 80)
+            limbs.elbow, limbs.shoulder_rotation = u(30, 130), u(-40, 70)
+
+
+def _bend(pose: Pose, rng: Rng) -> None:
+    u = rng.uniform
+    pose.lean, pose.bend, pose.neck = u(25, 75), u(10, 50), u(-40, 10)
+    for limbs in pose.sides:
+        limbs.hip_flexion, limbs.knee = u(0, 20), u(0, 40)
+        limbs.shoulder_flexion, limbs.elbow = u(30, 100), u(0, 60)
+
+
+def _lunge(pose: Pose, rng: Rng) -> None:
+    u = rng.uniform
+    front, back = _pick(pose, rng)
+    front.hip_flexion, front.knee = u(45, 90), u(45, 100)
+    back.hip_flexion, back.knee = u(-30, -5), u(5, 70)
+    pose.lean = u(0, 20)
+    for limbs in pose.sides:
+        limbs.shoulder_flexion, limbs.shoulder_abduction, limbs.elbow = u(-40, 100), u(0, 80), u(0, 100)
+
+
+def _kick(pose: Pose, rng: Rng) -> None:
+    u = rng.uniform
+    leg, _ = _pick(pose, rng)
+    leg.hip_flexion, leg.knee, leg.hip_abduction = u(30, 95), u(0, 70), u(0, 35)
+    pose.lean = u(-20, 5)
+    for limbs in pose.sides:
+        limbs.shoulder_flexion, limbs.shoulder_abduction, limbs.elbow = u(-40, 60), u(10, 90), u(10, 110)
+
+
+def _kneel(pose: Pose, rng: Rng) -> None:
+    u = rng.uniform
+    front, _ = _pick(pose, rng)
+    for limbs in pose.sides:
+        limbs.knee, limbs.hip_flexion = u(85, 135), u(-5, 20)
+        limbs.shoulder_flexion, limbs.elbow = u(0, 80), u(0, 100)
+    if rng.random() < 0.6:
+        front.hip_flexion, front.knee = u(80, 100), u(80, 105)
+
+
+def _phone(pose: Pose, rng: Rng) -> None:
+    u = rng.uniform
+    hand, _ = _pick(pose, rng)
+    hand.shoulder_flexion, hand.elbow = u(10, 50), u(110, 145)
+    hand.shoulder_rotation, hand.shoulder_abduction = u(0, 60), u(5, 40)
+
+
+def _jump(pose: Pose, rng: Rng) -> None:
+    u = rng.uniform
+    for limbs in pose.sides:
+        limbs.hip_flexion, limbs.knee, limbs.hip_abduction, limbs.ankle = u(-10, 70), u(10, 110), u(0, 35), 30
+        limbs.shoulder_flexion, limbs.shoulder_abduction, limbs.elbow = u(-40, 175), u(0, 110), u(0, 90)
+
+
+def _random(pose: Pose, rng: Rng) -> None:
+    u = rng.uniform
+    for limbs in pose.sides:
+        limbs.shoulder_flexion, limbs.shoulder_abduction, limbs.shoulder_rotation = u(-45, 150), u(-5, 120), u(-60, 60)
+        limbs.elbow, limbs.hip_flexion, limbs.hip_abduction = u(0, 140), u(-25, 80), u(0, 40)
+        limbs.hip_rotation, limbs.knee = u(-20, 30), u(0, 100)
+    pose.lean, pose.bend, pose.side, pose.twist = u(-10, 35), u(-15, 30), u(-20, 20), u(-30, 30)
+
+
+# How often each kind is drawn, relative to the others. The order numbers the actions of the data set.
+ARCHETYPES: dict[str, tuple[float, Callable[[Pose, Rng], None]]] = {
+    "stand": (8, _stand),
+    "walk": (14, _walk),
+    "run": (6, _run),
+    "sit": (12, _sit),
+    "floor": (4, _floor),
+    "squat": (7, _squat),
+    "reach": (10, _reach),
+    "gesture": (12, _gesture),
+    "bend": (8, _bend),
+    "lunge": (6, _lunge),
+    "kick": (4, _kick),
+    "kneel": (4, _kneel),
+    "phone": (6, _phone),
+    "random": (12, _random),
+    "jump": (3, _jump),
+}
+
+
+# ---- angles to bones ----
+
+
+def rotation_x(angle: float) -> np.ndarray:
+    c, s = np.cos(angle), np.sin(angle)
+    return np.array([[1, 0, 0], [0, c, -s], [0, s, c]])
+
+
+def rotation_y(angle: float) -> np.ndarray:
+    c, s = np.cos(angle), np.sin(angle)
+    return np.array([[c, 0, s], [0, 1, 0], [-s, 0, c]])
+
+
+def rotation_z(angle: float) -> np.ndarray:
+    c, s = np.cos(angle), np.sin(angle)
+    return np.array([[c, -s, 0], [s, c, 0], [0, 0, 1]])
+
+
+def _skew(v: np.ndarray) -> np.ndarray:
+    return np.array([[0, -v[2], v[1]], [v[2], 0, -v[0]], [-v[1], v[0], 0]])
+
+
+def _swing(source: np.ndarray, target: np.ndarray) -> np.ndarray:
+    """The shortest rotation that turns one direction into another."""
+    a, b = source / np.linalg.norm(source), target / np.linalg.norm(target)
+    k = _skew(np.cross(a, b))
+    return np.eye(3) + k + k @ k / (1 + a @ b + 1e-9)
+
+
+def bone_rotations(body: Body, heads: np.ndarray, pose: Pose) -> dict[str, np.ndarray]:
+    """Global rotation (3, 3) of every bone that the pose turns; heads: (B, 3) rest bone heads of this person."""
+    rad = np.deg2rad
+    down = np.array([0.0, 0.0, -1.0])
+
+    def head(bone: str) -> np.ndarray:
+        return heads[body.bone_index[bone]]
+
+    root = rotation_x(rad(pose.lean))
+    turns = {"root": root}
+    chest = root
+    for bone, share in zip(("spine05", "spine04", "spine03", "spine02", "spine01"), (0.1, 0.2, 0.25, 0.25, 0.2),
+                           strict=True):  # fmt: skip
+        chest = (
+            chest
+            @ rotation_x(rad(pose.bend * share))
+            @ rotation_y(rad(pose.side * share))
+            @ rotation_z(rad(pose.twist * share))
+        )
+        turns[bone] = chest
+    # people keep their eyes near the horizon, unless they look at what they bend down to
+    nod = pose.neck - (0 if pose.kind == "bend" else 0.35 * (pose.lean + pose.bend))
+    neck = chest
+    for bone in ("neck01", "neck02", "neck03", "head"):
+        neck = (
+            neck @ rotation_x(rad(nod / 4)) @ rotation_y(rad(pose.neck_tilt / 4)) @ rotation_z(rad(pose.neck_turn / 4))
+        )
+        turns[bone] = neck
+
+    for side, sign, limbs in (("L", 1.0, pose.left), ("R", -1.0, pose.right)):
+        upper = _swing(head(f"lowerarm01.{side}") - head(f"upperarm01.{side}"), down)
+        lower = _swing(head(f"wrist.{side}") - head(f"lowerarm01.{side}"), down)
+        shoulder = (
+            rotation_x(-rad(limbs.shoulder_flexion))
+            @ rotation_y(-sign * rad(limbs.shoulder_abduction))
+            @ rotation_z(-sign * rad(limbs.shoulder_rotation))
+        )
+        # the collar bone follows once the arm is raised
+        elevation = np.arccos(np.clip(-(shoulder @ down)[2], -1, 1))
+        turns[f"clavicle.{side}"] = chest @ rotation_y(-sign * 0.28 * max(0.0, elevation - rad(40)))
+        turns[f"upperarm01.{side}"] = chest @ shoulder @ upper
+        elbow = chest @ shoulder @ rotation_x(-rad(limbs.elbow))
+        turns[f"lowerarm01.{side}"] = elbow @ lower
+        turns[f"lowerarm02.{side}"] = elbow @ rotation_z(sign * rad(limbs.pronation) / 2) @ lower
+        wrist = elbow @ rotation_z(sign * rad(limbs.pronation)) @ lower
+        turns[f"wrist.{side}"] = wrist
+        axis = head(f"finger5-1.{side}") - head(f"finger2-1.{side}")
+        k = _skew(axis / np.linalg.norm(axis))
+        for phalanx in (1, 2, 3):
+            angle = sign * rad(limbs.curl) * phalanx * 0.8
+            curl = wrist @ (np.eye(3) + np.sin(angle) * k + (1 - np.cos(angle)) * k @ k)
+            for finger in (2, 3, 4, 5):
+                turns[f"finger{finger}-{phalanx}.{side}"] = curl
+
+        # leaning happens in the hips: legs hang in the upright frame
+        thigh = _swing(head(f"lowerleg01.{side}") - head(f"upperleg01.{side}"), down)
+        shin = _swing(head(f"foot.{side}") - head(f"lowerleg01.{side}"), down)
+        hip = (
+            rotation_x(-rad(limbs.hip_flexion))
+            @ rotation_y(-sign * rad(limbs.hip_abduction))
+            @ rotation_z(sign * rad(limbs.hip_rotation))
+        )
+        knee = hip @ rotation_x(rad(limbs.knee))
+        turns[f"pelvis.{side}"] = root
+        turns[f"upperleg01.{side}"] = hip @ thigh
+        turns[f"lowerleg01.{side}"] = knee @ shin
+        turns[f"foot.{side}"] = knee @ rotation_x(rad(limbs.ankle))
+    return turns

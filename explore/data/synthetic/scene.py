@@ -1,0 +1,108 @@
+"""What stands around the person: backgrounds, shadows on the floor, things in the way, and the camera's noise."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+
+from explore.data.synthetic.clothes import hsv
+
+Rng = np.random.Generator
+
+
+def cloudy(rng: Rng, size: int, octaves: int = 5, base: int = 2) -> np.ndarray:
+    """(size, size) float32 fractal noise, about unit variance."""
+    noise = np.zeros((size, size), np.float32)
+    amplitude = 1.0
+    for octave in range(octaves):
+        cells = base * 2**octave
+        if cells > size:
+            break
+        grid = rng.standard_normal((cells + 2, cells + 2), np.float32) * amplitude
+        noise += cv2.resize(grid, (size, size), interpolation=cv2.INTER_CUBIC)
+        amplitude *= 0.55
+    return noise
+
+
+def background(rng: Rng, size: int, easy: bool) -> np.ndarray:
+    """(size, size, 3) float32 RGB 0 to 255. Easy ones are plain: a gradient, clouds, or a wall and a floor."""
+    kind = rng.integers(3 if easy else 5)
+    first, second = hsv(rng, (0, 0.35)), hsv(rng, (0, 0.4))
+    if kind == 0:
+        mix = np.linspace(0, 1, size, dtype=np.float32)[:, None, None]
+        image: np.ndarray = np.broadcast_to(first * (1 - mix) + second * mix, (size, size, 3)).copy()
+    elif kind == 1:
+        mix = np.clip(cloudy(rng, size) * 0.35 + 0.5, 0, 1)[..., None]
+        image = first * (1 - mix) + second * mix
+    else:
+        image = _room(rng, size, first, second, things=0 if easy else int(rng.integers(0, 9)))
+    if rng.random() < 0.5:
+        image += cloudy(rng, size, 7, 4)[..., None] * rng.uniform(2, 14)
+    if rng.random() < 0.4:
+        cell = max(int(rng.integers(6, 24) * size / 256), 2)
+        tiles = np.arange(size) // cell
+        chequer = (np.add.outer(tiles, tiles) % 2) * rng.uniform(-25, 25)
+        top = size // 2 if rng.random() < 0.5 else 0
+        image[top:] += chequer[top:, :, None].astype(np.float32)
+    image = cv2.GaussianBlur(image, (0, 0), rng.uniform(0.3, 2.2) * max(size / 256, 0.5))
+    return np.clip(image, 0, 255)
+
+
+def _room(rng: Rng, size: int, wall: np.ndarray, floor: np.ndarray, things: int) -> np.ndarray:
+    horizon = int(size * rng.uniform(0.35, 0.75))
+    image = np.empty((size, size, 3), np.float32)
+    image[:horizon], image[horizon:] = wall, floor
+    image += cloudy(rng, size)[..., None] * rng.uniform(3, 22)
+    # a floor darkens towards the wall, a wall towards its corner
+    ramp = np.linspace(0.8, 1.08, size - horizon, dtype=np.float32)
+    image[horizon:] *= ramp[:, None, None]
+    for _ in range(things):
+        _thing(rng, image, size // 16, size // 2, saturation=(0, 0.6))
+    slope = np.linspace(-1, 1, size, dtype=np.float32)[None, :, None]
+    return image * (1 + 0.25 * slope * float(rng.normal()))
+
+
+def _thing(rng: Rng, image: np.ndarray, smallest: int, largest: int, saturation: tuple[float, float]) -> None:
+    """Paint a box or an ellipse with a shaded side onto the picture, in place."""
+    size = len(image)
+    x, y = (int(value) for value in rng.integers(-size // 6, size, 2))
+    w, h = (int(value) for value in rng.integers(smallest, largest, 2))
+    colour = hsv(rng, saturation)
+    shape = np.zeros((size, size), np.float32)
+    if rng.random() < 0.6:
+        cv2.rectangle(shape, (x, y), (x + w, y + h), 1.0, -1 if rng.random() < 0.8 else max(size // 90, 1))
+    else:
+        cv2.ellipse(shape, (x, y), (w // 2, h // 2), float(rng.uniform(0, 180)), 0, 360, 1.0, -1, cv2.LINE_AA)
+    light = np.linspace(1 - 0.3 * rng.random(), 1.1, size, dtype=np.float32)[:, None, None]
+    image += shape[..., None] * (colour * light - image)
+
+
+def occluders(rng: Rng, image: np.ndarray) -> np.ndarray:
+    """One or two things in front of the person."""
+    size = len(image)
+    for _ in range(rng.integers(1, 3)):
+        _thing(rng, image, size // 12, size // 3, saturation=(0, 1))
+    return image
+
+
+def floor_shadow(points: np.ndarray, size: int, strength: float) -> np.ndarray:
+    """(size, size, 1) darkness from the picture positions (N, 2) px of the body's points cast onto the floor."""
+    scale = 2 if size <= 160 else 4
+    small = max(size // scale, 16)
+    cells = np.floor(points * (small / size)).astype(np.int32)
+    inside = ((cells >= 0) & (cells < small)).all(1)
+    mask: np.ndarray = np.zeros((small, small), np.float32)
+    mask[cells[inside, 1], cells[inside, 0]] = 1
+    mask = cv2.GaussianBlur(mask, (0, 0), small / 45)
+    mask = np.minimum(mask * 1.4, 1) * strength
+    return cv2.resize(mask, (size, size), interpolation=cv2.INTER_LINEAR)[..., None]
+
+
+def develop(rng: Rng, image: np.ndarray, easy: bool) -> np.ndarray:
+    """Exposure, blur and noise of a camera; returns uint8."""
+    size = len(image)
+    if not easy and rng.random() < 0.4:
+        image = cv2.GaussianBlur(image, (0, 0), rng.uniform(0.4, 1.3) * size / 256)
+    image = (image - 127) * rng.uniform(0.75, 1.2) + 127 + rng.uniform(-20, 20)
+    image = image + rng.standard_normal(image.shape, np.float32) * np.float32(rng.uniform(1, 7))
+    return np.clip(image, 0, 255).astype(np.uint8)
