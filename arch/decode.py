@@ -10,6 +10,7 @@ from arch.spec import SIMCC_SPLIT
 
 Array = NDArray[np.float32]
 DEPTH_RANGE_MM = 2000.0
+MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet, RGB in 0..1, as the reference reader has them
 
 
 def softmax(scores: Array) -> Array:
@@ -32,7 +33,7 @@ def decode_with_confidence(raw: Array, arch: Arch) -> tuple[Array, Array]:
     if arch.head == "simcc":
         plane = SIMCC_SPLIT * arch.heatmap
         along_x, along_y = softmax(raw[..., :plane]), softmax(raw[..., plane : 2 * plane])
-        places = (np.arange(plane, dtype=np.float32) + 0.5) / SIMCC_SPLIT
+        places: Array = (np.arange(plane, dtype=np.float32) + 0.5) / np.float32(SIMCC_SPLIT)
         z = softmax(raw[..., 2 * plane :]) @ depth_centres
         confidence = along_x.max(-1) * along_y.max(-1)
         return np.stack([along_x @ places, along_y @ places, z], 2), confidence
@@ -51,4 +52,6 @@ def decode_with_confidence(raw: Array, arch: Arch) -> tuple[Array, Array]:
 
 def to_normalised(coordinates: Array, arch: Arch) -> Array:
     """Cells to shares: x and y of the crop's side, z of the depth range (0.5: as deep as the root joint)."""
-    return coordinates / np.array([arch.heatmap, arch.heatmap, arch.depth_bins], np.float32)
+    cells = np.array([arch.heatmap, arch.heatmap, arch.depth_bins], np.float32)
+    shares: Array = np.divide(coordinates, cells, dtype=np.float32)
+    return shares

@@ -23,7 +23,7 @@ def marginals(raw: Tensor, arch: Arch) -> tuple[Tensor, Tensor, Tensor | None]:
     batch, joints = raw.shape[0], arch.joints
     if arch.head == "simcc":
         plane = SIMCC_SPLIT * arch.heatmap
-        x, y, z = raw.split([plane, plane, arch.depth_bins], 2)
+        x, y, z = torch.split(raw, [plane, plane, arch.depth_bins], 2)
         return x.softmax(2), y.softmax(2), z.softmax(2)
     side = raw.shape[2]
     if arch.head == "volumetric":

@@ -18,12 +18,9 @@ def encoder_stages(arch: Arch) -> tuple[Stage, ...]:
     """The encoder's stages with the Arch's own depths, expansions, kernels and squeeze-excite in its table."""
     encoder = ENCODERS[arch.encoder]
     rows = encoder.rows
-    if arch.depths:
-        rows = tuple(r._replace(n=v) for r, v in zip(rows, arch.depths, strict=True))
-    if arch.expansions:
-        rows = tuple(r._replace(t=v) for r, v in zip(rows, arch.expansions, strict=True))
-    if arch.kernels:
-        rows = tuple(r._replace(k=v) for r, v in zip(rows, arch.kernels, strict=True))
+    for column, values in (("n", arch.depths), ("t", arch.expansions), ("k", arch.kernels)):
+        if values:
+            rows = tuple(r._replace(**{column: v}) if v else r for r, v in zip(rows, values, strict=True))
     if arch.squeeze_excite is not None:
         rows = tuple(r._replace(se=arch.squeeze_excite) for r in rows)
     return encoder.stages(rows, arch.width, arch.early_stride, arch.activation)

@@ -29,10 +29,10 @@ class Arch(BaseModel):
 
     encoder: str = Field("mobilehumanpose", description="family of the encoder")
     width: float = Field(1.0, gt=0, le=4, description="multiplier of the encoder's channels")
-    early_stride: Literal[1, 2] = Field(1, description="stride of the first convolution")
-    depths: tuple[int, ...] | None = Field(None, description="blocks of each encoder stage; none: the family's")
-    expansions: tuple[float, ...] | None = Field(None, description="expansion of each stage; none: the family's")
-    kernels: tuple[int, ...] | None = Field(None, description="depthwise kernel of each stage; none: the family's")
+    early_stride: Literal[-1, 1, 2] = Field(-1, description="stride of the first convolution; -1: the family's")
+    depths: tuple[int, ...] | None = Field(None, description="blocks of each row of the encoder's table; 0: its own")
+    expansions: tuple[float, ...] | None = Field(None, description="expansion of each row; 0: its own")
+    kernels: tuple[int, ...] | None = Field(None, description="depthwise kernel of each row; 0: its own")
     squeeze_excite: bool | None = Field(None, description="squeeze-excite everywhere or nowhere; none: the family's")
     inter: int = Field(2048, ge=0, le=4096, description="channels of the 1x1 layer after the encoder; 0: no layer")
     concat: Literal["none", "skip", "residual"] = Field("skip", description="paper, Figure 3")
@@ -55,10 +55,15 @@ class Arch(BaseModel):
         if not isinstance(values, dict):
             return values
         values = dict(values)
-        get = lambda key: values.get(key, cls.model_fields[key].default)  # noqa: E731
+
+        def get(key: str) -> Any:
+            return values.get(key, cls.model_fields[key].default)
+
         encoder = ENCODERS.get(get("encoder"))
         if encoder is None:
             raise ValueError(f"encoder: '{get('encoder')}' is not one of {', '.join(sorted(ENCODERS))}")
+        if get("early_stride") == -1:
+            values["early_stride"] = encoder.early_stride
         for key, column in TABLE_OVERRIDES.items():
             given = values.get(key)
             if given is None:
@@ -66,14 +71,16 @@ class Arch(BaseModel):
             table = tuple(getattr(row, column, None) for row in encoder.rows)
             if None in table:
                 raise ValueError(f"{key}: the stages of {get('encoder')} have none; leave it out")
-            if len(given) != len(table):
-                raise ValueError(f"{key}: {get('encoder')} has {len(table)} stages, not {len(given)}")
-            values[key] = None if tuple(given) == table else tuple(given)
+            if not isinstance(given, list | tuple) or len(given) != len(table):
+                raise ValueError(f"{key}: {get('encoder')} has {len(table)} stages; give {len(table)} numbers")
+            own = [value if isinstance(value, int | float) else 0 for value in table]
+            full = tuple(mine or theirs for mine, theirs in zip(given, own, strict=True))
+            values[key] = None if full == tuple(own) else full
         if values.get("squeeze_excite") is not None:
-            own = {getattr(row, "se", None) for row in encoder.rows}
-            if None in own:
+            gates = {getattr(row, "se", None) for row in encoder.rows}
+            if None in gates:
                 raise ValueError(f"squeeze_excite: {get('encoder')} has no place for it; leave it out")
-            if own == {values["squeeze_excite"]}:
+            if gates == {values["squeeze_excite"]}:
                 values["squeeze_excite"] = None
         if get("head") == "depthmap" or get("depth_bins") == -1:
             values["depth_bins"] = get("heatmap")
@@ -83,6 +90,10 @@ class Arch(BaseModel):
                 if get(key) != fixed and not (key == "concat" and "concat" not in values):
                     raise ValueError(f"{key}: the parts decoder has only {fixed}; leave it out")
                 values[key] = fixed
+            if get("decoder_stages") not in (-1, 3):
+                raise ValueError(f"decoder_stages: the parts decoder has 3, not {get('decoder_stages')}; leave it out")
+            if get("head") == "simcc":
+                raise ValueError("head: the parts decoder ends in maps; take volumetric or depthmap, or decoder deconv")
             values["decoder_stages"] = 3
         if get("decoder_stages") == -1:
             total = natural_stride(get("encoder"), get("early_stride"))
@@ -93,6 +104,11 @@ class Arch(BaseModel):
                     f"({get('input')} px / {total}); take a heatmap of input / 4, / 8 or / 16"
                 )
             values["decoder_stages"] = stages
+        if get("decoder_stages") == 0:
+            for key in ("decoder_width", "decoder_conv", "upsample"):
+                values[key] = cls.model_fields[key].default
+            if get("concat") == "skip":
+                values["concat"] = "none"
         return values
 
     @model_validator(mode="after")
@@ -102,13 +118,13 @@ class Arch(BaseModel):
         if self.heatmap * 2 > self.input:
             raise ValueError(f"heatmap: {self.heatmap} cells need an input of at least {self.heatmap * 2} px")
         for key in ("depths", "expansions", "kernels"):
-            if getattr(self, key) is not None and min(getattr(self, key)) < 1:
+            if getattr(self, key) is not None and any(0 != value < 1 for value in getattr(self, key)):
                 raise ValueError(f"{key}: {getattr(self, key)} has a value below 1")
-        if self.kernels and any(k % 2 == 0 for k in self.kernels):
+        if self.kernels and any(k and k % 2 == 0 for k in self.kernels):
             raise ValueError(f"kernels: {self.kernels} has an even kernel; take 3, 5 or 7")
-        total = self.input * 2**self.decoder_stages // self.heatmap
+        total = max(self.input * 2**self.decoder_stages // self.heatmap, 1)
         natural = natural_stride(self.encoder, self.early_stride)
-        if total > natural or self.heatmap * total != self.input * 2**self.decoder_stages:
+        if natural % total or self.heatmap * total != self.input * 2**self.decoder_stages:
             raise ValueError(
                 f"decoder_stages: {self.decoder_stages} blocks from {self.input} px to {self.heatmap} cells ask for an "
                 f"encoder of stride {total}; {self.encoder} with early_stride {self.early_stride} has {natural}"
@@ -149,9 +165,11 @@ class Arch(BaseModel):
             InputError: the result is not a possible network.
         """
         values = self.model_dump()
-        if changes.keys() & {"encoder", "early_stride", "heatmap", "input"}:
-            if self.decoder_stages == _stages_of(self):
-                values["decoder_stages"] = -1
+        rewired = changes.keys() & {"encoder", "early_stride", "heatmap", "input"}
+        if rewired and self.decoder_stages == _stages_of(self):
+            values["decoder_stages"] = -1
+        if "encoder" in changes and self.early_stride == ENCODERS[self.encoder].early_stride:
+            values["early_stride"] = -1
         if changes.keys() & {"heatmap", "head"} and self.depth_bins == self.heatmap:
             values["depth_bins"] = -1
         return make_arch(values | changes)
@@ -206,7 +224,8 @@ def preset(name: str) -> Arch:
     """
     match = re.fullmatch(r"(paper-[A-Z]+)(?:-([a-z0-9_]+))?(?:@(\d+))?", name)
     if match is None or match[1] not in PRESETS:
-        raise InputError(f"arch: '{name}' is not a preset; there are {', '.join(PRESETS)} (also paper-L-relu, paper-L@64)")
+        known = ", ".join(PRESETS)
+        raise InputError(f"arch: '{name}' is not a preset; there are {known} (also paper-L-relu, paper-L@64)")
     values = dict(PRESETS[match[1]])
     if match[2]:
         values["activation"] = match[2]

@@ -6,18 +6,17 @@ An encoder tells its stages by channels and stride, nothing else; see `arch.plan
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from arch.encoders import mobilenet_v2
-from arch.encoders.mobilenet_v2 import Row
 from arch.spec import Stage
 
 
 class Encoder(NamedTuple):
     """`stages(rows, width, early_stride, act)` makes the encoder; `rows` is its table, which an Arch may change."""
 
-    rows: tuple[Row, ...]
-    stages: Callable[[tuple[Row, ...], float, int, str], tuple[Stage, ...]]
+    rows: tuple[Any, ...]
+    stages: Callable[[tuple[Any, ...], float, int, str], tuple[Stage, ...]]
     early_stride: int  # the family's own
 
 

@@ -1,0 +1,301 @@
+"""Space: which networks a search may visit, as readable YAML. No torch.
+
+A space is a mapping of dimensions to values. A dimension is asked for only where it means something: where its own
+`when` holds and where the network has a place for it (`arch.meaning`). What is not asked takes the value of `base`,
+else the default of `Arch`. A key such as `depths.3` is the fourth row of the encoder's table.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Mapping
+from functools import cached_property
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from arch.encoders import ENCODERS
+from arch.errors import InputError
+from arch.meaning import GATES, VARIES_WITH, Point, means
+from arch.space import TABLE_OVERRIDES, Arch, make_arch
+from arch.space_check import check_keys, check_values
+
+Value = bool | int | float | str
+Choose = Callable[[str, list[Any]], Any]
+SPACES = Path(__file__).parent / "spaces"
+SCALED = ("input", "heatmap", "depth_bins")
+SAMPLE_TRIES = 1000
+
+class Dimension(BaseModel):
+    """The values of one field, asked for where each field of `when` has one of the values listed for it."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    values: tuple[Value, ...] = Field(min_length=1)
+    when: dict[str, tuple[Value, ...]] = {}
+
+    @field_validator("values")
+    @classmethod
+    def _distinct(cls, values: tuple[Value, ...]) -> tuple[Value, ...]:
+        if len(set(values)) < len(values):
+            raise ValueError("a value is there twice; keep one of them")
+        return values
+
+
+class Space(BaseModel):
+    """A search space; see the module. Heatmaps and depth bins are written for the input size of `base`, else 256 px."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str
+    about: str = ""
+    base: dict[str, Any] = {}
+    dimensions: dict[str, Dimension] = Field(min_length=1)
+
+    @field_validator("dimensions", mode="before")
+    @classmethod
+    def _short_form(cls, dimensions: Any) -> Any:
+        """A plain list stands for a dimension without conditions."""
+        if not isinstance(dimensions, Mapping):
+            return dimensions
+        return {key: {"values": made} if isinstance(made, list | tuple) else made for key, made in dimensions.items()}
+
+    @staticmethod
+    def named(name: str) -> Space:
+        """A space that ships with the package, or the file of that path.
+
+        Raises:
+            InputError: no such space, or a fault in the file.
+        """
+        path = SPACES / f"{name}.yaml"
+        if path.is_file():
+            return Space.load(path)
+        if name.endswith((".yaml", ".yml")):
+            return Space.load(name)
+        raise InputError(f"space: '{name}' is not one of {', '.join(shipped())}; a file's name ends in .yaml")
+
+    @staticmethod
+    def load(path: str | Path) -> Space:
+        """Read and check a space.
+
+        Raises:
+            InputError: one line with the file, the key and the fix.
+        """
+        try:
+            content = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+        except OSError as error:
+            raise InputError(f"{path}: {error.strerror}; give the path of a space's YAML file") from None
+        except (yaml.YAMLError, UnicodeDecodeError) as error:
+            problem = " ".join(str(error).split())
+            raise InputError(f"{path}: not YAML: {problem}") from None
+        if not isinstance(content, dict):
+            raise InputError(f"{path}: not a mapping; write the keys name, base and dimensions")
+        return make_space({"name": Path(path).stem, **content}, str(path))
+
+    def at(self, scale: int) -> Space:
+        """The same space for inputs of `scale` px: heatmaps and depth bins shrink or grow with it.
+
+        Raises:
+            InputError: a heatmap or a number of depth bins would not be whole.
+        """
+        now = self.base.get("input", Arch.model_fields["input"].default)
+        if scale == now:
+            return self
+        if "input" in self.dimensions:
+            raise InputError(f"scale: {self.name} searches the input size itself; take it out of its dimensions")
+
+        def scaled(key: str, value: Any) -> Any:
+            if value == -1:
+                return value
+            if value * scale % now:
+                raise InputError(f"scale: {scale} px makes no whole number of {key} {value}; take a power of two")
+            return value * scale // now
+
+        base = self.base | {"input": scale, "heatmap": self.base.get("heatmap", Arch.model_fields["heatmap"].default)}
+        base |= {key: scaled(key, base[key]) for key in SCALED[1:] if key in base}
+        dimensions: dict[str, Any] = {key: made.model_dump() for key, made in self.dimensions.items()}
+        for key, made in dimensions.items():
+            if key in SCALED:
+                made["values"] = [scaled(key, value) for value in made["values"]]
+            made["when"] = {
+                field: [scaled(field, value) for value in values] if field in SCALED else values
+                for field, values in made["when"].items()
+            }
+        if "heatmap" in dimensions:
+            del base["heatmap"]
+        return make_space(self.model_dump() | {"base": base, "dimensions": dimensions}, f"{self.name}@{scale}")
+
+    def suggest(self, choose: Choose) -> Arch:
+        """The Arch that `choose(field, values)` makes, asked in order and only where a choice means something.
+
+        Raises:
+            InputError: the choices do not make a possible network.
+        """
+        point = dict(self.base)
+        for field, dimension in self.dimensions.items():
+            if self._asked(field, point):
+                point[field] = choose(field, list(dimension.values))
+        return self._arch(point)
+
+    def sample(self, rng: random.Random) -> Arch:
+        """A network from uniform choices, impossible ones thrown away."""
+        for _ in range(SAMPLE_TRIES):
+            try:
+                return self.suggest(lambda field, values: rng.choice(values))
+            except InputError as error:
+                reason = error
+        raise InputError(f"space {self.name}: {SAMPLE_TRIES} random points were all impossible; the last: {reason}")
+
+    def parameters(self, arch: Arch) -> dict[str, Any]:
+        """What `suggest` would have to choose to make `arch`.
+
+        Raises:
+            InputError: the space does not hold it; says which field is why.
+        """
+        chosen: dict[str, Any] = {}
+
+        def choose(field: str, values: list[Any]) -> Any:
+            chosen[field] = self._value_of(arch, field, values)
+            return chosen[field]
+
+        made = self.suggest(choose)
+        for field in Arch.model_fields:
+            if getattr(made, field) != getattr(arch, field):
+                has, given = getattr(made, field), getattr(arch, field)
+                raise InputError(f"space {self.name}: {field} {given} is outside; the space has {has}")
+        return chosen
+
+    def contains(self, arch: Arch) -> bool:
+        """Whether some choices make `arch`."""
+        try:
+            self.parameters(arch)
+        except InputError:
+            return False
+        return True
+
+    def size(self) -> int:
+        """How many different networks the space holds, exactly.
+
+        The gates and what `when` mentions are enumerated; given those the other fields are independent, and each
+        counts as many times as it makes different networks.
+        """
+        total, seen = 0, set()
+        counts: dict[tuple[Any, ...], int] = {}
+        for point, made in self._gate_points():
+            if made.id in seen:
+                continue
+            seen.add(made.id)
+            networks = 1
+            for field in self._free:
+                if field not in point:
+                    continue
+                depends = ("encoder",) if "." in field else VARIES_WITH.get(field, ())
+                key = (field, *(getattr(made, gate) for gate in depends))
+                if key not in counts:
+                    values = self.dimensions[field].values
+                    counts[key] = len({self._arch(point | {field: value}).id for value in values})
+                networks *= counts[key]
+            total += networks
+        return total
+
+    @cached_property
+    def _gated(self) -> tuple[str, ...]:
+        """The dimensions that decide what others mean."""
+        mentioned = {field for made in self.dimensions.values() for field in made.when}
+        return tuple(field for field in self.dimensions if field in GATES or field in mentioned)
+
+    @cached_property
+    def _free(self) -> tuple[str, ...]:
+        return tuple(field for field in self.dimensions if field not in self._gated)
+
+    def _gate_points(self) -> list[tuple[Point, Arch]]:
+        """Every possible choice of the gates, the rest at its first values."""
+        made = []
+        for chosen in product(*(self.dimensions[field].values for field in self._gated)):
+            point, gates, skip = dict(self.base), dict(zip(self._gated, chosen, strict=True)), False
+            for field, dimension in self.dimensions.items():
+                if self._asked(field, point):
+                    point[field] = gates.get(field, dimension.values[0])
+                elif field in gates and gates[field] != dimension.values[0]:
+                    skip = True  # not asked: one stands for all
+            if skip:
+                continue
+            try:
+                made.append((point, self._arch(point)))
+            except InputError:
+                continue
+        return made
+
+    def _asked(self, field: str, point: Point) -> bool:
+        conditions = self.dimensions[field].when.items()
+        return all(_lookup(point, other) in values for other, values in conditions) and means(field)[1](point)
+
+    def _arch(self, point: Point) -> Arch:
+        """The Arch of a point, its keys with a row gathered into the encoder's columns; 0 stands for the row's own."""
+        plain = {key: value for key, value in point.items() if "." not in key}
+        for name in TABLE_OVERRIDES:
+            rows = {int(key.partition(".")[2]): value for key, value in point.items() if key.startswith(f"{name}.")}
+            if rows:
+                encoder = plain.get("encoder", Arch.model_fields["encoder"].default)
+                plain[name] = tuple(rows.get(row, 0) for row in range(len(ENCODERS[encoder].rows)))
+        return make_arch(plain, f"space {self.name}")
+
+    def _value_of(self, arch: Arch, field: str, values: list[Any]) -> Any:
+        """Which of `values` makes the `field` of `arch`."""
+        name, _, row = field.partition(".")
+        if row:
+            table = getattr(arch, name)
+            own = getattr(ENCODERS[arch.encoder].rows[int(row)], TABLE_OVERRIDES[name])
+            current = table[int(row)] if table and table[int(row)] else own
+            same = [value for value in values if value == current or (value == 0 and current == own)]
+        else:
+            current = getattr(arch, field)
+            same = [value for value in values if value == current and type(value) is type(current)]
+            same = same or [value for value in values if _makes(arch, field, value)]
+        if not same:
+            listed = ", ".join(str(value) for value in values)
+            raise InputError(f"space {self.name}: {field} {current} is outside; the space has {listed}")
+        return same[0]
+
+
+def _makes(arch: Arch, field: str, value: Any) -> bool:
+    """Whether `value`, however it is written, gives `arch` the field it has."""
+    try:
+        return arch.replace(**{field: value}) == arch
+    except InputError:
+        return False
+
+
+def _lookup(point: Point, field: str) -> Any:
+    return point[field] if field in point else Arch.model_fields[field].default
+
+
+def shipped() -> list[str]:
+    """Names of the spaces that come with the package."""
+    return sorted(path.stem for path in SPACES.glob("*.yaml"))
+
+
+def make_space(values: dict[str, Any], where: str) -> Space:
+    """A checked space from plain values.
+
+    Raises:
+        InputError: one line with `where`, the key and the fix.
+    """
+    try:
+        space = Space(**values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(str(part) for part in first["loc"] if part not in ("int", "float", "str", "bool"))
+        message = first["msg"].removeprefix("Value error, ")
+        if first["type"] == "extra_forbidden":
+            keys = Dimension.model_fields if len(first["loc"]) > 1 else Space.model_fields
+            message = f"unknown key; the keys are {', '.join(keys)}"
+        elif first["type"] == "too_short":
+            message = "is empty; list at least one value"
+        raise InputError(f"{where}: {key}: {message}") from None
+    check_keys(space, where)
+    check_values(space, where)
+    return space
