@@ -1,0 +1,100 @@
+"""A recipe says, as data, how a network becomes a model file: precisions, calibration, layers that stay float."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from arch.errors import InputError
+from arch.space import Arch
+
+Precision = Literal["float32", "float16", "int8"]
+
+
+class Recipe(BaseModel):
+    """How a model file is made. The head's decode stays outside the graph, in float, for every recipe.
+
+    `float_islands` names steps of the network (`stem`, `stage0`, `decoder1`, `head`; see `arch.plan`) whose layers
+    keep float weights and activations within an INT8 file.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str = Field(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
+    weights: Precision = "float32"
+    activations: Precision = "float32"
+    calibration_images: int = Field(0, ge=0, le=10_000, description="pictures that the ranges are taken from")
+    float_islands: tuple[str, ...] = ()
+
+    @model_validator(mode="after")
+    def _sensible(self) -> Recipe:
+        if self.activations == "int8" and self.weights != "int8":
+            raise ValueError("activations: int8 activations need int8 weights")
+        if self.weights == "int8" and self.activations != "int8":
+            raise ValueError("weights: int8 weights with float activations are slower than float here; set activations")
+        if self.activations == "float16" and self.weights != "float16":
+            raise ValueError("activations: float16 activations need float16 weights")
+        if self.int8 and self.calibration_images < 1:
+            raise ValueError("calibration_images: int8 activations need at least one picture for their ranges")
+        if self.float_islands and not self.int8:
+            raise ValueError("float_islands: only an int8 recipe has them")
+        return self
+
+    @property
+    def int8(self) -> bool:
+        """Whether activations, and with them the arithmetic, are 8-bit integers."""
+        return self.activations == "int8"
+
+    def float_steps(self, arch: Arch) -> tuple[str, ...]:
+        """Names of the network's steps that stay float.
+
+        Raises:
+            InputError: a float island is no step of this network.
+        """
+        steps = [node.name for node in arch.plan.nodes]
+        for island in self.float_islands:
+            if island not in steps:
+                raise InputError(
+                    f"recipe {self.name}: float_islands: '{island}' is no step of this network; it has {', '.join(steps)}"
+                )
+        return self.float_islands
+
+
+RECIPES: dict[str, Recipe] = {
+    made.name: made
+    for made in (
+        Recipe(name="float"),
+        Recipe(name="int8-static", weights="int8", activations="int8", calibration_images=24),
+    )
+}
+
+
+def recipe(name: str | Path) -> Recipe:
+    """A recipe by its name, or from a YAML file with the fields of `Recipe`.
+
+    Raises:
+        InputError: no such recipe or file, or the file has an unknown key or a wrong value.
+    """
+    if str(name) in RECIPES:
+        return RECIPES[str(name)]
+    path = Path(name)
+    if path.suffix not in (".yaml", ".yml"):
+        raise InputError(f"recipe: '{name}' is not one of {', '.join(RECIPES)}, nor a .yaml file")
+    try:
+        values = yaml.safe_load(path.read_text())
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise InputError(f"{path}: cannot be read as YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(values, dict):
+        raise InputError(f"{path}: should hold keys and values: {', '.join(Recipe.model_fields)}")
+    try:
+        return Recipe.model_validate({"name": path.stem} | values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(str(part) for part in first["loc"])
+        message = first["msg"].removeprefix("Value error, ")
+        if first["type"] == "extra_forbidden":
+            message = f"unknown key; the keys are {', '.join(Recipe.model_fields)}"
+        raise InputError(f"{path}: {key}: {message}" if key else f"{path}: {message}") from None

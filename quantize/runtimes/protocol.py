@@ -1,0 +1,82 @@
+"""What a runtime is: three small Protocols that its module and its sessions satisfy. No heavy imports."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from arch.space import Arch
+from quantize.recipes import Recipe
+
+if TYPE_CHECKING:
+    from arch.network import PoseNet
+
+Array = NDArray[np.float32]
+
+
+@dataclass
+class FileAudit:
+    """What a model file is made of, as its own runtime sees it.
+
+    `operators` counts operators by "TYPE dtype"; `delegated` is the share of operators that run in the fast
+    backend, in `partitions` pieces (one is best); `transposes` counts changes of layout.
+    """
+
+    operators: dict[str, int] = field(default_factory=dict)
+    convolutions: int = 0
+    int8_convolutions: int = 0
+    transposes: int = 0
+    partitions: int = 1
+    delegated: float = 1.0
+    bytes: int = 0
+
+    @property
+    def int8_share(self) -> float:
+        """Share of the convolutions that compute in INT8."""
+        return self.int8_convolutions / self.convolutions if self.convolutions else 0.0
+
+
+class Session(Protocol):
+    """A loaded model file."""
+
+    def run(self, x: Array) -> Array:
+        """Normalised RGB (B, 3, S, S), one picture after the other, to the raw output of the head, as torch has it."""
+        ...
+
+    def prepare(self, x: Array) -> Callable[[], None]:
+        """A function that runs the network on x (1, 3, S, S) and nothing else, copies at the edges aside: for timing."""
+        ...
+
+    def close(self) -> None:
+        """Free the model. The session is of no use afterwards."""
+        ...
+
+
+class Runtime(Protocol):
+    """A module of this package.
+
+    `FILES` are the names of the files that `export` leaves; the first is the one to `load`.
+    """
+
+    FILES: tuple[str, ...]
+
+    def unsupported(self, arch: Arch, recipe: Recipe) -> list[str]:
+        """Why this network cannot be shipped by this recipe, one line a reason with the fix; empty when it can."""
+        ...
+
+    def export(self, net: PoseNet, folder: Path, recipe: Recipe, calibration: Array | None) -> Path:
+        """Write the model file into `folder`; `calibration` is normalised RGB (N, 3, S, S)."""
+        ...
+
+    def load(self, path: Path, threads: int = 1) -> Session:
+        """Open a model file."""
+        ...
+
+    def inspect(self, path: Path) -> FileAudit:
+        """Count what the file is made of."""
+        ...
