@@ -1,0 +1,143 @@
+"""The configuration of a study: one YAML file, every key of which is also an option of the command."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from arch.errors import InputError
+from arch.files import content_hash
+
+Model = TypeVar("Model", bound=BaseModel)
+
+
+class Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class DatasetConfig(Strict):
+    """Which part of a data set is used, and how the embedded one is rendered."""
+
+    train_subjects: tuple[int, ...] | None = Field(None, description="subjects to train on; none: the protocol's")
+    test_subjects: tuple[int, ...] | None = Field(None, description="subjects to test on; none: the protocol's")
+    protocol: Literal[1, 2] = Field(2, description="Human3.6M protocol where no subjects are given")
+    train: int = Field(6000, ge=1, description="embedded set: frames to train on")
+    test: int = Field(500, ge=1, description="embedded set: frames to test on, of bodies never trained on")
+    frame: int = Field(0, ge=0, description="embedded set: px of a frame's side; 0: twice the scale, 128 to 512")
+    seed: int = Field(0, ge=0, description="embedded set: seed of the renderer")
+
+
+class TrainConfig(Strict):
+    """One training run. Its length is told in samples seen, so that it does not depend on the batch."""
+
+    samples: int = Field(4000, ge=1, description="training samples seen")
+    batch: int = Field(16, ge=1, description="samples a step")
+    rate: float = Field(2e-3, gt=0, description="peak learning rate of AdamW")
+    warmup: float = Field(0.1, ge=0, lt=1, description="share of the run in which the rate rises; then a cosine")
+    weight_decay: float = Field(1e-4, ge=0, description="of AdamW")
+    heatmap_loss: float = Field(0.05, ge=0, description="weight of the cross entropy of the heatmap's marginals")
+    augment: Literal["none", "light", "paper"] = Field("light", description="augmentation of crops")
+
+
+class MeasureConfig(Strict):
+    """The latency protocol (see explore.measure.protocol)."""
+
+    threads: int = Field(1, ge=1, description="threads of the runtime")
+    rounds: int = Field(12, ge=3, description="interleaved rounds at least")
+    calls: int = Field(30, ge=1, description="timed calls of a model in a round")
+    width: float = Field(0.03, gt=0, description="asked relative width of the ratio's 95% interval")
+    budget: float = Field(6.0, gt=0, description="seconds after which no further round is started")
+
+
+class SearchConfig(Strict):
+    """A study: what is searched, on which data, judged how, for how long."""
+
+    study: str = Field("", description="name of the study's folder; empty: from space, data and scale")
+    results: str = Field("results", description="folder that holds the studies")
+    space: str = Field("mobile", description="name of a space, or a YAML file")
+    scale: int = Field(64, ge=32, description="px of the input; networks and heatmaps scale with it")
+    data: str = Field("synthetic:easy", description="synthetic:easy, synthetic:full or human36m:PATH")
+    dataset: DatasetConfig = Field(DatasetConfig(), description="parts of the data set")
+    trials: int = Field(24, ge=1, description="candidates to finish, the paper's three among them")
+    sampler: Literal["tpe", "nsga2", "gp", "random"] = Field("tpe", description="Optuna's sampler")
+    objective: Literal["int8", "float"] = Field("int8", description="whose error and latency: the file's, or the float net's")
+    max_cost: float = Field(0.5, gt=0, description="candidates above this share of paper-L's MACs are not trained")
+    candidate: TrainConfig = Field(TrainConfig(), description="training of a candidate")
+    finalists: int = Field(6, ge=1, description="networks of the front that are trained longer and shipped")
+    final: TrainConfig = Field(TrainConfig(samples=16000), description="training of a finalist")
+    runtime: str = Field("litert", description="runtime whose INT8 file the search judges")
+    runtimes: tuple[str, ...] = Field(("litert", "openvino", "onnxruntime"), description="runtimes of the bundles")
+    recipe: str = Field("int8-static", description="quantization recipe")
+    measure: MeasureConfig = Field(MeasureConfig(), description="latency protocol")
+    workers: int = Field(0, ge=0, description="processes; 0: one a core")
+    seed: int = Field(0, ge=0, description="seed of sampler, weights and batches")
+    timeout: float = Field(300.0, gt=0, description="seconds that one conversion may take")
+
+    @property
+    def name(self) -> str:
+        """Folder of the study."""
+        data = self.data.split(":")[0] if not self.data.startswith("synthetic") else self.data.replace(":", "-")
+        return self.study or f"{Path(self.space).stem}-{data}-{self.scale}"
+
+    @property
+    def folder(self) -> Path:
+        return Path(self.results) / self.name
+
+    @property
+    def processes(self) -> int:
+        return self.workers or len(os.sched_getaffinity(0))
+
+    def identity(self) -> dict[str, Any]:
+        """Everything that a candidate's result depends on: the study may be resumed only with the same."""
+        free = {"study", "results", "trials", "finalists", "final", "workers", "timeout", "runtimes"}
+        return {key: value for key, value in self.model_dump(mode="json").items() if key not in free}
+
+    @property
+    def hash(self) -> str:
+        return content_hash(self.identity())
+
+
+def load_yaml(path: str | Path) -> Any:
+    """The content of a YAML file.
+
+    Raises:
+        InputError: the file is missing or no YAML.
+    """
+    try:
+        return yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file; check the path") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        line = str(error).replace("\n", " ")
+        raise InputError(f"{path}: not a YAML file ({line}); mend or leave it out") from None
+
+
+def parse(model: type[Model], values: Any, where: str) -> Model:
+    """Validated configuration from plain values.
+
+    Raises:
+        InputError: one line with `where`, the key and the fix.
+    """
+    if not isinstance(values, dict):
+        raise InputError(f"{where}: holds no keys; write key: value lines")
+    try:
+        return model(**values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(str(part) for part in first["loc"])
+        if first["type"] == "extra_forbidden":
+            owner = _owner(model, first["loc"][:-1])
+            raise InputError(f"{where}: {key}: unknown key; there are {', '.join(owner.model_fields)}") from None
+        raise InputError(f"{where}: {key}: {first['msg']} (given: {first['input']!r})") from None
+
+
+def _owner(model: type[BaseModel], path: tuple[int | str, ...]) -> type[BaseModel]:
+    for part in path:
+        annotation = model.model_fields[str(part)].annotation
+        if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+            model = annotation
+    return model
