@@ -45,6 +45,7 @@ class Cover(IntEnum):
 class Landmarks:
     """Points of one person in the rest pose that clothes hang on, m."""
 
+    floor: float
     waist: float
     neck: float
     hip: float
@@ -118,6 +119,7 @@ def landmarks(body: Body, vertices: np.ndarray, heads: np.ndarray) -> Landmarks:
         return float(heads[body.bone_index[bone]][2])
 
     return Landmarks(
+        floor=float(vertices[:, 2].min()),
         waist=height("spine04"),
         neck=height("neck01"),
         hip=height("upperleg01.L"),
@@ -206,7 +208,7 @@ def cover(points: np.ndarray, outfit: Outfit) -> np.ndarray:
         result[trunk & (np.abs(z - outfit.waist + 0.015) < 0.016)] = Cover.BELT
     shoe = (part["foot"] > 0.5) | (leg & (leg_share > outfit.shoe_height))
     result[shoe] = Cover.SHOE
-    result[shoe & (z < 0.018)] = Cover.SOLE
+    result[shoe & (z < marks.floor + 0.02)] = Cover.SOLE
 
     eye_height = (marks.left_eye[2] + marks.right_eye[2]) / 2
     if not outfit.bald:
@@ -256,7 +258,7 @@ def colours(points: np.ndarray, covers: np.ndarray, outfit: Outfit) -> np.ndarra
         if pattern != "plain":
             marked = (covers == piece) & _pattern(pattern, position, outfit)
             rgb[marked] = second
-    strands = np.sin(position @ (outfit.texture[0] * 220)) * 0.18 + 0.94
+    strands = np.sin(position @ (outfit.texture[0] * 300)) * 0.1 + 0.97
     hairy = (covers == Cover.HAIR) | (covers == Cover.BEARD)
     rgb[hairy] *= strands[hairy, None]
     blotches = np.sin(position @ (outfit.texture[1] * 30)) * 5

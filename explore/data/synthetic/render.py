@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 
 from explore.data.synthetic import clothes, scene
-from explore.data.synthetic.body import Body, skin
+from explore.data.synthetic.body import Body, dot, normalised, skin
 from explore.data.synthetic.clothes import Outfit
 
 Rng = np.random.Generator
@@ -25,11 +25,18 @@ class View:
 
     def place(self, points: np.ndarray) -> np.ndarray:
         """Model coordinates (N, 3) to camera coordinates, float32, m."""
-        return points @ self.rotation.T.astype(np.float32) + self.shift.astype(np.float32)
+        x, y, z = points.T
+        out = np.empty_like(points)
+        for axis, (row, shift) in enumerate(zip(self.rotation.tolist(), self.shift.tolist(), strict=True)):
+            out[:, axis] = x * row[0] + y * row[1] + z * row[2] + shift
+        return out
 
     def project(self, points: np.ndarray) -> np.ndarray:
         """Camera coordinates (N, 3) to px (N, 2)."""
-        return points[:, :2] / points[:, 2:] * self.f.astype(np.float32) + self.c.astype(np.float32)
+        uv = np.empty((len(points), 2), points.dtype)
+        for axis in range(2):
+            uv[:, axis] = points[:, axis] / points[:, 2] * float(self.f[axis]) + float(self.c[axis])
+        return uv
 
 
 @dataclass(frozen=True)
@@ -47,31 +54,36 @@ def rasterise(uv: np.ndarray, depth: np.ndarray, faces: np.ndarray, size: int) -
     uv: (V, 2) px, depth: (V,) any unit; faces (F, 3), only those that face the camera. Triangles are painted
     from far to near by their mean depth: on a fine mesh that equals a z-buffer, and needs no scattered minimum.
     """
-    corner = uv[faces]
-    low = np.maximum(np.ceil(corner.min(1) - 0.5), 0).astype(np.int32)
-    high = np.minimum(np.floor(corner.max(1) - 0.5), size - 1).astype(np.int32)
-    extent = np.maximum(high - low + 1, 0)
-    count = extent[:, 0] * extent[:, 1]
-    seen = np.nonzero(count)[0]
-    seen = seen[np.argsort(-depth[faces[seen]].sum(1), kind="stable")]
+    u, v = np.ascontiguousarray(uv[:, 0]), np.ascontiguousarray(uv[:, 1])
+    i, j, k = (np.ascontiguousarray(column) for column in faces.T)
+    u0, u1, u2, v0, v1, v2 = u[i], u[j], u[k], v[i], v[j], v[k]
+    left = np.maximum(np.ceil(np.minimum(np.minimum(u0, u1), u2) - 0.5), 0).astype(np.int32)
+    right = np.minimum(np.floor(np.maximum(np.maximum(u0, u1), u2) - 0.5), size - 1).astype(np.int32)
+    top = np.maximum(np.ceil(np.minimum(np.minimum(v0, v1), v2) - 0.5), 0).astype(np.int32)
+    bottom = np.minimum(np.floor(np.maximum(np.maximum(v0, v1), v2) - 0.5), size - 1).astype(np.int32)
+    wide, high = np.maximum(right - left + 1, 0), np.maximum(bottom - top + 1, 0)
+    seen = np.nonzero(wide * high)[0]
+    distance = depth[i[seen]] + depth[j[seen]] + depth[k[seen]]
+    near, far = distance.min(initial=np.inf), distance.max(initial=-np.inf)
+    steps = (far - distance) * np.float32(65535 / max(far - near, 1e-6))
+    seen = seen[np.argsort(steps.astype(np.uint16), kind="stable")]  # 16 bits: a radix sort
 
     # every pixel of every triangle's bounding box, far triangles first
-    count = count[seen]
+    count = (wide * high)[seen]
     owner = np.repeat(np.arange(len(seen), dtype=np.int32), count)
     within = np.arange(len(owner), dtype=np.int32) - np.repeat(np.cumsum(count, dtype=np.int32) - count, count)
-    width = extent[seen, 0][owner]
+    width = wide[seen][owner]
     row = within // width
-    x = low[seen, 0][owner] + within - row * width
-    y = low[seen, 1][owner] + row
+    x = left[seen][owner] + within - row * width
+    y = top[seen][owner] + row
 
-    a = corner[seen, 0]
-    e1, e2 = corner[seen, 1] - a, corner[seen, 2] - a
-    area = e1[:, 0] * e2[:, 1] - e1[:, 1] * e2[:, 0]
-    inverse = 1 / np.where(np.abs(area) < 1e-12, np.float32(1e-12), area)
-    edges = np.concatenate([a, e1 * inverse[:, None], e2 * inverse[:, None]], 1)[owner]
-    dx, dy = x + np.float32(0.5) - edges[:, 0], y + np.float32(0.5) - edges[:, 1]
-    w1 = dx * edges[:, 5] - dy * edges[:, 4]
-    w2 = dy * edges[:, 2] - dx * edges[:, 3]
+    u0, v0 = u0[seen], v0[seen]
+    e1u, e1v, e2u, e2v = u1[seen] - u0, v1[seen] - v0, u2[seen] - u0, v2[seen] - v0
+    area = e1u * e2v - e1v * e2u
+    scale = 1 / np.where(np.abs(area) < 1e-12, np.float32(1e-12), area)
+    dx, dy = x + np.float32(0.5) - u0[owner], y + np.float32(0.5) - v0[owner]
+    w1 = dx * (e2v * scale)[owner] - dy * (e2u * scale)[owner]
+    w2 = dy * (e1u * scale)[owner] - dx * (e1v * scale)[owner]
     hit = np.nonzero((w1 >= 0) & (w2 >= 0) & (w1 + w2 <= 1))[0]
 
     last = np.full(size * size, -1, np.int32)
@@ -122,7 +134,7 @@ def render(
     light = sample_light(rng)
     points = clothes.surface(body, rest, heads)
     thickness = body.smooth(outfit.thickness[clothes.cover(points, outfit)], 2)
-    dressed = rest + body.normals(rest) * thickness[:, None]
+    dressed = rest + body.mean_normals * thickness[:, None]
     vertices = view.place(skin(transforms, dressed))
     uv = view.project(vertices)
 
@@ -148,16 +160,16 @@ def _person(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Premultiplied RGB (size, size, 3) and coverage (size, size) of the person alone, float32."""
     vectors = body.face_vectors(vertices)
-    front = np.nonzero((vectors * vertices[body.faces[:, 0]]).sum(1) < 0)[0]
-    faces = body.faces[front]
+    faces = body.faces[dot(vectors, np.take(vertices, body.corners[0], axis=0)) < 0]
     found = rasterise(uv, vertices[:, 2], faces, size)
 
-    normals = body.normals(vertices, vectors)
+    normals = body.normals(vectors)
     attributes = np.concatenate([points, normals, vertices[:, 2:], _lit(body, vertices, light)[:, None]], 1)
     corners = faces[found.triangle]
-    value = sum(attributes[corners[:, corner]] * found.weight[:, corner, None] for corner in range(3))
-    surface, normal, depth, lit = value[:, :12], value[:, 12:15], value[:, 15], value[:, 16]
-    normal /= np.sqrt((normal**2).sum(1, keepdims=True)) + 1e-9
+    value = np.zeros((len(corners), attributes.shape[1]), np.float32)
+    for corner in range(3):
+        value += np.take(attributes, corners[:, corner], axis=0) * found.weight[:, corner, None]
+    surface, normal, depth, lit = value[:, :12], normalised(value[:, 12:15]), value[:, 15], value[:, 16]
 
     covers = clothes.cover(surface, outfit)
     albedo = clothes.colours(surface, covers, outfit) * clothes.folds(surface, covers, outfit)[:, None]

@@ -12,7 +12,7 @@ Rng = np.random.Generator
 
 def cloudy(rng: Rng, size: int, octaves: int = 5, base: int = 2) -> np.ndarray:
     """(size, size) float32 fractal noise, about unit variance."""
-    noise = np.zeros((size, size), np.float32)
+    noise: np.ndarray = np.zeros((size, size), np.float32)
     amplitude = 1.0
     for octave in range(octaves):
         cells = base * 2**octave
@@ -32,8 +32,8 @@ def background(rng: Rng, size: int, easy: bool) -> np.ndarray:
         mix = np.linspace(0, 1, size, dtype=np.float32)[:, None, None]
         image: np.ndarray = np.broadcast_to(first * (1 - mix) + second * mix, (size, size, 3)).copy()
     elif kind == 1:
-        mix = np.clip(cloudy(rng, size) * 0.35 + 0.5, 0, 1)[..., None]
-        image = first * (1 - mix) + second * mix
+        cloud = np.clip(cloudy(rng, size) * 0.35 + 0.5, 0, 1)[..., None]
+        image = first * (1 - cloud) + second * cloud
     else:
         image = _room(rng, size, first, second, things=0 if easy else int(rng.integers(0, 9)))
     if rng.random() < 0.5:

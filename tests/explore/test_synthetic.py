@@ -1,0 +1,274 @@
+import hashlib
+import json
+import subprocess
+import sys
+
+import cv2
+import numpy as np
+import pytest
+
+from arch.errors import InputError
+from explore import metrics
+from explore.data import open_dataset
+from explore.data.crop import evaluation_arrays, read_image
+from explore.data.skeleton import H36M17
+from explore.data.synthetic import dataset as synthetic
+from explore.data.synthetic.body import load_body, skin
+from explore.data.synthetic.dataset import SyntheticConfig, bodies_of, render_dataset, set_stage
+from explore.data.synthetic.pose import ARCHETYPES, LIMITS, bone_rotations, sample_pose
+from explore.data.synthetic.render import rasterise
+
+SMALL = SyntheticConfig(level="full", size=64, train=12, test=6)
+
+
+def frames(folder):
+    return {
+        path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted((folder / "images").rglob("*.jpg"))
+    }
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    return render_dataset(tmp_path_factory.mktemp("sets"), SMALL)
+
+
+# ---- bodies and poses ----
+
+
+def test_bodies_are_people():
+    body = load_body()
+    for shape in body.shapes[:20]:
+        vertices, heads = body.rest(shape)
+        assert 1.3 < np.ptp(vertices[:, 2]) < 2.2
+        transforms, places = body.pose(heads, {})
+        np.testing.assert_allclose(skin(transforms, vertices), vertices, atol=1e-4)
+        np.testing.assert_allclose(places, heads, atol=1e-4)
+
+
+def test_no_two_subjects_share_a_body():
+    groups = list(bodies_of().values())
+    everyone = np.concatenate(groups)
+    assert len(groups) == 7 and min(len(group) for group in groups) > 20
+    assert len(set(everyone)) == len(everyone)
+
+
+def test_posing_keeps_bones_rigid():
+    body, rng = load_body(), np.random.default_rng(0)
+    vertices, heads = body.rest(body.shapes[3])
+    for kind in ARCHETYPES:
+        pose = sample_pose(rng, kind)
+        transforms, places = body.pose(heads, bone_rotations(body, heads, pose))
+        for bone in ("lowerarm01.L", "wrist.R", "lowerleg01.R", "foot.L", "head"):
+            index = body.bone_index[bone]
+            parent = body.parents[index]
+            length = np.linalg.norm(places[index] - places[parent])
+            assert length == pytest.approx(np.linalg.norm(heads[index] - heads[parent]), abs=1e-5)
+        joints = body.joints(skin(transforms, vertices), places)
+        assert joints.shape == (17, 3) and np.isfinite(joints).all()
+
+
+def test_poses_stay_within_the_limits_of_joints():
+    rng = np.random.default_rng(0)
+    kinds = set()
+    for _ in range(500):
+        pose = sample_pose(rng)
+        kinds.add(pose.kind)
+        for part in (pose, *pose.sides):
+            for name, value in vars(part).items():
+                if name in LIMITS:
+                    assert LIMITS[name][0] <= value <= LIMITS[name][1], (pose.kind, name)
+    assert kinds == set(ARCHETYPES)
+
+
+def test_standing_joints_are_where_a_body_has_them():
+    body = load_body()
+    vertices, heads = body.rest(body.shapes[0])
+    transforms, places = body.pose(heads, bone_rotations(body, heads, sample_pose(np.random.default_rng(0), "stand")))
+    joint = dict(zip(H36M17.names, body.joints(skin(transforms, vertices), places), strict=True))
+    height = [joint[name][2] for name in ("R_Ankle", "R_Knee", "Pelvis", "Torso", "Neck", "Nose", "Head")]
+    assert height == sorted(height)
+    assert joint["L_Shoulder"][0] > 0.1 > -0.1 > joint["R_Shoulder"][0]
+
+
+# ---- the z-buffer ----
+
+
+def test_the_painter_agrees_with_a_z_buffer():
+    """Against depth compared pixel by pixel, on a posed body seen from the front."""
+    body = load_body()
+    stage = set_stage(SyntheticConfig(size=64), "train", 3)
+    vertices = stage.view.place(skin(stage.transforms, stage.rest))
+    uv = stage.view.project(vertices)
+    vectors = body.face_vectors(vertices)
+    faces = body.faces[(vectors * vertices[body.faces[:, 0]]).sum(1) < 0]
+    found = rasterise(uv, vertices[:, 2], faces, 64)
+    buffer = np.full((64, 64), np.inf)
+    for a, b, c in faces:
+        corners = uv[[a, b, c]].astype(float)
+        low, high = np.floor(corners.min(0)).astype(int), np.ceil(corners.max(0)).astype(int)
+        y, x = np.mgrid[max(low[1], 0) : min(high[1] + 1, 64), max(low[0], 0) : min(high[0] + 1, 64)]
+        m = np.stack([corners[1] - corners[0], corners[2] - corners[0]], 1)
+        if not y.size or abs(np.linalg.det(m)) < 1e-12:
+            continue
+        w = np.linalg.inv(m) @ (np.stack([x.ravel(), y.ravel()]) + 0.5 - corners[0][:, None])
+        depth = vertices[a, 2] * (1 - w.sum(0)) + vertices[b, 2] * w[0] + vertices[c, 2] * w[1]
+        hit = (w >= 0).all(0) & (w.sum(0) <= 1)
+        np.minimum.at(buffer, (y.ravel()[hit], x.ravel()[hit]), depth[hit])
+    covered = np.zeros(64 * 64, bool)
+    covered[found.pixel] = True
+    assert (covered.reshape(64, 64) != np.isfinite(buffer)).sum() <= 3
+    depth = (vertices[faces[found.triangle], 2] * found.weight).sum(1)
+    wanted = buffer.ravel()[found.pixel]
+    wrong = np.abs(depth - wanted)[np.isfinite(wanted)] > 0.01
+    assert wrong.mean() < 0.01
+
+
+def test_nothing_in_view_is_an_empty_picture():
+    uv = np.array([[-10, -10], [-5, -10], [-5, -5]], np.float32)
+    assert len(rasterise(uv, np.ones(3, np.float32), np.array([[0, 1, 2]], np.int32), 16).pixel) == 0
+
+
+# ---- the set on disk ----
+
+
+def test_the_set_comes_back_through_the_human36m_reader(made):
+    train, test = (synthetic.load(made, split) for split in ("train", "test"))
+    assert (len(train), len(test)) == (12, 6)
+    assert train.name == "synthetic-full"
+    assert set(train.subject) <= {1, 5, 6, 7, 8} and set(test.subject) <= {9, 11}
+    assert set(train.action) <= set(ARCHETYPES)
+    assert read_image(train.path(0)).shape == (64, 64, 3)
+    crops = evaluation_arrays(test, 64)
+    assert crops.vis.mean() > 0.97
+    assert metrics.score(crops.to_camera(crops.target), test).mpjpe < 0.01
+    assert metrics.mean_pose_error(train, test) > 100
+
+
+def test_joints_lie_where_the_body_was_drawn(made):
+    """The reader's pixels against the posed body projected by the renderer's own view: under half a pixel."""
+    data = synthetic.load(made, "train")
+    body = load_body()
+    for row in range(len(data)):
+        stage = set_stage(SMALL, "train", int(data.frame[row]))
+        assert data.files[row].endswith(stage.file)
+        rng = synthetic._generator(SMALL, "train", int(data.frame[row]), "stage")
+        shape = body.shapes[rng.choice(bodies_of()[int(data.subject[row])])]
+        _, heads = body.rest(shape)
+        _, places = body.pose(heads, bone_rotations(body, heads, sample_pose(rng)))
+        joints = body.joints(skin(stage.transforms, stage.rest), places)
+        uv = stage.view.project(stage.view.place(joints))
+        assert np.abs(uv - data.joints_img[row, :17, :2]).max() < 0.5
+        assert np.abs(uv - data.joints_img[row, :17, :2]).max() < 0.01
+
+
+def test_the_drawn_person_fills_the_annotated_box():
+    """On a rendered picture: take the person away and see what changed."""
+    config = SyntheticConfig(size=128)
+    for index in range(4):
+        stage = set_stage(config, "train", index)
+        drawn = cv2.imdecode(np.frombuffer(synthetic.picture(config, "train", index, stage), np.uint8), 1)
+        away = synthetic.View(stage.view.rotation, stage.view.shift + np.array([500, 0, 0]), stage.view.f, stage.view.c)
+        bare_stage = synthetic.Stage(stage.file, stage.record, stage.rest, stage.heads, stage.transforms, away)
+        bare = cv2.imdecode(np.frombuffer(synthetic.picture(config, "train", index, bare_stage), np.uint8), 1)
+        changed = np.abs(drawn.astype(int) - bare.astype(int)).sum(2) > 60
+        x, y, w, h = stage.record["bbox"]
+        rows, columns = np.nonzero(changed[: int(y + h * 0.8)])  # the shadow lies lower
+        assert len(rows) > 100
+        assert rows.min() > y - 4
+        inside = (columns > x - 4) & (columns < x + w + 4)
+        assert inside.mean() > 0.9
+
+
+def test_frames_do_not_depend_on_workers_or_order(made, tmp_path):
+    again = render_dataset(tmp_path, SMALL, workers=2)
+    assert frames(again) == frames(made)
+    for kind in ("data", "camera", "joint_3d"):
+        name = f"annotations/Human36M_subject9_{kind}.json"
+        assert (again / name).read_bytes() == (made / name).read_bytes()
+
+
+def test_another_seed_and_another_level_give_other_frames(made, tmp_path):
+    other = render_dataset(tmp_path, SMALL.model_copy(update={"seed": 1, "train": 2, "test": 1}))
+    assert not set(frames(other).values()) & set(frames(made).values())
+    names = {SMALL.model_copy(update=change).name for change in ({}, {"seed": 1}, {"level": "easy"}, {"size": 96})}
+    assert len(names) == 4
+
+
+def test_more_frames_begin_with_the_same_frames(made, tmp_path):
+    more = frames(render_dataset(tmp_path, SMALL.model_copy(update={"train": 14})))
+    assert frames(made).items() <= more.items()
+
+
+class Stop(Exception):
+    pass
+
+
+def test_an_interrupted_set_goes_on(made, tmp_path):
+    def stop(done, total):
+        assert total == 18
+        if done == 7:
+            raise Stop
+
+    with pytest.raises(Stop):
+        render_dataset(tmp_path, SMALL, progress=stop)
+    folder = tmp_path / SMALL.name
+    written = {path: path.stat().st_mtime_ns for path in (folder / "images").rglob("*.jpg")}
+    assert len(written) == 7
+    assert not (folder / "annotations").exists() and not (folder / "dataset.json").exists()
+    with pytest.raises(InputError, match="not finished"):
+        synthetic.load(folder, "train")
+    broken = sorted(written)[0]
+    broken.write_bytes(broken.read_bytes()[:300])
+    kept = {path: when for path, when in written.items() if path != broken}
+    seen = []
+    render_dataset(tmp_path, SMALL, progress=lambda done, total: seen.append(done))
+    assert seen == list(range(1, 19))
+    assert frames(folder) == frames(made)
+    assert all(path.stat().st_mtime_ns == when for path, when in kept.items())
+    assert not list(folder.rglob(".*"))
+
+
+def test_a_finished_set_is_reused(made):
+    before = (made / "dataset.json").stat().st_mtime_ns
+    assert render_dataset(made.parent, SMALL) == made
+    assert (made / "dataset.json").stat().st_mtime_ns == before
+
+
+def test_a_set_of_another_configuration_is_not_taken_for_this_one(made, tmp_path):
+    folder = tmp_path / SMALL.name
+    folder.mkdir()
+    summary = json.loads((made / "dataset.json").read_text())
+    summary["config"]["seed"] = 5
+    (folder / "dataset.json").write_text(json.dumps(summary))
+    with pytest.raises(InputError, match="config is not the one asked for"):
+        render_dataset(tmp_path, SMALL)
+    (folder / "dataset.json").write_text("{")
+    with pytest.raises(InputError, match=r"dataset\.json: damaged"):
+        render_dataset(tmp_path, SMALL)
+
+
+def test_open_dataset_renders_on_first_use(tmp_path, monkeypatch):
+    monkeypatch.setenv("EDGEPOSE_CACHE", str(tmp_path))
+    config = SyntheticConfig(size=48, train=2, test=1)
+    assert len(open_dataset("synthetic:easy", "train", config)) == 2
+    assert (tmp_path / config.name / "dataset.json").is_file()
+    with pytest.raises(InputError, match="differ"):
+        open_dataset("synthetic:full", "train", config)
+
+
+def test_levels_differ_as_promised():
+    def turned_away(level):
+        config = SyntheticConfig(level=level, size=64)
+        forward = [set_stage(config, "train", index).view.rotation @ [0, -1, 0] for index in range(60)]
+        return np.mean([direction[2] > 0 for direction in forward])
+
+    assert turned_away("easy") < 0.12
+    assert 0.3 < turned_away("full") < 0.7
+
+
+def test_data_does_not_import_torch():
+    code = (
+        "import sys, explore.data, explore.metrics, explore.data.synthetic.dataset\n"
+        "sys.exit(1 if 'torch' in sys.modules else 0)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
