@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import NamedTuple
 
 from arch.spec import Block, Conv, Op, SqueezeExcite, Stage, make_divisible
@@ -40,6 +41,7 @@ MODIFIED = (
 )
 
 
+@lru_cache(maxsize=1 << 14)
 def inverted_residual(cin: int, cout: int, stride: int, expansion: float, kernel: int, act: str,
                       se: SqueezeExcite | None = None) -> Block:
     """Expand 1x1, depthwise, optional gate, project 1x1 without activation; a shortcut where shapes agree."""
