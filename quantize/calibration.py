@@ -25,8 +25,10 @@ def check(pictures: Array | None, arch: Arch, recipe: Recipe) -> Array | None:
     wanted = recipe.calibration_images
     if pictures is None or len(pictures) < wanted:
         have = 0 if pictures is None else len(pictures)
-        raise InputError(f"calibration: recipe {recipe.name} takes {wanted} pictures, {have} given; add pictures or lower "
-                         f"calibration_images")
+        raise InputError(
+            f"calibration: recipe {recipe.name} takes {wanted} pictures, {have} given; add pictures or lower "
+            f"calibration_images"
+        )
     shape = (3, arch.input, arch.input)
     if pictures.shape[1:] != shape or pictures.dtype != np.float32:
         raise InputError(f"calibration: pictures are {pictures.dtype} {pictures.shape[1:]}; give float32 {shape}")

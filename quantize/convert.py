@@ -1,7 +1,8 @@
-"""Conversions in a child process that is kept warm: a converter that crashes or hangs fails one export, not the caller."""
+"""Conversions in a child process kept warm: a converter that crashes or hangs fails one export, not the caller."""
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import select
@@ -53,7 +54,9 @@ class Converter:
     def __enter__(self) -> Converter:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.close()
 
     def export(
@@ -178,10 +181,8 @@ def _exchange(child: subprocess.Popen[bytes], request: dict[str, Any], timeout_s
 
 def _kill(child: subprocess.Popen[bytes]) -> None:
     """Kill the child's whole group and collect it."""
-    try:
+    with contextlib.suppress(ProcessLookupError):  # it may have ended by itself
         os.killpg(child.pid, signal.SIGKILL)
-    except ProcessLookupError:
-        pass  # it has ended by itself, which is what is wanted
     child.wait()
     for pipe in (child.stdin, child.stdout):
         if pipe:

@@ -1,4 +1,4 @@
-"""The child process of `quantize.convert`: reads requests as JSON lines, answers each with one, until its input ends."""
+"""The child process of `quantize.convert`: a request is a line of JSON, as is its answer; ends with its input."""
 
 from __future__ import annotations
 

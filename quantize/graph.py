@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import copy
+import warnings
+from pathlib import Path
 
+import torch
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from arch.blocks import ConvNormAct
 from arch.network import PoseNet
+
+OPSET = 17
 
 
 class RawOutput(nn.Module):
@@ -29,6 +34,23 @@ def inference_module(net: PoseNet) -> RawOutput:
         if isinstance(part, ConvNormAct) and hasattr(part, "norm"):
             part.conv = fuse_conv_bn_eval(part.conv, part.norm)
             del part.norm
-        if hasattr(part, "inplace"):
+        if isinstance(part, nn.ReLU | nn.ReLU6 | nn.LeakyReLU | nn.Hardswish | nn.Hardsigmoid):
             part.inplace = False
     return module.requires_grad_(False)
+
+
+def save_onnx(net: PoseNet, path: Path) -> None:
+    """`inference_module(net)` as an ONNX file: input `image` (1, 3, S, S), output `raw`."""
+    example = torch.zeros(1, 3, net.arch.input, net.arch.input)
+    with warnings.catch_warnings():
+        # The tracing exporter is called legacy but needs no onnxscript and names nodes after modules.
+        warnings.simplefilter("ignore", DeprecationWarning)
+        torch.onnx.export(
+            inference_module(net), (example,), str(path), dynamo=False, opset_version=OPSET,
+            input_names=["image"], output_names=["raw"],
+        )
+
+
+def step_of(node: str) -> str:
+    """The step of the network that a node of `save_onnx` belongs to: /stage0/stage0.0/.../Conv is of stage0."""
+    return node.split("/")[1] if node.startswith("/") else ""

@@ -26,7 +26,7 @@ class Recipe(BaseModel):
     name: str = Field(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
     weights: Precision = "float32"
     activations: Precision = "float32"
-    calibration_images: int = Field(0, ge=0, le=10_000, description="pictures that the ranges are taken from")
+    calibration_images: int = Field(default=0, ge=0, le=10_000, description="pictures that the ranges come from")
     float_islands: tuple[str, ...] = ()
 
     @model_validator(mode="after")
@@ -58,7 +58,7 @@ class Recipe(BaseModel):
         for island in self.float_islands:
             if island not in steps:
                 raise InputError(
-                    f"recipe {self.name}: float_islands: '{island}' is no step of this network; it has {', '.join(steps)}"
+                    f"recipe {self.name}: float_islands: '{island}' is no step of this network; take {', '.join(steps)}"
                 )
         return self.float_islands
 

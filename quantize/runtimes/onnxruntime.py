@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import tempfile
-import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -20,7 +19,7 @@ if TYPE_CHECKING:
     from arch.network import PoseNet
 
 FILES = ("model.onnx",)
-OPSET = 17
+CONVOLUTIONS = ("Conv", "FusedConv", "MatMul", "Gemm", "QLinearConv", "QLinearMatMul", "QGemm", "MatMulInteger")
 
 
 def unsupported(arch: Arch, recipe: Recipe) -> list[str]:
@@ -30,19 +29,10 @@ def unsupported(arch: Arch, recipe: Recipe) -> list[str]:
 
 def export(net: PoseNet, folder: Path, recipe: Recipe, calibration: Array | None) -> Path:
     """One file, weights inside; QDQ, per channel, for an INT8 recipe."""
-    import torch
-
-    from quantize.graph import inference_module
+    from quantize.graph import save_onnx
 
     path = folder / FILES[0]
-    example = torch.zeros(1, 3, net.arch.input, net.arch.input)
-    with warnings.catch_warnings():
-        # The tracing exporter is called legacy but needs no onnxscript and keeps the module paths as node names.
-        warnings.simplefilter("ignore", DeprecationWarning)
-        torch.onnx.export(
-            inference_module(net), (example,), str(path), dynamo=False, opset_version=OPSET,
-            input_names=["image"], output_names=["raw"],
-        )
+    save_onnx(net, path)
     if recipe.int8:
         assert calibration is not None
         _quantize(path, recipe.float_steps(net.arch), calibration)
@@ -54,6 +44,8 @@ def _quantize(path: Path, float_steps: tuple[str, ...], calibration: Array) -> N
     import onnx
     from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
     from onnxruntime.quantization.shape_inference import quant_pre_process
+
+    from quantize.graph import step_of
 
     class Pictures(CalibrationDataReader):  # type: ignore[misc]
         def __init__(self) -> None:
@@ -67,7 +59,7 @@ def _quantize(path: Path, float_steps: tuple[str, ...], calibration: Array) -> N
         prepared = Path(scratch, path.name)
         quant_pre_process(str(path), str(prepared))
         names = [node.name for node in onnx.load(str(prepared), load_external_data=False).graph.node]
-        keep = [name for name in names if name.split("/")[1:2] and name.split("/")[1] in float_steps]
+        keep = [name for name in names if step_of(name) in float_steps]
         quantize_static(
             str(prepared), str(path), Pictures(), quant_format=QuantFormat.QDQ, per_channel=True,
             activation_type=QuantType.QUInt8, weight_type=QuantType.QInt8, nodes_to_exclude=keep,
@@ -139,9 +131,7 @@ def inspect(path: Path) -> FileAudit:
         integer = node.op_type.startswith(("QLinear", "QGemm", "MatMulInteger", "ConvInteger"))
         operators[f"{node.op_type} {'int8' if integer else 'float32'}"] += 1
         audit.transposes += node.op_type == "Transpose"
-        if node.op_type.removeprefix("QLinear") in ("Conv", "FusedConv", "MatMul", "Gemm", "NhwcConv") or integer and (
-            node.op_type in ("QGemm", "MatMulInteger")
-        ):
+        if node.op_type in CONVOLUTIONS:
             audit.convolutions += 1
             audit.int8_convolutions += integer
     audit.operators = dict(sorted(operators.items()))

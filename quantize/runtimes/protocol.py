@@ -49,7 +49,7 @@ class Session(Protocol):
         ...
 
     def prepare(self, x: Array) -> Callable[[], None]:
-        """A function that runs the network on x (1, 3, S, S) and nothing else, copies at the edges aside: for timing."""
+        """A function that runs the network on x (1, 3, S, S), copied in beforehand, and nothing else: for timing."""
         ...
 
     def close(self) -> None:
