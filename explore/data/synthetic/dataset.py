@@ -11,7 +11,10 @@ from __future__ import annotations
 import json
 import multiprocessing
 import os
+import signal
+import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
@@ -126,13 +129,27 @@ def _map(tasks: list[Task], workers: int) -> Iterator[dict[str, Any]]:
         yield from map(_frame_on_disk, tasks)
         return
     with _single_threaded_children():
-        pool = multiprocessing.get_context("spawn").Pool(workers, initializer=_start_worker)
-    with pool:
-        yield from pool.imap(_frame_on_disk, tasks, chunksize=8)
+        context = multiprocessing.get_context("spawn")
+        executor = ProcessPoolExecutor(workers, mp_context=context, initializer=_start_worker)
+        records = executor.map(_frame_on_disk, tasks, chunksize=8)
+    try:
+        yield from records
+    finally:
+        executor.shutdown(cancel_futures=True)
 
 
 def _start_worker() -> None:
     cv2.setNumThreads(1)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent hears it too, and ends the work
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    """A killed parent cannot end its workers; they notice and go."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
 
 
 @contextmanager
