@@ -41,7 +41,7 @@ def open_dataset(
         return _synthetic(rest, split, options, cache, workers, progress)
     if kind not in READERS or not colon or not rest:
         raise InputError(f"data {spec!r} is unknown: give one of {', '.join(known)}")
-    return READERS[kind](Path(rest), split, options)
+    return READERS[kind](Path(rest).expanduser(), split, options)
 
 
 def _synthetic(

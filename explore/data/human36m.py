@@ -93,7 +93,9 @@ def _read_subject(root: Path, images: Path, subject: int, step: int, digest: Any
         kind: root / "annotations" / f"Human36M_subject{subject}_{kind}.json" for kind in ("data", "camera", "joint_3d")
     }
     content = {kind: _read_json(file, digest) for kind, file in path.items()}
-    pictures = {image["id"]: image for image in _need(content["data"], "images", path["data"])}
+    pictures = {
+        _need(image, "id", f"{path['data']}: image"): image for image in _need(content["data"], "images", path["data"])
+    }
     cameras = {index: _camera(value, index, path["camera"]) for index, value in content["camera"].items()}
     annotations = sorted(
         _need(content["data"], "annotations", path["data"]), key=lambda a: _need(a, "id", path["data"])
@@ -108,10 +110,14 @@ def _read_subject(root: Path, images: Path, subject: int, step: int, digest: Any
             _need(picture, key, f"{path['data']}: image {picture['id']}")
             for key in ("action_idx", "subaction_idx", "cam_idx", "frame_idx", "file_name", "width", "height")
         )
+        if not (isinstance(width, int) and isinstance(height, int) and width > 0 and height > 0):
+            raise InputError(f"{path['data']}: image {picture['id']}: width, height are not pixels; correct them")
+        if not isinstance(name, str) or not name or ".." in Path(name).parts or Path(name).is_absolute():
+            raise InputError(f"{path['data']}: image {picture['id']}: file_name is no path below {images}; correct it")
         if str(camera) not in cameras:
             raise InputError(f"{path['camera']}: camera {camera} is missing, image {name} was taken with it; add it")
         world = _joints(content["joint_3d"], (action, subaction, frame), path["joint_3d"])
-        vis = np.asarray(_need(annotation, "keypoints_vis", where), np.float32)
+        vis = _array(_need(annotation, "keypoints_vis", where)).astype(np.float32)
         if vis.shape != (len(H36M17),):
             raise InputError(f"{where}: keypoints_vis has {vis.size} values; give {len(H36M17)}")
         try:

@@ -256,6 +256,28 @@ def test_missing_image_key(root, key):
     refused(root, "data.json", "image 10", repr(key))
 
 
+@pytest.mark.parametrize(
+    ("key", "value", "said"),
+    [
+        ("width", "120", "width"),
+        ("height", 0, "height"),
+        ("file_name", "../x.jpg", "file_name"),
+        ("file_name", 3, "path"),
+    ],
+)
+def test_wrong_image_values(root, key, value, said):
+    edit(root, "data", lambda d: d["images"][0].update({key: value}))
+    refused(root, "data.json", "image 10", said)
+    edit(root, "data", lambda d: d["images"][0].pop("id"))
+    refused(root, "data.json", "'id'")
+
+
+def test_wrong_visibility(root):
+    for value in (None, "yes", [1, 2, 3], [[1], [2, 3]]):
+        edit(root, "data", lambda d, value=value: d["annotations"][0].update(keypoints_vis=value))
+        refused(root, "data.json", "annotation 0", "keypoints_vis")
+
+
 def test_an_annotation_without_its_image(root):
     edit(root, "data", lambda d: d["annotations"][1].update(image_id=99))
     refused(root, "data.json", "annotation 1", "99")

@@ -251,6 +251,12 @@ def test_a_set_of_another_configuration_is_not_taken_for_this_one(made, tmp_path
         render_dataset(tmp_path, SMALL)
 
 
+def test_a_cache_that_cannot_be_written(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(InputError, match="EDGEPOSE_CACHE"):
+        render_dataset(tmp_path / "file", SMALL)
+
+
 def test_open_dataset_renders_on_first_use(tmp_path, monkeypatch):
     monkeypatch.setenv("EDGEPOSE_CACHE", str(tmp_path))
     config = SyntheticConfig(size=48, train=2, test=1)

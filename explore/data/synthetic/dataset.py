@@ -98,6 +98,10 @@ def render_dataset(
         if progress:
             progress(total, total)
         return folder
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"{folder}: cannot be written ({error.strerror}); point EDGEPOSE_CACHE elsewhere") from error
     tasks = [(folder, config, split, index) for split in SPLITS for index in range(getattr(config, split))]
     records = []
     for record in _map(tasks, workers):

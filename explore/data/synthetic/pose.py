@@ -282,7 +282,7 @@ def _skew(v: np.ndarray) -> np.ndarray:
 def _swing(source: np.ndarray, target: np.ndarray) -> np.ndarray:
     """The shortest rotation that turns one direction into another."""
     a, b = source / np.linalg.norm(source), target / np.linalg.norm(target)
-    k = _skew(np.cross(a, b))
+    k = np.outer(b, a) - np.outer(a, b)
     return np.eye(3) + k + k @ k / (1 + a @ b + 1e-9)
 
 
