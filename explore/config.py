@@ -64,7 +64,6 @@ class SearchConfig(Strict):
     dataset: DatasetConfig = Field(DatasetConfig(), description="parts of the data set")
     trials: int = Field(24, ge=1, description="candidates to finish, the paper's three among them")
     sampler: Literal["tpe", "nsga2", "gp", "random"] = Field("tpe", description="Optuna's sampler")
-    objective: Literal["int8", "float"] = Field("int8", description="whose error and latency: the file's, or the float net's")
     max_cost: float = Field(0.5, gt=0, description="candidates above this share of paper-L's MACs are not trained")
     candidate: TrainConfig = Field(TrainConfig(), description="training of a candidate")
     finalists: int = Field(6, ge=1, description="networks of the front that are trained longer and shipped")

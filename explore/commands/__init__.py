@@ -1,0 +1,13 @@
+"""The commands, one module each: HELP, EXAMPLE, add_arguments(parser) and run(args). Imported when called."""
+
+from __future__ import annotations
+
+COMMANDS = {
+    "search": "a Pareto front of INT8 models, from nothing but the clone",
+    "profile": "params, MACs and memory of networks; --paper: the paper's tables beside ours",
+    "train": "one network on one data set, to a checkpoint",
+    "export": "a checkpoint to INT8 bundles for LiteRT, OpenVINO and ONNX Runtime",
+    "measure": "latency of bundles on this machine, by an interleaved protocol",
+    "predict": "3D poses of the people in photos, by a bundle",
+    "data": "render the embedded data set, or check a real one",
+}

@@ -1,0 +1,47 @@
+"""`search`: the main job."""
+
+from __future__ import annotations
+
+import argparse
+import json
+
+from rich.console import Console
+from rich.table import Table
+
+from explore.config import SearchConfig
+from explore.options import add_options, from_options
+from explore.progress import Display
+
+EXAMPLE = "python explore.py search --scale 64 --trials 40 --sampler nsga2"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    add_options(parser, SearchConfig)
+
+
+def run(args: argparse.Namespace) -> int:
+    config = from_options(args, SearchConfig)
+    from explore.report.study import front_table
+    from explore.search.run import search
+
+    summary = search(config, Display())
+    if args.json:
+        print(json.dumps(summary.as_dict()))
+        return 0
+    console = Console(highlight=False)
+    for runtime in config.runtimes:
+        heading, *rows = front_table(summary.shipped, runtime)
+        table = Table(title=f"{runtime}, networks at {config.scale} px, {config.data}", title_justify="left")
+        for index, cell in enumerate(heading):
+            table.add_column(cell, justify="right" if index else "left", no_wrap=True)
+        for row in rows:
+            table.add_row(*row)
+        console.print(table)
+    print(f"always answering the mean pose: {summary.mean_pose_mm:.1f} mm")
+    for line in summary.findings:
+        print(line)
+    best = summary.shipped[0].bundle if summary.shipped else "BUNDLE"
+    print(f"\nwritten in {summary.minutes:.1f} min to {config.folder}: README.md, front.png, trials.csv, front.csv, bundles/")
+    print(f"next: python explore.py predict PHOTO --bbox x,y,w,h --model {config.folder / best}")
+    print(f"      python explore.py search --trials {2 * config.trials}   (goes on from here)")
+    return 0

@@ -1,0 +1,69 @@
+"""The picture of a front: error against latency, candidates, shipped files and the paper's models."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from arch.files import write_atomic
+from explore.config import SearchConfig
+
+if TYPE_CHECKING:
+    from explore.report.study import Summary
+
+GREY, BLUE, RED = "#9aa3ad", "#1565c0", "#c62828"
+
+
+def plot_front(path: Path, config: SearchConfig, summary: Summary) -> None:
+    """Write a PNG of all finished candidates and of the shipped files of the study's own runtime."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+    from matplotlib.ticker import FormatStrFormatter
+
+    done = [row for row in summary.trials if row["state"] == "complete"]
+    others = [row for row in done if row["name"] not in summary.baselines]
+    paper = [row for row in done if row["name"] in summary.baselines]
+    shipped = sorted((r for r in summary.shipped if r.runtime == config.runtime), key=lambda r: r.latency_ms)
+    figure, axes = pyplot.subplots(figsize=(9, 5.5), dpi=120, layout="constrained")
+    axes.scatter([r["latency_ms"] for r in others], [r["mpjpe_mm"] for r in others], s=26, c=GREY,
+                 label=f"candidates, {config.candidate.samples} samples")
+    axes.scatter([r["latency_ms"] for r in paper], [r["mpjpe_mm"] for r in paper], s=60, marker="D", c=RED,
+                 label=f"the paper's models, {config.candidate.samples} samples")
+    for row in paper:
+        axes.annotate(row["name"], (row["latency_ms"], row["mpjpe_mm"]), textcoords="offset points", xytext=(7, 5),
+                      color=RED, fontsize=9)
+    total = config.candidate.samples + config.final.samples
+    own = [r for r in shipped if r.name not in summary.baselines]
+    theirs = [r for r in shipped if r.name in summary.baselines]
+    front = [r for r in shipped if r.on_front]
+    axes.plot([r.latency_ms for r in front], [r.mpjpe_mm for r in front], c=BLUE, lw=1.2)
+    axes.scatter([r.latency_ms for r in own], [r.mpjpe_mm for r in own], s=52, c=BLUE, zorder=3,
+                 label=f"shipped {config.recipe} files, {total} samples")
+    for row in own:
+        axes.annotate(row.name, (row.latency_ms, row.mpjpe_mm), textcoords="offset points", xytext=(5, -12),
+                      color=BLUE, fontsize=7)
+    if theirs:
+        axes.scatter([r.latency_ms for r in theirs], [r.mpjpe_mm for r in theirs], s=60, marker="D", c="none",
+                     edgecolors=RED, zorder=3, label=f"the paper's, shipped alike, {total} samples")
+        for row in theirs:
+            axes.annotate(row.name, (row.latency_ms, row.mpjpe_mm), textcoords="offset points", xytext=(7, 5),
+                          color=RED, fontsize=8)
+    axes.axhline(summary.mean_pose_mm, c=GREY, lw=0.8, ls=":")
+    axes.text(0.995, summary.mean_pose_mm, "mean pose", ha="right", va="bottom", color=GREY, fontsize=8,
+              transform=axes.get_yaxis_transform())
+    axes.set_xscale("log")
+    axes.xaxis.set_major_formatter(FormatStrFormatter("%g"))
+    axes.xaxis.set_minor_formatter(FormatStrFormatter("%g"))
+    axes.tick_params(axis="x", which="minor", labelsize=7)
+    axes.set_xlabel(f"latency of the {config.runtime} {config.recipe} file, ms, {config.measure.threads} thread(s)")
+    axes.set_ylabel(f"MPJPE of the same file, mm, {config.data}")
+    axes.set_title(f"{config.name}: networks at {config.scale} px", loc="left", fontsize=11)
+    axes.grid(alpha=0.25, which="both")
+    axes.legend(fontsize=8, loc="best")
+    image = io.BytesIO()
+    figure.savefig(image, format="png")
+    pyplot.close(figure)
+    write_atomic(path, image.getvalue())

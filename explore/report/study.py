@@ -1,0 +1,227 @@
+"""What a study leaves: trials.csv, front.csv, a plot and a short README, all made from its storage and results."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import optuna
+from optuna.trial import TrialState
+
+from arch.files import write_atomic
+from arch.space import Arch
+from explore.config import SearchConfig
+from explore.judge import Judge
+from explore.report.plot import plot_front
+from explore.search.front import ranks
+from quantize.environment import machine, versions
+
+TRIAL_COLUMNS = (
+    "trial", "state", "name", "arch_id", "mpjpe_mm", "pa_mpjpe_mm", "float_mpjpe_mm", "latency_ms", "macs", "params", "bytes",
+    "samples", "on_front", "reason",
+)
+FRONT_COLUMNS = (
+    "name", "arch_id", "runtime", "recipe", "mpjpe_mm", "pa_mpjpe_mm", "float_mpjpe_mm", "latency_ms", "ratio_low",
+    "ratio_high", "float_latency_ms", "macs", "params", "bytes", "samples", "on_front", "bundle",
+)
+
+
+@dataclass(frozen=True)
+class Shipped:
+    """One file of a finalist: its own error and latency beside the float file's."""
+
+    name: str
+    arch_id: str
+    runtime: str
+    recipe: str
+    mpjpe_mm: float
+    pa_mpjpe_mm: float
+    float_mpjpe_mm: float
+    latency_ms: float
+    ratio_low: float
+    ratio_high: float
+    float_latency_ms: float
+    macs: int
+    params: int
+    bytes: int
+    samples: int
+    on_front: bool
+    bundle: str
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What a study found. `minutes` is the time of this run alone; a resumed study took longer in all."""
+
+    folder: Path
+    mean_pose_mm: float
+    shipped: tuple[Shipped, ...]
+    trials: tuple[dict[str, Any], ...]
+    baselines: tuple[str, ...]
+    findings: tuple[str, ...]
+    minutes: float
+
+    def as_dict(self) -> dict[str, Any]:
+        return asdict(self) | {"folder": str(self.folder)}
+
+
+def write_report(config: SearchConfig, study: optuna.Study, judge: Judge, baselines: dict[str, Arch],
+                 seconds: float) -> Summary:
+    """Write the tables, the plot and the README of a study; returns what they hold."""
+    trials = _trials(study)
+    shipped = _shipped(config)
+    summary = Summary(
+        config.folder, judge.mean_pose_mm, tuple(shipped), tuple(trials), tuple(baselines),
+        tuple(_findings(trials, baselines)), seconds / 60,
+    )
+    write_atomic(config.folder / "trials.csv", _csv(TRIAL_COLUMNS, trials))
+    write_atomic(config.folder / "front.csv", _csv(FRONT_COLUMNS, [asdict(row) for row in shipped]))
+    plot_front(config.folder / "front.png", config, summary)
+    write_atomic(config.folder / "README.md", _readme(config, judge, summary))
+    return summary
+
+
+def _trials(study: optuna.Study) -> list[dict[str, Any]]:
+    """A row a trial, whatever became of it."""
+    rows = []
+    for trial in study.get_trials(deepcopy=False):
+        result = trial.user_attrs.get("result", {})
+        rows.append(
+            {
+                "trial": trial.number, "state": trial.state.name.lower(), "arch_id": trial.user_attrs.get("arch", ""),
+                "reason": trial.user_attrs.get("reason", "").splitlines()[0] if "reason" in trial.user_attrs else "",
+                "name": trial.user_attrs.get("baseline", trial.user_attrs.get("arch", "")),
+                **{key: result[key] for key in TRIAL_COLUMNS if key in result and key not in ("name", "arch_id")},
+            }
+        )
+    done = [row for row in rows if row["state"] == TrialState.COMPLETE.name.lower()]
+    if done:
+        for row, rank in zip(done, ranks(np.array([[r["mpjpe_mm"], r["latency_ms"]] for r in done])), strict=True):
+            row["on_front"] = bool(rank == 0)
+    return rows
+
+
+def _shipped(config: SearchConfig) -> list[Shipped]:
+    """A row a bundle, the fastest first within a runtime."""
+    rows = []
+    for path in sorted((config.folder / "finalists").glob("*/result.json")):
+        result = json.loads(path.read_text())
+        floats = {row["runtime"]: row for row in result["rows"] if row["recipe"] == "float"}
+        for row in result["rows"]:
+            if row["recipe"] != config.recipe:
+                continue
+            rows.append((row, result, floats[row["runtime"]]))
+    shipped = []
+    for runtime in config.runtimes:
+        mine = sorted((r for r in rows if r[0]["runtime"] == runtime), key=lambda r: r[0]["latency_ms"])
+        if not mine:
+            continue
+        rank = ranks(np.array([[r[0]["mpjpe_mm"], r[0]["latency_ms"]] for r in mine]))
+        for (row, result, plain), level in zip(mine, rank, strict=True):
+            shipped.append(
+                Shipped(
+                    result["name"], result["arch_id"], runtime, row["recipe"], row["mpjpe_mm"], row["pa_mpjpe_mm"],
+                    plain["mpjpe_mm"], row["latency_ms"], row["latency"]["ratio_low"], row["latency"]["ratio_high"],
+                    plain["latency_ms"], result["macs"], result["params"], row["bytes"], result["samples"],
+                    bool(level == 0), f"bundles/{result['name']}/{runtime}",
+                )
+            )
+    return shipped
+
+
+def _findings(trials: list[dict[str, Any]], baselines: dict[str, Arch]) -> list[str]:
+    """Which of the paper's models was beaten in error and latency at once, under the same training budget."""
+    done = [row for row in trials if row["state"] == "complete"]
+    lines = []
+    for name in baselines:
+        paper = next((row for row in done if row["name"] == name), None)
+        if paper is None:
+            continue
+        better = [
+            row for row in done
+            if row["mpjpe_mm"] < paper["mpjpe_mm"] and row["latency_ms"] < paper["latency_ms"] and row["name"] not in baselines
+        ]
+        if not better:
+            lines.append(f"{name} ({paper['mpjpe_mm']:.1f} mm, {paper['latency_ms']:.2f} ms): no candidate beats it in both.")
+            continue
+        best = min(better, key=lambda row: (row["mpjpe_mm"], row["latency_ms"]))
+        lines.append(
+            f"{name} ({paper['mpjpe_mm']:.1f} mm, {paper['latency_ms']:.2f} ms) is beaten in both by {len(better)}; "
+            f"{best['name']}: {best['mpjpe_mm']:.1f} mm, {best['latency_ms']:.2f} ms."
+        )
+    return lines
+
+
+def _csv(columns: tuple[str, ...], rows: list[dict[str, Any]]) -> str:
+    file = io.StringIO()
+    writer = csv.DictWriter(file, columns, extrasaction="ignore", lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return file.getvalue()
+
+
+def front_table(shipped: tuple[Shipped, ...], runtime: str) -> list[tuple[str, ...]]:
+    """Cells of the table of one runtime's files, heading first."""
+    table = [("model", "MPJPE mm", "PA mm", "float mm", "INT8 ms", "float ms", "M MACs", "M params", "KiB", "front")]
+    for row in shipped:
+        if row.runtime == runtime:
+            table.append(
+                (
+                    row.name, f"{row.mpjpe_mm:.1f}", f"{row.pa_mpjpe_mm:.1f}", f"{row.float_mpjpe_mm:.1f}",
+                    f"{row.latency_ms:.3f}", f"{row.float_latency_ms:.3f}", f"{row.macs / 1e6:.1f}",
+                    f"{row.params / 1e6:.2f}", f"{row.bytes / 1024:.0f}", "yes" if row.on_front else "",
+                )
+            )
+    return table
+
+
+def _markdown(table: list[tuple[str, ...]]) -> str:
+    lines = ["| " + " | ".join(row) + " |" for row in table]
+    return "\n".join([lines[0], "|" + "---|" * len(table[0]), *lines[1:]])
+
+
+def _readme(config: SearchConfig, judge: Judge, summary: Summary) -> str:
+    here = machine()
+    counts: dict[str, int] = {}
+    for row in summary.trials:
+        counts[row["state"]] = counts.get(row["state"], 0) + 1
+    tables = "\n\n".join(
+        f"### {runtime}\n\n{_markdown(front_table(summary.shipped, runtime))}" for runtime in config.runtimes
+    )
+    findings = "\n".join(f"- {line}" for line in summary.findings)
+    packages = ", ".join(f"{name} {version}" for name, version in versions().items())
+    return f"""# Study {config.name}
+
+Scale: every network reads {config.scale} px; the paper's are scaled with it, heatmap and all. Errors are in mm on
+{len(judge.test)} frames of {judge.test.name}, people who are not in the {len(judge.train)} training frames. Always answering
+the mean training pose gives {summary.mean_pose_mm:.1f} mm. Error, latency and size are those of the very file in the bundle.
+
+![front](front.png)
+
+## Shipped files
+
+Each was trained on {config.candidate.samples} + {config.final.samples} samples; `{config.recipe}` beside the float file, {config.measure.threads} thread(s).
+
+{tables}
+
+## Under equal training, {config.candidate.samples} samples each
+
+{findings}
+
+{', '.join(f'{count} {state}' for state, count in sorted(counts.items()))} trials, in `trials.csv`.
+
+## How it was made
+
+`python explore.py search` with `config.yaml` (hash {config.hash}, seed {config.seed}), {summary.minutes:.1f} minutes in its last run.
+{here['processor']}, {here['cores']} cores, {', '.join(here['instruction_sets'])}; {packages}. Data hash {judge.train.hash}.
+
+## Next
+
+    python explore.py predict PHOTO --bbox x,y,w,h --model {summary.folder / summary.shipped[0].bundle if summary.shipped else 'BUNDLE'}
+    python explore.py search --trials {2 * config.trials}      # go on from here
+"""

@@ -1,0 +1,61 @@
+"""Pareto fronts of points to be minimised, and the choice of finalists along them."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+Points = NDArray[np.float64]
+
+
+def dominates(a: Points, b: Points) -> bool:
+    """Whether `a` is nowhere worse than `b` and somewhere better."""
+    return bool((a <= b).all() and (a < b).any())
+
+
+def ranks(points: Points) -> NDArray[np.int64]:
+    """Nondomination rank of each row of (N, objectives): 0 is the front, 1 the front of the rest, and so on."""
+    better = (points[:, None] <= points[None]).all(2) & (points[:, None] < points[None]).any(2)
+    rank = np.full(len(points), -1, np.int64)
+    level = 0
+    while (rank < 0).any():
+        left = rank < 0
+        front = left & ~better[left].any(0)
+        rank[front] = level
+        level += 1
+    return rank
+
+
+def choose(points: Points, count: int) -> list[int]:
+    """Indices of `count` rows along the front: its ends first, then where the gap is widest; then the next front.
+
+    Gaps are measured after taking the logarithm of both objectives, so that halving counts alike everywhere.
+    """
+    chosen: list[int] = []
+    rank = ranks(points)
+    scaled = np.log(np.maximum(points, 1e-9))
+    scaled = (scaled - scaled.min(0)) / np.maximum(np.ptp(scaled, axis=0), 1e-9)
+    for level in range(int(rank.max(initial=-1)) + 1):
+        members = sorted(np.flatnonzero(rank == level), key=lambda i: (points[i, 1], points[i, 0]))
+        left = [int(i) for i in members]
+        if level == 0 and left:
+            ends = dict.fromkeys((left[-1], left[0]))
+            chosen += list(ends)[: count - len(chosen)]
+            left = [i for i in left if i not in chosen]
+        while left and len(chosen) < count:
+            gaps = [min(np.linalg.norm(scaled[i] - scaled[j]) for j in chosen) for i in left]
+            chosen.append(left.pop(int(np.argmax(gaps))))
+        if len(chosen) >= count:
+            break
+    return chosen
+
+
+def hypervolume(points: Points, reference: Points) -> float:
+    """Area that two-objective points dominate up to `reference`."""
+    inside = points[(points < reference).all(1)]
+    area, ceiling = 0.0, float(reference[1])
+    for x, y in sorted(map(tuple, inside)):
+        if y < ceiling:
+            area += (float(reference[0]) - x) * (ceiling - y)
+            ceiling = y
+    return area

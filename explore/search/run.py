@@ -1,0 +1,233 @@
+"""`search`: from a configuration to a study folder with a front of shipped files. Stopped anywhere, it goes on there."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from multiprocessing.connection import Connection, wait
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import optuna
+import yaml
+from optuna.trial import TrialState
+
+from arch.errors import InputError
+from arch.files import write_atomic
+from arch.search_space import Space
+from arch.space import Arch, make_arch
+from explore.config import SearchConfig, load_yaml
+from explore.progress import Display
+from explore.report.study import Summary, write_report
+from explore.search import worker
+from explore.search.dataset import open_judge
+from explore.search.front import choose
+from explore.search.study import SearchFailed, baselines, prepare_study, storage_url, try_lock
+from quantize import audit, runtimes
+from quantize.recipes import recipe
+
+RESTARTS = 3  # of a worker that died, in one stage
+THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+
+
+@dataclass
+class Crew:
+    """The worker processes of a stage and what each last said."""
+
+    processes: dict[int, BaseProcess] = field(default_factory=dict)
+    pipes: dict[int, Connection] = field(default_factory=dict)
+    shares: dict[int, float] = field(default_factory=dict)
+    names: dict[int, str] = field(default_factory=dict)
+    restarts: dict[int, int] = field(default_factory=dict)
+
+
+def search(config: SearchConfig, display: Display) -> Summary:
+    """Run or go on with the study of `config`.
+
+    Raises:
+        InputError: the configuration, the data, or a folder that holds another study.
+        SearchFailed: no front could be made, with the reason.
+    """
+    space = Space.named(config.space).at(config.scale)
+    _check(config, space)
+    alone = try_lock(config.folder / "locks" / "parent.lock")
+    if alone is None:
+        raise InputError(f"{config.folder}: another search runs this study; wait for it, or give --study another name")
+    started = time.time()
+    with alone, display:
+        _write_config(config)
+        for variable in THREAD_VARIABLES:
+            os.environ[variable] = "1"
+        display.log(f"study {config.folder}, open with: optuna-dashboard {storage_url(config)}")
+        display.stage("data")
+        judge = open_judge(config, lambda done, total: display.update(done / max(1, total)))
+        if not (config.folder / "reference" / "reference.json").exists():
+            display.stage("reference network")
+            _run(config, "reference", 1, display, lambda crew: sum(crew.shares.values()))
+        study = prepare_study(config, space)
+        display.stage(f"candidates, {config.trials}", _finished(study) / config.trials)
+        _run(config, "candidates", config.processes, display, lambda crew: _candidate_share(config, study, crew))
+        _choose_finalists(config, study, space)
+        finalists = worker.chosen_finalists(config)
+        display.stage(f"finalists, {len(finalists)}", _finalist_share(config, finalists))
+        _run(config, "finalists", config.processes, display,
+             lambda crew: _finalist_share(config, finalists) + sum(crew.shares.values()) / len(finalists))
+        missing = [a.name for a in finalists if not _finalist(config, a).exists()]
+        if len(missing) == len(finalists):
+            raise SearchFailed(f"no finalist could be shipped; see {config.folder / 'logs'}")
+        summary = write_report(config, study, judge, baselines(config, space), time.time() - started)
+    return summary
+
+
+def _check(config: SearchConfig, space: Space) -> None:
+    """Refuse what cannot end well before any time is spent on it."""
+    chosen = recipe(config.recipe)
+    for name in (config.runtime, *config.runtimes):
+        runtimes.get(name)
+    for arch in baselines(config, space).values():
+        audit.check(arch, config.runtime, chosen)
+
+
+def _write_config(config: SearchConfig) -> None:
+    """Leave the resolved configuration in the folder, or refuse a folder that was made with another one."""
+    path = config.folder / "config.yaml"
+    if path.exists():
+        old = load_yaml(path)
+        new = config.identity()
+        changed = [key for key in new if old.get(key) != new[key]]
+        if changed:
+            key = changed[0]
+            raise InputError(
+                f"{path}: {key}: the study was made with {_short(old.get(key), new[key])}; "
+                f"give --study another name, or the old value"
+            )
+    values = config.model_dump(mode="json") | {"hash": config.hash}
+    write_atomic(path, yaml.safe_dump(values, sort_keys=False))
+
+
+def _short(old: Any, new: Any) -> str:
+    if isinstance(old, dict) and isinstance(new, dict):
+        return ", ".join(f"{k} {old.get(k)}, not {new[k]}" for k in new if old.get(k) != new[k])
+    return f"{old}, not {new}"
+
+
+def _finished(study: optuna.Study) -> int:
+    return sum(t.state == TrialState.COMPLETE for t in study.get_trials(deepcopy=False))
+
+
+def _candidate_share(config: SearchConfig, study: optuna.Study, crew: Crew) -> float:
+    return (_finished(study) + sum(crew.shares.values())) / config.trials
+
+
+def _finalist(config: SearchConfig, arch: Arch) -> Path:
+    return config.folder / "finalists" / arch.id / "result.json"
+
+
+def _finalist_share(config: SearchConfig, finalists: list[Arch]) -> float:
+    return sum(_finalist(config, arch).exists() for arch in finalists) / len(finalists)
+
+
+def _choose_finalists(config: SearchConfig, study: optuna.Study, space: Space) -> None:
+    """Write the networks that go on: along the front, and those of the paper that are within max_cost."""
+    trials = [t for t in study.get_trials(deepcopy=False) if t.state == TrialState.COMPLETE]
+    if not trials:
+        raise SearchFailed("no candidate finished; the reasons stand in trials.csv and in the log folder")
+    archs = {}
+    for index in choose(np.array([t.values for t in trials]), config.finalists):
+        arch = candidate_arch(config, trials[index].user_attrs["arch"])
+        archs[arch.id] = arch
+    for trial in trials:
+        constraint = trial.constraints.get("cost", 0.0) if hasattr(trial, "constraints") else 0.0
+        if "baseline" in trial.user_attrs and constraint <= 0:
+            arch = candidate_arch(config, trial.user_attrs["arch"])
+            archs[arch.id] = arch
+    dearest = sorted(archs.values(), key=lambda a: -_macs(config, a))
+    write_atomic(config.folder / "finalists.json", json.dumps([a.model_dump(mode="json") for a in dearest], indent=1))
+
+
+def candidate_arch(config: SearchConfig, arch_id: str) -> Arch:
+    """The network of a finished candidate."""
+    path = config.folder / "candidates" / arch_id / "result.json"
+    return make_arch(json.loads(path.read_text())["arch"], str(path))
+
+
+def _macs(config: SearchConfig, arch: Arch) -> float:
+    return float(json.loads((config.folder / "candidates" / arch.id / "result.json").read_text())["macs"])
+
+
+def _run(config: SearchConfig, phase: worker.Phase, count: int, display: Display, share: Callable[[Crew], float]) -> None:
+    """Run a stage in `count` workers until all are done; one that dies is started again."""
+    context = multiprocessing.get_context("spawn")
+    crew = Crew()
+
+    def start(index: int) -> None:
+        mine, theirs = context.Pipe(duplex=False)
+        process = context.Process(target=worker.main, args=(config, phase, index, theirs), daemon=False)
+        process.start()
+        theirs.close()
+        crew.processes[index], crew.pipes[index], crew.shares[index] = process, mine, 0.0
+
+    for index in range(count):
+        start(index)
+    try:
+        while crew.pipes:
+            for pipe in wait(list(crew.pipes.values()), timeout=1.0):
+                index = next(i for i, p in crew.pipes.items() if p is pipe)
+                try:
+                    kind, facts = pipe.recv()  # type: ignore[union-attr]
+                except (EOFError, OSError):
+                    _ended(crew, index, start, display, phase)
+                    continue
+                _hear(crew, index, kind, facts, display)
+            display.update(share(crew))
+    finally:
+        for process in crew.processes.values():
+            process.terminate()
+        for process in crew.processes.values():
+            process.join()
+
+
+def _ended(crew: Crew, index: int, start: Callable[[int], None], display: Display, phase: str) -> None:
+    """A worker is gone: well, or by a signal, after which another takes its place."""
+    process = crew.processes[index]
+    process.join()
+    crew.pipes.pop(index).close()
+    crew.shares[index] = 0.0
+    if process.exitcode == 0:
+        return
+    crew.restarts[index] = crew.restarts.get(index, 0) + 1
+    if crew.restarts[index] > RESTARTS:
+        raise SearchFailed(f"worker {index} died {RESTARTS + 1} times ({phase}), last with exit code {process.exitcode}")
+    display.log(f"worker {index} died (exit code {process.exitcode}); another goes on with its work")
+    start(index)
+
+
+def _hear(crew: Crew, index: int, kind: str, facts: dict[str, Any], display: Display) -> None:
+    """Take in one message of a worker."""
+    match kind:
+        case "trial":
+            crew.names[index], crew.shares[index] = facts["name"], 0.0
+        case "stage":
+            part = facts["done"] / max(1, facts["total"])
+            crew.shares[index] = 0.8 * part if facts["stage"] == "train" else 0.9
+            display.worker(index, f"{crew.names.get(index, '')} {facts['stage']}", crew.shares[index])
+        case "finished":
+            crew.shares[index] = 0.0
+            if "mpjpe_mm" in facts:
+                display.log(
+                    f"trial {facts['number']:>3}  {facts['name']:<18} {facts['mpjpe_mm']:7.1f} mm "
+                    f"{facts['latency_ms']:7.2f} ms {facts['macs'] / 1e6:8.1f} M MACs"
+                )
+            else:
+                display.log(f"finalist   {facts['name']}")
+        case "failed":
+            crew.shares[index] = 0.0
+            display.log(f"trial {facts['number']:>3}  {facts['name']:<18} failed: {facts['reason'].splitlines()[0]}")
+        case "error":
+            raise (InputError if facts["input"] else SearchFailed)(facts["message"])

@@ -1,0 +1,98 @@
+"""A worker process: takes candidates or finalists one after another until none is left."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from multiprocessing.connection import Connection
+from typing import Any, Literal
+
+from arch.errors import InputError
+from arch.search_space import Space
+from arch.space import Arch, make_arch
+from explore.config import SearchConfig
+from explore.measure.lane import Lane
+from explore.measure.protocol import Disturbed
+from explore.search import candidate
+from explore.search.candidate import Bench
+from explore.search.dataset import open_judge
+from explore.search.study import SearchFailed, claim, fail, finish, open_study, try_lock
+from explore.train.loop import Diverged
+from quantize.convert import ConversionError, Converter
+
+Phase = Literal["reference", "candidates", "finalists"]
+FAILURES = (ConversionError, Diverged, Disturbed, InputError, MemoryError)
+
+
+def main(config: SearchConfig, phase: Phase, index: int, pipe: Connection) -> None:
+    """Entry of the process; `pipe` is told what is going on as (kind, facts)."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent stops its workers
+    import torch
+
+    torch.set_num_threads(1)
+
+    def report(stage: str, done: int, total: int) -> None:
+        tell(pipe, "stage", worker=index, stage=stage, done=done, total=total)
+
+    try:
+        with Converter(config.folder / "logs" / f"converter-{index}.log") as converter:
+            bench = Bench(config, open_judge(config), Lane(config.folder / "locks"), converter, report)
+            if phase == "reference":
+                candidate.make_reference(bench)
+            elif phase == "candidates":
+                candidates(bench, index, pipe)
+            else:
+                finalists(bench, index, pipe)
+    except (SearchFailed, *FAILURES) as error:
+        tell(pipe, "error", worker=index, message=str(error), input=isinstance(error, InputError))
+
+
+def tell(pipe: Connection, kind: str, **facts: Any) -> None:
+    """Send a message; a parent that is gone ends this process."""
+    try:
+        pipe.send((kind, facts))
+    except (BrokenPipeError, ConnectionResetError):
+        os._exit(1)
+
+
+def candidates(bench: Bench, index: int, pipe: Connection) -> None:
+    """Work on trials until the study has enough."""
+    config = bench.config
+    study = open_study(config)
+    space = Space.named(config.space).at(config.scale)
+    while (taken := claim(study, config, space)) is not None:
+        tell(pipe, "trial", worker=index, number=taken.trial.number, name=taken.arch.name)
+        try:
+            result = candidate.evaluate(bench, taken.arch)
+        except FAILURES as error:
+            fail(study, taken, str(error))
+            tell(pipe, "failed", worker=index, number=taken.trial.number, name=taken.arch.name, reason=str(error))
+        else:
+            facts = {key: value for key, value in result.items() if key not in ("latency", "arch")}
+            finish(study, taken, [result["mpjpe_mm"], result["latency_ms"]], {"result": facts})
+            tell(pipe, "finished", worker=index, number=taken.trial.number, **facts)
+        taken.close()
+
+
+def finalists(bench: Bench, index: int, pipe: Connection) -> None:
+    """Work on the chosen finalists that nobody else holds."""
+    folder = bench.config.folder
+    for arch in chosen_finalists(bench.config):
+        lock = try_lock(folder / "locks" / f"finalist-{arch.id}.lock")
+        if lock is None:
+            continue
+        if not (folder / "finalists" / arch.id / "result.json").exists():
+            tell(pipe, "trial", worker=index, number=-1, name=arch.name)
+            try:
+                candidate.finish(bench, arch)
+                tell(pipe, "finished", worker=index, number=-1, name=arch.name)
+            except FAILURES as error:
+                tell(pipe, "failed", worker=index, number=-1, name=arch.name, reason=str(error))
+        lock.close()
+
+
+def chosen_finalists(config: SearchConfig) -> list[Arch]:
+    """The networks that the search chose, the dearest first."""
+    chosen = json.loads((config.folder / "finalists.json").read_text())
+    return [make_arch(values, "finalists.json") for values in chosen]
