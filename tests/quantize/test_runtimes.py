@@ -1,0 +1,126 @@
+"""The contract of a runtime: every one, with every head."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from arch.errors import InputError
+from arch.network import build
+from quantize import runtimes
+from quantize.graph import inference_module
+from quantize.recipes import recipe
+from quantize.runtimes import RUNTIMES, Array
+from quantize.weights import load_weights
+from tests.quantize.conftest import HEADS, Case
+
+Cases = Callable[[str], Case]
+Exported = Callable[[str, str, str], Path]
+every_runtime = pytest.mark.parametrize("runtime", RUNTIMES)
+every_head = pytest.mark.parametrize("head", HEADS)
+
+
+def snr(ours: Array, reference: Array) -> float:
+    """Signal to noise, dB."""
+    return float(10 * np.log10((reference**2).mean() / ((ours - reference) ** 2).mean()))
+
+
+@every_runtime
+@every_head
+def test_float_file_is_torch(runtime: str, head: str, case: Cases, exported: Exported) -> None:
+    given = case(head)
+    session = runtimes.get(runtime).load(exported(runtime, head, "float"))
+    ours = session.run(given.unseen)
+    session.close()
+    assert ours.dtype == np.float32 and ours.shape == given.raw.shape
+    assert np.abs(ours - given.raw).max() < 1e-4 * np.abs(given.raw).max()
+
+
+@every_runtime
+@every_head
+def test_int8_file_is_close(runtime: str, head: str, case: Cases, exported: Exported) -> None:
+    given = case(head)
+    session = runtimes.get(runtime).load(exported(runtime, head, "int8-static"))
+    ours = session.run(given.unseen)
+    session.close()
+    assert ours.dtype == np.float32 and ours.shape == given.raw.shape
+    assert snr(ours, given.raw) > 14  # an untrained network suffers more than a trained one
+    assert snr(ours[::-1], given.raw) < 6, "a file that ignores its picture would pass this test"
+
+
+@every_runtime
+def test_int8_file_computes_in_int8(runtime: str, exported: Exported) -> None:
+    small, whole = (
+        runtimes.get(runtime).inspect(exported(runtime, "depthmap", name)) for name in ("int8-static", "float")
+    )
+    assert small.int8_share == 1 and whole.int8_share == 0
+    assert small.convolutions == whole.convolutions > 20
+    assert small.bytes < whole.bytes
+    assert small.partitions == 1 and small.delegated > 0.9
+
+
+def test_litert_files_have_no_transposes(exported: Exported) -> None:
+    for name in ("float", "int8-static"):
+        assert runtimes.get("litert").inspect(exported("litert", "depthmap", name)).transposes == 0
+
+
+@every_runtime
+def test_timed_call_computes(runtime: str, case: Cases, exported: Exported) -> None:
+    given = case("depthmap")
+    session = runtimes.get(runtime).load(exported(runtime, "depthmap", "float"))
+    invoke = session.prepare(given.unseen[:1])
+    invoke()
+    before = session.run(given.unseen[1:2])
+    invoke()
+    assert np.array_equal(before, session.run(given.unseen[1:2]))
+    session.close()
+
+
+@every_runtime
+def test_results_outlive_the_next_run(runtime: str, case: Cases, exported: Exported) -> None:
+    given = case("depthmap")
+    session = runtimes.get(runtime).load(exported(runtime, "depthmap", "int8-static"))
+    first = session.run(given.unseen[:1])
+    kept = first.copy()
+    session.run(given.unseen[1:2])
+    session.close()
+    assert np.array_equal(first, kept)
+
+
+@every_runtime
+def test_same_input_gives_the_same_file(runtime: str, case: Cases, exported: Exported, tmp_path: Path) -> None:
+    given = case("depthmap")
+    net = build(given.arch)
+    load_weights(net, given.weights)
+    again = runtimes.get(runtime).export(net, tmp_path, recipe("int8-static"), given.pictures)
+    ours = runtimes.get(runtime).load(again).run(given.unseen)
+    theirs = runtimes.get(runtime).load(exported(runtime, "depthmap", "int8-static")).run(given.unseen)
+    assert np.array_equal(ours, theirs)
+
+
+def test_export_leaves_net_alone(case: Cases) -> None:
+    """Its modules, mode and gradients: training may go on after an export."""
+    net = build(case("depthmap").arch).train()
+    before = {name: value.clone() for name, value in net.state_dict().items()}
+    inference_module(net)
+    assert net.training and all(parameter.requires_grad for parameter in net.parameters())
+    assert all((before[name] == value).all() for name, value in net.state_dict().items())
+
+
+@every_runtime
+def test_missing_and_broken_files_are_refused(runtime: str, exported: Exported, tmp_path: Path) -> None:
+    names = runtimes.get(runtime).FILES
+    with pytest.raises(InputError, match="cannot load"):
+        runtimes.get(runtime).load(tmp_path / names[0])
+    for name in names:
+        (tmp_path / name).write_bytes(b"no model at all")
+    with pytest.raises(InputError, match="cannot load"):
+        runtimes.get(runtime).load(tmp_path / names[0])
+
+
+def test_unknown_runtime() -> None:
+    with pytest.raises(InputError, match="runtime: 'tensorrt' is not one of litert"):
+        runtimes.get("tensorrt")
