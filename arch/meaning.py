@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from arch.canonical import TABLE_OVERRIDES
 from arch.encoders import ENCODERS
 from arch.plan import natural_stride
-from arch.space import TABLE_OVERRIDES, Arch
+from arch.space import Arch
 
 Point = dict[str, Any]  # the fields chosen so far; the others are at their defaults
 

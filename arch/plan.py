@@ -23,7 +23,7 @@ def encoder_stages(arch: Arch) -> tuple[Stage, ...]:
             rows = tuple(r._replace(**{column: v}) if v else r for r, v in zip(rows, values, strict=True))
     if arch.squeeze_excite is not None:
         rows = tuple(r._replace(se=arch.squeeze_excite) for r in rows)
-    return encoder.stages(rows, arch.width, arch.early_stride, arch.activation)
+    return encoder.stages(rows, encoder.stem, arch.width, arch.early_stride, arch.activation)
 
 
 @lru_cache(maxsize=256)
@@ -31,7 +31,7 @@ def natural_stride(encoder: str, early_stride: int) -> int:
     """Total stride of an encoder when no stride is taken back."""
     total = 1
     table = ENCODERS[encoder]
-    for stage in table.stages(table.rows, 1.0, early_stride, "relu"):
+    for stage in table.stages(table.rows, table.stem, 1.0, early_stride, "relu"):
         total *= stage.stride
     return total
 

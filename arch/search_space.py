@@ -17,10 +17,11 @@ from typing import Any
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
+from arch.canonical import TABLE_OVERRIDES
 from arch.encoders import ENCODERS
 from arch.errors import InputError
 from arch.meaning import GATES, VARIES_WITH, Point, means
-from arch.space import TABLE_OVERRIDES, Arch, make_arch
+from arch.space import Arch, make_arch
 from arch.space_check import check_keys, check_values
 
 Value = bool | int | float | str

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import re
 from functools import cached_property
+from pathlib import Path
 from typing import Any, Literal
 
+import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from arch.canonical import canonical, log2
 from arch.encoders import ENCODERS
 from arch.errors import InputError
 from arch.files import content_hash
@@ -15,7 +18,6 @@ from arch.plan import make_plan, natural_stride
 from arch.spec import Plan, signature
 
 Activation = Literal["relu", "relu6", "leaky_relu", "prelu", "prelu_shared", "hardswish"]
-TABLE_OVERRIDES = {"depths": "n", "expansions": "t", "kernels": "k"}
 
 
 class Arch(BaseModel):
@@ -25,7 +27,7 @@ class Arch(BaseModel):
     impossible combination is refused with the reason.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
     encoder: str = Field("mobilehumanpose", description="family of the encoder")
     width: float = Field(1.0, gt=0, le=4, description="multiplier of the encoder's channels")
@@ -52,64 +54,7 @@ class Arch(BaseModel):
     @classmethod
     def _canonical(cls, values: Any) -> Any:
         """Fill what is derived and fix what is meaningless, so that equal networks have equal fields."""
-        if not isinstance(values, dict):
-            return values
-        values = dict(values)
-
-        def get(key: str) -> Any:
-            return values.get(key, cls.model_fields[key].default)
-
-        encoder = ENCODERS.get(get("encoder"))
-        if encoder is None:
-            raise ValueError(f"encoder: '{get('encoder')}' is not one of {', '.join(sorted(ENCODERS))}")
-        if get("early_stride") == -1:
-            values["early_stride"] = encoder.early_stride
-        for key, column in TABLE_OVERRIDES.items():
-            given = values.get(key)
-            if given is None:
-                continue
-            table = tuple(getattr(row, column, None) for row in encoder.rows)
-            if None in table:
-                raise ValueError(f"{key}: the stages of {get('encoder')} have none; leave it out")
-            if not isinstance(given, list | tuple) or len(given) != len(table):
-                raise ValueError(f"{key}: {get('encoder')} has {len(table)} stages; give {len(table)} numbers")
-            own = [value if isinstance(value, int | float) else 0 for value in table]
-            full = tuple(mine or theirs for mine, theirs in zip(given, own, strict=True))
-            values[key] = None if full == tuple(own) else full
-        if values.get("squeeze_excite") is not None:
-            gates = {getattr(row, "se", None) for row in encoder.rows}
-            if None in gates:
-                raise ValueError(f"squeeze_excite: {get('encoder')} has no place for it; leave it out")
-            if gates == {values["squeeze_excite"]}:
-                values["squeeze_excite"] = None
-        if get("head") == "depthmap" or get("depth_bins") == -1:
-            values["depth_bins"] = get("heatmap")
-        if get("decoder") == "parts":
-            for key in ("decoder_width", "decoder_conv", "concat"):
-                fixed = "none" if key == "concat" else cls.model_fields[key].default
-                if get(key) != fixed and not (key == "concat" and "concat" not in values):
-                    raise ValueError(f"{key}: the parts decoder has only {fixed}; leave it out")
-                values[key] = fixed
-            if get("decoder_stages") not in (-1, 3):
-                raise ValueError(f"decoder_stages: the parts decoder has 3, not {get('decoder_stages')}; leave it out")
-            if get("head") == "simcc":
-                raise ValueError("head: the parts decoder ends in maps; take volumetric or depthmap, or decoder deconv")
-            values["decoder_stages"] = 3
-        if get("decoder_stages") == -1:
-            total = natural_stride(get("encoder"), get("early_stride"))
-            stages = _log2(get("heatmap") * total, get("input"))
-            if stages is None:
-                raise ValueError(
-                    f"heatmap: {get('heatmap')} cells are not a power of two times the encoder's last map "
-                    f"({get('input')} px / {total}); take a heatmap of input / 4, / 8 or / 16"
-                )
-            values["decoder_stages"] = stages
-        if get("decoder_stages") == 0:
-            for key in ("decoder_width", "decoder_conv", "upsample"):
-                values[key] = cls.model_fields[key].default
-            if get("concat") == "skip":
-                values["concat"] = "none"
-        return values
+        return canonical(values, _DEFAULTS) if isinstance(values, dict) else values
 
     @model_validator(mode="after")
     def _possible(self) -> Arch:
@@ -175,16 +120,11 @@ class Arch(BaseModel):
         return make_arch(values | changes)
 
 
-def _log2(numerator: int, denominator: int) -> int | None:
-    """log2(numerator / denominator) when that is a whole number not below zero."""
-    if denominator <= 0 or numerator % denominator:
-        return None
-    quotient = numerator // denominator
-    return quotient.bit_length() - 1 if quotient > 0 and quotient & (quotient - 1) == 0 else None
+_DEFAULTS = {key: field.default for key, field in Arch.model_fields.items()}
 
 
 def _stages_of(arch: Arch) -> int | None:
-    return _log2(arch.heatmap * natural_stride(arch.encoder, arch.early_stride), arch.input)
+    return log2(arch.heatmap * natural_stride(arch.encoder, arch.early_stride), arch.input)
 
 
 def make_arch(values: dict[str, Any], where: str = "") -> Arch:
@@ -239,3 +179,22 @@ def rescale(arch: Arch, input: int) -> Arch:
         raise InputError(f"scale: {input} px does not divide a heatmap of {arch.heatmap} cells at {arch.input} px")
     bins = arch.depth_bins * input // arch.input
     return arch.replace(input=input, heatmap=arch.heatmap * input // arch.input, depth_bins=bins)
+
+
+def named_arch(name: str) -> Arch:
+    """An Arch by a preset's name, or from a YAML file with the fields of `Arch`.
+
+    Raises:
+        InputError: neither, or a fault in the file.
+    """
+    if not name.endswith((".yaml", ".yml")):
+        return preset(name)
+    try:
+        values = yaml.safe_load(Path(name).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InputError(f"{name}: {error.strerror}; give the path of an arch's YAML file") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise InputError(f"{name}: not YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(values, dict):
+        raise InputError(f"{name}: not a mapping; write the fields of an Arch, such as encoder and width")
+    return make_arch(values, name)

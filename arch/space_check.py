@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import TypeAdapter, ValidationError
 
+from arch.canonical import TABLE_OVERRIDES
 from arch.encoders import ENCODERS
 from arch.errors import InputError
 from arch.meaning import GATES, means
-from arch.space import TABLE_OVERRIDES, Arch
+from arch.space import Arch
 
 if TYPE_CHECKING:
     from arch.search_space import Space
