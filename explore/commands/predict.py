@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import re
 import sys
+from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from arch.errors import InputError
@@ -21,7 +26,6 @@ from quantize import bundle as bundles
 from quantize.bundle import Bundle
 from quantize.runtimes import Session
 
-HELP = "3D poses of the people in photos, by a bundle"
 EXAMPLE = "python explore.py predict photo.jpg --bbox 139,102,222,242 --model results/STUDY/bundles/NAME"
 
 
@@ -33,7 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--bbox", type=_numbers(4), action="append", metavar="x,y,w,h",
         help="box around a person in px of the photo, one option a person; none: the whole photo is one person's box",
     )  # fmt: skip
-    parser.add_argument("--model", required=True, metavar="BUNDLE", help="folder of a bundle, as search and export make")
+    parser.add_argument("--model", required=True, metavar="BUNDLE", help="folder that search or export made")
     parser.add_argument(
         "--focal", type=float, metavar="PX",
         help="focal length in px (default: from the photo's EXIF, else its longer side)",
@@ -45,11 +49,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--root-depth", type=float, action="append", metavar="MM",
         help="distance of the pelvis along the optical axis, one option a box (default: from the box's size)",
     )  # fmt: skip
-    parser.add_argument("--out", type=Path, default=Path("."), metavar="DIR", help="folder for PHOTO-pose.png and .json")
+    parser.add_argument(
+        "--out", type=Path, default=Path("."), metavar="DIR", help="for PHOTO-pose.png and .json (default: here)"
+    )
     parser.add_argument("--threads", type=int, default=1, metavar="N", help="of the runtime (default: 1)")
 
 
-def _numbers(count: int):  # type: ignore[no-untyped-def]
+def _numbers(count: int) -> Callable[[str], tuple[float, ...]]:
     def parse(text: str) -> tuple[float, ...]:
         values = tuple(float(part) for part in text.split(","))
         if len(values) != count:
@@ -65,29 +71,33 @@ def run(args: argparse.Namespace) -> int:
     for photo in args.photos:  # all of them before anything is written
         pipeline.boxes_in_photo(photo, read_image(photo), args.bbox or [])
     bundle = bundles.load(args.model)
-    session = bundle.session(args.threads)
-    pipeline.warm_up(bundle, session)
-    table = Table("photo", "person", *("confidence", "root depth m", "ms"), header_style="bold")
-    for column in table.columns[1:]:
-        column.justify = "right"
     results = []
-    for photo in args.photos:
-        prediction = _predict(args, photo, bundle, session)
-        for said in record.assumptions(prediction):
-            print(f"{photo}: assumed: {said}", file=sys.stderr)
-        files = _write(args.out, prediction, bundle)
-        results.append(record.as_record(prediction, bundle) | {"files": [str(file) for file in files]})
-        for number, person in enumerate(prediction.people, 1):
-            cells = (f"{person.confidence.mean():.2f}", f"{person.root_depth / 1000:.2f}", f"{person.ms:.2f}")
-            table.add_row(photo.name, str(number), *cells)
-    session.close()
+    with closing(bundle.session(args.threads)) as session:
+        pipeline.warm_up(bundle, session)
+        for photo in args.photos:
+            prediction = _predict(args, photo, bundle, session)
+            if assumed := record.assumptions(prediction):
+                print(f"{photo}: assumed: {'; '.join(assumed)}", file=sys.stderr)
+            files = _write(args.out, prediction, bundle)
+            results.append(record.as_record(prediction, bundle) | {"files": [str(file) for file in files]})
     if args.json:
         print(json.dumps(results))
         return 0
-    Console(highlight=False).print(table)
+    Console(highlight=False).print(_table(results))
     for result in results:
         print(f"written: {', '.join(result['files'])}")
     return 0
+
+
+def _table(results: list[dict[str, Any]]) -> Table:
+    table = Table("photo", "person", "confidence", "root depth m", "ms", header_style="bold")
+    for column in table.columns[1:]:
+        column.justify = "right"
+    for result in results:
+        for person in result["people"]:
+            cells = (f"{person['confidence']:.2f}", f"{person['root_depth_mm'] / 1000:.2f}", f"{person['ms']:.2f}")
+            table.add_row(escape(Path(result["photo"]).name), str(person["person"]), *cells)
+    return table
 
 
 def _check(args: argparse.Namespace) -> None:
@@ -95,6 +105,8 @@ def _check(args: argparse.Namespace) -> None:
         raise InputError(f"--bbox: {len(args.photos)} photos given, boxes belong to one; run the photos one by one")
     if args.focal is not None and not 0 < args.focal < float("inf"):
         raise InputError(f"--focal {args.focal:g}: give a positive number of px")
+    if args.principal and not all(map(math.isfinite, args.principal)):
+        raise InputError(f"--principal {args.principal[0]:g},{args.principal[1]:g}: give finite numbers of px")
     if args.threads < 1:
         raise InputError(f"--threads {args.threads}: give 1 or more")
     depths, boxes = args.root_depth or [], len(args.bbox or [None])
@@ -121,10 +133,12 @@ def _predict(args: argparse.Namespace, photo: Path, bundle: Bundle, session: Ses
 def _write(folder: Path, prediction: Prediction, bundle: Bundle) -> list[Path]:
     about = bundle.manifest
     title = f"{about.arch.name} · {about.runtime} {about.recipe.name}"
-    picture = draw.draw(prediction, about.skeleton, title)
     text = json.dumps(record.as_record(prediction, bundle), indent=1)
-    contents = {".png": picture, ".json": text + "\n"}
-    files = [folder / f"{prediction.photo.stem}-pose{suffix}" for suffix in contents]
-    for file, content in zip(files, contents.values(), strict=True):
-        write_atomic(file, content)
-    return files
+    picture, values = (folder / f"{prediction.photo.stem}-pose{suffix}" for suffix in (".png", ".json"))
+    drawn = draw.draw(prediction, about.skeleton, title)
+    try:
+        write_atomic(picture, drawn)
+        write_atomic(values, text + "\n")
+    except OSError as error:
+        raise InputError(f"--out {folder}: cannot be written ({error.strerror}); choose another folder") from error
+    return [picture, values]

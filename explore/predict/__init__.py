@@ -1,0 +1,1 @@
+"""People in photos, by a bundle: its own pre- and post-processing, its own runtime, no torch."""

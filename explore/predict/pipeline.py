@@ -1,0 +1,123 @@
+"""From a photo and boxes to joints in pixels and in camera millimetres."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from arch.errors import InputError
+from explore.data.crop import DEPTH_RANGE, PADDING, clip_box, crop, to_camera, to_picture
+from explore.predict.camera import Camera, root_depth_from_box
+from quantize.bundle import Bundle
+from quantize.runtimes import Session
+
+
+@dataclass(frozen=True)
+class Person:
+    """One person found.
+
+    bbox:       (4,) x, y, w, h px, the part inside the photo
+    px:         (J, 2) joints in px of the photo
+    mm:         (J, 3) joints in camera coordinates: x right, y down, z away from the camera
+    confidence: (J,) the largest share of probability in one cell; compare it within one model only
+    root_depth: mm, and where it comes from in words
+    ms:         crop, network and decoding of this person
+    """
+
+    bbox: np.ndarray
+    px: np.ndarray
+    mm: np.ndarray
+    confidence: np.ndarray
+    root_depth: float
+    root_depth_from: str
+    ms: float
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """The people of one photo; image (H, W, 3) RGB uint8. whole: no box was given, the photo served as one."""
+
+    photo: Path
+    image: np.ndarray
+    camera: Camera
+    people: list[Person]
+    whole: bool
+
+
+def boxes_in_photo(photo: Path, image: np.ndarray, boxes: Sequence[Sequence[float]]) -> list[np.ndarray]:
+    """The part of each box inside the photo.
+
+    Raises:
+        InputError: a box without area, or outside the photo.
+    """
+    height, width = image.shape[:2]
+    found = []
+    for box in boxes:
+        try:
+            found.append(clip_box(box, width, height))
+        except ValueError as error:
+            given = ",".join(f"{value:g}" for value in box)
+            raise InputError(
+                f"{photo}: --bbox {given}: {error}; give x,y,w,h in pixels within {width} x {height}"
+            ) from None
+    return found
+
+
+def find_people(
+    bundle: Bundle,
+    session: Session,
+    image: np.ndarray,
+    boxes: Sequence[np.ndarray],
+    camera: Camera,
+    root_depths: Sequence[float] | None = None,
+) -> list[Person]:
+    """Run the bundle on every box (x, y, w, h px, inside the photo) of an RGB photo.
+
+    root_depths: mm, one a box; without them they are estimated from the boxes' sizes.
+    """
+    people = []
+    for index, bbox in enumerate(boxes):
+        given = root_depths[index] if root_depths else None
+        people.append(_find_person(bundle, session, image, bbox, camera, given))
+    return people
+
+
+def _find_person(
+    bundle: Bundle, session: Session, image: np.ndarray, bbox: np.ndarray, camera: Camera, root_depth: float | None
+) -> Person:
+    rules = bundle.manifest.preprocessing
+    clock = time.perf_counter()
+    picture, matrix = crop(image, bbox, rules.size, scale=rules.box_padding / PADDING)
+    coords, confidence = bundle.run_crops(picture[None], session)
+    ms = 1000 * (time.perf_counter() - clock)
+    depth = root_depth_from_box(bbox, rules.box_padding, camera.f) if root_depth is None else root_depth
+    px, mm = to_photo_and_camera(
+        coords[0], matrix, rules.size, bundle.manifest.postprocessing.depth_range_mm, camera, depth
+    )
+    source = "estimated from the box's size" if root_depth is None else "given"
+    return Person(bbox, px, mm, confidence[0], depth, source, ms)
+
+
+def to_photo_and_camera(
+    coords: np.ndarray, matrix: np.ndarray, size: int, depth_range: float, camera: Camera, root_depth: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """Normalised joints (J, 3) of a crop to px of the photo (J, 2) and camera mm (J, 3).
+
+    matrix: (2, 3) photo px to crop px; depth_range: mm between z = 0 and z = 1; root_depth: mm.
+    """
+    coords = np.asarray(coords, np.float64)[None]
+    matrix = matrix[None]
+    stretch = np.array([1, 1, depth_range / DEPTH_RANGE])  # to_camera has the data's depth range, not the bundle's
+    coords = (coords - 0.5) * stretch + 0.5
+    mm = to_camera(coords, matrix, size, camera.f[None], camera.c[None], np.array([root_depth]))
+    return to_picture(coords, matrix, size)[0], mm[0]
+
+
+def warm_up(bundle: Bundle, session: Session) -> None:
+    """One call that nobody waits for: a runtime's first call is slower than all others."""
+    side = bundle.manifest.preprocessing.size
+    bundle.run_crops(np.zeros((1, side, side, 3), np.uint8), session)
