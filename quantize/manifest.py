@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, ValidationError, field_validator
 
 from arch.decode import DEPTH_RANGE_MM
 from arch.errors import InputError
@@ -107,7 +107,7 @@ class Manifest(Part):
     camera: Camera = Camera()
     data: Data
     calibration: Calibration | None = None
-    metrics: dict[str, float] = Field({}, description="of the file itself; units in the names")
+    metrics: dict[str, FiniteFloat] = Field({}, description="of the file itself; units in the names")
     certificate: dict[str, Any] = Field({}, description="deviations and gates; see quantize.certificate")
     versions: dict[str, str] = Field({}, description="of the packages that made it")
     machine: dict[str, Any] = Field({}, description="that made it")

@@ -17,8 +17,8 @@ Precision = Literal["float32", "float16", "int8"]
 class Recipe(BaseModel):
     """How a model file is made. The head's decode stays outside the graph, in float, for every recipe.
 
-    `float_islands` names steps of the network (`stem`, `stage0`, `decoder1`, `head`; see `arch.plan`) whose layers
-    keep float weights and activations within an INT8 file.
+    The first `float_first` steps of the network, and those that `float_islands` names (`stem`, `decoder1`, `head`;
+    see `arch.plan`), keep float weights and activations within an INT8 file.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -27,6 +27,7 @@ class Recipe(BaseModel):
     weights: Precision = "float32"
     activations: Precision = "float32"
     calibration_images: int = Field(default=0, ge=0, le=10_000, description="pictures that the ranges come from")
+    float_first: int = Field(default=0, ge=0, le=16)
     float_islands: tuple[str, ...] = ()
 
     @model_validator(mode="after")
@@ -39,7 +40,7 @@ class Recipe(BaseModel):
             raise ValueError("activations: float16 activations need float16 weights")
         if self.int8 and self.calibration_images < 1:
             raise ValueError("calibration_images: int8 activations need at least one picture for their ranges")
-        if self.float_islands and not self.int8:
+        if (self.float_islands or self.float_first) and not self.int8:
             raise ValueError("float_islands: only an int8 recipe has them")
         return self
 
@@ -60,14 +61,17 @@ class Recipe(BaseModel):
                 raise InputError(
                     f"recipe {self.name}: float_islands: '{island}' is no step of this network; take {', '.join(steps)}"
                 )
-        return self.float_islands
+        first = steps[: self.float_first]
+        return (*first, *(island for island in self.float_islands if island not in first))
 
 
 RECIPES: dict[str, Recipe] = {
     made.name: made
     for made in (
         Recipe(name="float"),
+        Recipe(name="fp16", weights="float16"),
         Recipe(name="int8-static", weights="int8", activations="int8", calibration_images=24),
+        Recipe(name="int8-float-stem", weights="int8", activations="int8", calibration_images=24, float_first=2),
     )
 }
 

@@ -6,7 +6,8 @@ import importlib
 from typing import cast
 
 from arch.errors import InputError
-from quantize.runtimes.protocol import Array, FileAudit, Runtime, Session
+from quantize.runtimes.operators import FileAudit
+from quantize.runtimes.protocol import Array, Runtime, Session
 
 __all__ = ["RUNTIMES", "Array", "FileAudit", "Runtime", "Session", "get"]
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,12 +13,14 @@ from arch.errors import InputError
 from arch.space import Arch
 from quantize.plans import activations
 from quantize.recipes import Recipe
-from quantize.runtimes.protocol import Array, FileAudit
+from quantize.runtimes.operators import FileAudit, Operator, macs_of, summarise
+from quantize.runtimes.protocol import Array
 
 if TYPE_CHECKING:
     from arch.network import PoseNet
 
 FILES = ("model.tflite",)
+CONVOLUTIONS = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED")
 NO_INT8_KERNEL = ("prelu", "prelu_shared", "leaky_relu", "hardswish")
 
 
@@ -50,7 +51,26 @@ def export(net: PoseNet, folder: Path, recipe: Recipe, calibration: Array | None
     if recipe.int8:
         assert calibration is not None
         path.write_bytes(_quantize(path, recipe.float_steps(arch), calibration))
+    if recipe.weights == "float16":
+        path.write_bytes(_halve(path))
     return path
+
+
+def _halve(path: Path) -> bytes:
+    """Weights as fp16, widened when the file is loaded; phones with fp16 arithmetic may be told to compute in it."""
+    from ai_edge_quantizer import qtyping, quantizer
+
+    half = qtyping.TensorQuantizationConfig(num_bits=16, dtype=qtyping.TensorDataType.FLOAT)
+    made = quantizer.Quantizer(str(path))
+    made.update_quantization_recipe(
+        ".*",
+        qtyping.TFLOperationName.ALL_SUPPORTED,
+        qtyping.OpQuantizationConfig(
+            weight_tensor_config=half, compute_precision=qtyping.ComputePrecision.FLOAT, explicit_dequantize=True
+        ),
+        quantizer.AlgorithmName.FLOAT_CASTING,
+    )
+    return bytes(made.quantize().quantized_model)
 
 
 def _quantize(path: Path, float_steps: tuple[str, ...], calibration: Array) -> bytes:
@@ -125,23 +145,26 @@ def load(path: Path, threads: int = 1) -> LiteRTSession:
 
 
 def inspect(path: Path) -> FileAudit:
-    """Operators as XNNPACK takes them over: what the delegate has not got is what an interpreter runs one by one."""
+    """The file's operators, and how many of them XNNPACK takes over; the rest an interpreter runs one by one."""
     plain = _interpreter(path, 1, delegate=False)
-    types = {tensor["index"]: np.dtype(tensor["dtype"]).name for tensor in plain.get_tensor_details()}
-    operators: Counter[str] = Counter()
-    audit = FileAudit(bytes=path.stat().st_size)
-    for operator in plain._get_ops_details():
-        name = operator["op_name"]
-        dtype = next((types[i] for i in operator["outputs"] if i in types), "")
-        operators[f"{name} {dtype}"] += 1
-        audit.transposes += name == "TRANSPOSE"
-        if name in ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED"):
-            audit.convolutions += 1
-            audit.int8_convolutions += dtype == "int8"
-    audit.operators = dict(sorted(operators.items()))
-    audit.partitions, left = _delegation(_interpreter(path, 1), sum(operators.values()))
-    audit.delegated = 1 - left / sum(operators.values())
+    tensors = {tensor["index"]: tensor for tensor in plain.get_tensor_details()}
+    made = [_operator(operator, tensors) for operator in plain._get_ops_details()]
+    audit = summarise(made, path.stat().st_size)
+    audit.partitions, left = _delegation(_interpreter(path, 1), len(made))
+    audit.delegated = 1 - left / len(made)
     return audit
+
+
+def _operator(operator: Any, tensors: dict[int, Any]) -> Operator:
+    kind = operator["op_name"]
+    inputs, outputs = tuple(map(int, operator["inputs"])), tuple(map(int, operator["outputs"]))
+    output = tensors[outputs[0]]
+    macs = 0
+    if kind in CONVOLUTIONS:
+        weights = tensors[inputs[1]]["shape"].tolist()
+        channels = weights[-1] if kind == "DEPTHWISE_CONV_2D" else weights[0]
+        macs = macs_of(output["shape"].tolist(), weights, channels)
+    return Operator(kind, np.dtype(output["dtype"]).name, inputs, outputs, macs)
 
 
 def _delegation(interpreter: Any, count: int) -> tuple[int, int]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import tempfile
-from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,17 +12,19 @@ import numpy as np
 from arch.errors import InputError
 from arch.space import Arch
 from quantize.recipes import Recipe
-from quantize.runtimes.protocol import Array, FileAudit
+from quantize.runtimes.operators import FileAudit, Operator, macs_of, summarise
+from quantize.runtimes.protocol import Array
 
 if TYPE_CHECKING:
     from arch.network import PoseNet
 
 FILES = ("model.onnx",)
-CONVOLUTIONS = ("Conv", "FusedConv", "MatMul", "Gemm", "QLinearConv", "QLinearMatMul", "QGemm", "MatMulInteger")
 
 
 def unsupported(arch: Arch, recipe: Recipe) -> list[str]:
-    """Nothing: what has no INT8 kernel runs in float between Dequantize and Quantize."""
+    """Only fp16, which its CPU kernels lack: what has no INT8 kernel runs in float between Dequantize and Quantize."""
+    if recipe.weights == "float16":
+        return [f"recipe {recipe.name}: ONNX Runtime has no fp16 kernels for CPUs; take the recipe float"]
     return []
 
 
@@ -70,13 +71,7 @@ class OnnxRuntimeSession:
     """An inference session on the CPU that does not spin between calls."""
 
     def __init__(self, path: Path, threads: int) -> None:
-        import onnxruntime
-
-        options = _options(threads)
-        try:
-            self.session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-        except Exception as error:  # the library's exceptions have no common class but this one
-            raise InputError(f"{path}: ONNX Runtime cannot load it: {' '.join(str(error).split())[:200]}") from None
+        self.session = _session(path, _options(threads))
 
     def run(self, x: Array) -> Array:
         results = [
@@ -108,31 +103,55 @@ def _options(threads: int) -> Any:
     return options
 
 
+def _session(path: Path, options: Any) -> Any:
+    import onnxruntime
+
+    try:
+        return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # the library's exceptions have no common class but this one
+        raise InputError(f"{path}: ONNX Runtime cannot load it: {' '.join(str(error).split())[:200]}") from None
+
+
 def load(path: Path, threads: int = 1) -> OnnxRuntimeSession:
     return OnnxRuntimeSession(path, threads)
 
 
 def inspect(path: Path) -> FileAudit:
-    """The graph that the session runs after its own fusions; a QLinearConv computes in INT8."""
+    """The graph that the session runs after its fusions, before its changes of memory layout.
+
+    A QLinearConv computes in INT8; a Conv between Dequantize and Quantize that was not fused does not.
+    """
     import onnx
     import onnxruntime
 
-    operators: Counter[str] = Counter()
-    audit = FileAudit(bytes=path.stat().st_size)
     with tempfile.TemporaryDirectory() as scratch:
         options = _options(1)
+        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_EXTENDED
         options.optimized_model_filepath = str(Path(scratch, path.name))
-        try:
-            onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-        except Exception as error:  # as above
-            raise InputError(f"{path}: ONNX Runtime cannot load it: {' '.join(str(error).split())[:200]}") from None
-        nodes = onnx.load(options.optimized_model_filepath, load_external_data=False).graph.node
+        _session(path, options)
+        nodes = onnx.load(options.optimized_model_filepath).graph.node
+    macs = _macs(path)
+    made = []
     for node in nodes:
-        integer = node.op_type.startswith(("QLinear", "QGemm", "MatMulInteger", "ConvInteger"))
-        operators[f"{node.op_type} {'int8' if integer else 'float32'}"] += 1
-        audit.transposes += node.op_type == "Transpose"
-        if node.op_type in CONVOLUTIONS:
-            audit.convolutions += 1
-            audit.int8_convolutions += integer
-    audit.operators = dict(sorted(operators.items()))
-    return audit
+        dtype = "int8" if node.op_type.startswith(("QLinear", "QGemm")) else "float32"
+        made.append(Operator(node.op_type, dtype, tuple(node.input), tuple(node.output), macs.get(node.name, 0)))
+    return summarise(made, path.stat().st_size)
+
+
+def _macs(path: Path) -> dict[str, int]:
+    """MACs of the file's convolutions and matrix products by the names of their nodes, which fusions keep."""
+    import onnx
+
+    graph = onnx.shape_inference.infer_shapes(onnx.load(str(path))).graph
+    makers = {name: node for node in graph.node for name in node.output}
+    shapes = {constant.name: list(constant.dims) for constant in graph.initializer}
+    for value in (*graph.value_info, *graph.output):
+        shapes[value.name] = [dimension.dim_value for dimension in value.type.tensor_type.shape.dim]
+    found = {}
+    for node in graph.node:
+        if node.op_type in ("Conv", "Gemm", "MatMul"):
+            source = makers.get(node.input[1])  # weights are a constant, or one that is dequantized
+            weights = shapes[source.input[0] if source else node.input[1]]
+            output = shapes[node.output[0]]
+            found[node.name] = macs_of(output, weights, weights[0] if node.op_type == "Conv" else output[-1])
+    return found

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import tempfile
-from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,13 +13,15 @@ import numpy as np
 from arch.errors import InputError
 from arch.space import Arch
 from quantize.recipes import Recipe
-from quantize.runtimes.protocol import Array, FileAudit
+from quantize.runtimes.operators import FileAudit, Operator, macs_of, summarise
+from quantize.runtimes.protocol import Array
 
 if TYPE_CHECKING:
     from arch.network import PoseNet
 
 FILES = ("model.xml", "model.bin")
-CONVOLUTIONS = ("Convolution", "GroupConvolution", "MatMul", "FullyConnected")
+CONVOLUTIONS = ("Convolution", "FullyConnected", "MatMul")
+BOOKKEEPING = ("Input", "Output", "Const")
 
 
 def unsupported(arch: Arch, recipe: Recipe) -> list[str]:
@@ -29,7 +30,7 @@ def unsupported(arch: Arch, recipe: Recipe) -> list[str]:
 
 
 def export(net: PoseNet, folder: Path, recipe: Recipe, calibration: Array | None) -> Path:
-    """Convert, quantize where the recipe says so, and save with weights as they are (no silent fp16)."""
+    """Convert, quantize where the recipe says so, and save; fp16 weights only where asked for."""
     import openvino as ov
 
     from quantize.graph import save_onnx
@@ -42,7 +43,7 @@ def export(net: PoseNet, folder: Path, recipe: Recipe, calibration: Array | None
         assert calibration is not None
         model = _quantize(model, recipe.float_steps(net.arch), calibration)
     path = folder / FILES[0]
-    ov.save_model(model, path, compress_to_fp16=False)
+    ov.save_model(model, path, compress_to_fp16=recipe.weights == "float16")
     return path
 
 
@@ -110,18 +111,18 @@ def load(path: Path, threads: int = 1) -> OpenVINOSession:
 
 def inspect(path: Path) -> FileAudit:
     """The graph that the CPU runs after OpenVINO's own rewriting, where each layer says its precision."""
-    model = _compile(path, 1)
-    operators: Counter[str] = Counter()
-    audit = FileAudit(bytes=sum(file.stat().st_size for file in (path, path.with_suffix(".bin"))))
-    for node in model.get_runtime_model().get_ops():
-        info = node.get_rt_info()
-        kind, precision = info["layerType"].value, info["runtimePrecision"].value
-        if kind in ("Input", "Output", "Const"):
-            continue
-        operators[f"{kind} {precision}"] += 1
-        audit.transposes += kind == "Transpose"
-        if kind in CONVOLUTIONS:
-            audit.convolutions += 1
-            audit.int8_convolutions += precision in ("i8", "u8")
-    audit.operators = dict(sorted(operators.items()))
-    return audit
+    nodes = _compile(path, 1).get_runtime_model().get_ordered_ops()
+    made = [_operator(node) for node in nodes]
+    size = sum(file.stat().st_size for file in (path, path.with_suffix(".bin")))
+    return summarise((operator for operator in made if operator.kind not in BOOKKEEPING), size)
+
+
+def _operator(node: Any) -> Operator:
+    info = node.get_rt_info()
+    kind = info["layerType"].value
+    sources = tuple(entry.get_source_output().get_node().get_friendly_name() for entry in node.inputs())
+    macs = 0
+    if kind in CONVOLUTIONS:
+        weights = node.input(1).get_shape()
+        macs = macs_of(node.output(0).get_shape(), weights, weights[0] * (weights[1] if len(weights) == 5 else 1))
+    return Operator(kind, info["runtimePrecision"].value, sources, (node.get_friendly_name(),), macs)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
@@ -12,33 +11,12 @@ from numpy.typing import NDArray
 
 from arch.space import Arch
 from quantize.recipes import Recipe
+from quantize.runtimes.operators import FileAudit
 
 if TYPE_CHECKING:
     from arch.network import PoseNet
 
 Array = NDArray[np.float32]
-
-
-@dataclass
-class FileAudit:
-    """What a model file is made of, as its own runtime sees it.
-
-    `operators` counts operators by "TYPE dtype"; `delegated` is the share of operators that run in the fast
-    backend, in `partitions` pieces (one is best); `transposes` counts changes of layout.
-    """
-
-    operators: dict[str, int] = field(default_factory=dict)
-    convolutions: int = 0
-    int8_convolutions: int = 0
-    transposes: int = 0
-    partitions: int = 1
-    delegated: float = 1.0
-    bytes: int = 0
-
-    @property
-    def int8_share(self) -> float:
-        """Share of the convolutions that compute in INT8."""
-        return self.int8_convolutions / self.convolutions if self.convolutions else 0.0
 
 
 class Session(Protocol):

@@ -23,7 +23,7 @@ HEADS = ("volumetric", "depthmap", "simcc")
 
 @dataclass(frozen=True)
 class Case:
-    """A network, the file of its weights, pictures (24, 3, S, S) to calibrate on, unseen ones, torch's output of those."""
+    """A network, the file of its weights, pictures to calibrate on, unseen ones, and torch's raw output of those."""
 
     arch: Arch
     weights: Path

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from pydantic import ValidationError
 
 from arch.decode import to_normalised
 from arch.errors import InputError
@@ -82,8 +83,8 @@ def test_failed_write_leaves_the_old_bundle(tmp_path: Path, model: Path) -> None
         write(tmp_path / "b", model, skeleton=Skeleton(name="chain", joints=("a", "b"), edges=(), root=0))
     with pytest.raises(InputError, match=r"model.xml: no such file"):
         write(tmp_path / "b", model, runtime="openvino")
-    with pytest.raises(TypeError):
-        write(tmp_path / "b", model, metrics={"mpjpe_mm": float})
+    with pytest.raises(ValidationError, match="finite"):
+        write(tmp_path / "b", model, metrics={"mpjpe_mm": float("nan")})
     assert {path.name: path.read_bytes() for path in (tmp_path / "b").iterdir()} == before
     assert sorted(path.name for path in tmp_path.iterdir()) == ["b", "made"]
 

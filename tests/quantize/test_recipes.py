@@ -35,6 +35,7 @@ def test_from_yaml(tmp_path: Path) -> None:
         ("activations: int8", "int8 activations need int8 weights"),
         ("{weights: int8, activations: int8}", "calibration_images: int8 activations need at least one picture"),
         ("float_islands: [stem]", "only an int8 recipe"),
+        ("float_first: 1", "only an int8 recipe"),
         ("- a list", "should hold keys and values"),
         ("weights: [", "cannot be read as YAML"),
         ("name: ../../x", "name: "),
@@ -49,7 +50,7 @@ def test_wrong_yaml_is_one_line_with_file_and_key(tmp_path: Path, text: str, sai
 
 
 def test_unknown_name() -> None:
-    with pytest.raises(InputError, match="'int7' is not one of float, int8-static"):
+    with pytest.raises(InputError, match="'int7' is not one of float, fp16, int8-static"):
         recipe("int7")
     with pytest.raises(InputError, match="cannot be read"):
         recipe("no-such-file.yaml")

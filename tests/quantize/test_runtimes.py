@@ -8,14 +8,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from arch.cost import cost, step_counts
 from arch.errors import InputError
 from arch.network import build
 from quantize import runtimes
+from quantize.convert import Converter
 from quantize.graph import inference_module
 from quantize.recipes import recipe
 from quantize.runtimes import RUNTIMES, Array
-from quantize.weights import load_weights
-from tests.quantize.conftest import HEADS, Case
+from quantize.runtimes.operators import Operator, summarise
+from tests.quantize.conftest import HEADS, Case, small_arch
 
 Cases = Callable[[str], Case]
 Exported = Callable[[str, str, str], Path]
@@ -58,13 +60,52 @@ def test_int8_file_computes_in_int8(runtime: str, exported: Exported) -> None:
     )
     assert small.int8_share == 1 and whole.int8_share == 0
     assert small.convolutions == whole.convolutions > 20
+    assert small.macs == whole.macs == cost(small_arch()).macs
     assert small.bytes < whole.bytes
     assert small.partitions == 1 and small.delegated > 0.9
 
 
-def test_litert_files_have_no_transposes(exported: Exported) -> None:
+@every_runtime
+def test_no_transpose_between_convolutions(runtime: str, exported: Exported) -> None:
     for name in ("float", "int8-static"):
-        assert runtimes.get("litert").inspect(exported("litert", "depthmap", name)).transposes == 0
+        assert runtimes.get(runtime).inspect(exported(runtime, "depthmap", name)).transposes == 0
+
+
+@every_runtime
+def test_float_stem_is_float_and_the_rest_is_not(runtime: str, case: Cases, exported: Exported) -> None:
+    given = case("depthmap")
+    path = exported(runtime, "depthmap", "int8-float-stem")
+    audit = runtimes.get(runtime).inspect(path)
+    in_stem = sum(tally.macs for tallies, _ in step_counts(given.arch)[:2] for tally in tallies)
+    assert audit.macs - audit.int8_macs == in_stem > 0
+    assert audit.partitions == 1 and audit.transposes == 0
+    assert snr(runtimes.get(runtime).load(path).run(given.unseen), given.raw) > 14
+
+
+@every_runtime
+def test_fp16_file_is_half_as_large_and_close(runtime: str, case: Cases, exported: Exported) -> None:
+    given = case("depthmap")
+    if reasons := runtimes.get(runtime).unsupported(given.arch, recipe("fp16")):
+        assert "take the recipe float" in reasons[0]
+        return
+    small, whole = (exported(runtime, "depthmap", name) for name in ("fp16", "float"))
+    sizes = [runtimes.get(runtime).inspect(path).bytes for path in (small, whole)]
+    assert sizes[0] < 0.75 * sizes[1]
+    assert snr(runtimes.get(runtime).load(small).run(given.unseen), given.raw) > 45
+
+
+def test_transposes_are_counted_between_convolutions_alone() -> None:
+    chain = [
+        Operator("TRANSPOSE", "float32", ("image",), ("a",)),
+        Operator("CONV", "int8", ("a",), ("b",), macs=6),
+        Operator("TRANSPOSE", "int8", ("b",), ("c",)),
+        Operator("RELU", "int8", ("c",), ("d",)),
+        Operator("CONV", "float32", ("d",), ("e",), macs=2),
+        Operator("TRANSPOSE", "float32", ("e",), ("out",)),
+    ]
+    found = summarise(chain, 10)
+    assert (found.transposes, found.convolutions, found.int8_convolutions) == (1, 2, 1)
+    assert found.int8_share == 0.75 and found.operators["TRANSPOSE float32"] == 2
 
 
 @every_runtime
@@ -91,11 +132,13 @@ def test_results_outlive_the_next_run(runtime: str, case: Cases, exported: Expor
 
 
 @every_runtime
-def test_same_input_gives_the_same_file(runtime: str, case: Cases, exported: Exported, tmp_path: Path) -> None:
+def test_same_input_gives_the_same_file(
+    runtime: str, case: Cases, exported: Exported, converter: Converter, tmp_path: Path
+) -> None:
     given = case("depthmap")
-    net = build(given.arch)
-    load_weights(net, given.weights)
-    again = runtimes.get(runtime).export(net, tmp_path, recipe("int8-static"), given.pictures)
+    again = converter.export(
+        given.arch, given.weights, runtime, recipe("int8-static"), given.pictures, tmp_path / "again"
+    )
     ours = runtimes.get(runtime).load(again).run(given.unseen)
     theirs = runtimes.get(runtime).load(exported(runtime, "depthmap", "int8-static")).run(given.unseen)
     assert np.array_equal(ours, theirs)
