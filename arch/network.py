@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -50,11 +52,32 @@ def _step(node: Node) -> nn.Sequential:
 
 
 
+def build(arch: Arch, seed: int | None = None, init: Literal["torch", "paper"] = "torch") -> PoseNet:
+    """The network of `arch` with fresh weights; from `seed` where given, leaving torch's own state alone.
 
-def build(arch: Arch, seed: int | None = None) -> PoseNet:
-    """The network of `arch`, initialised as torch does; from `seed` where given, leaving torch's own state alone."""
+    `init`: "torch", the defaults of its layers, is for ordinary training; "paper" is `init_as_paper`. BatchNorm has
+    torch's epsilon 1e-5 and momentum 0.1 in both, as the paper has (Section 4.1, Framework).
+    """
     if seed is None:
-        return PoseNet(arch)
+        return init_as_paper(PoseNet(arch)) if init == "paper" else PoseNet(arch)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return PoseNet(arch)
+        return build(arch, init=init)
+
+
+def init_as_paper(net: PoseNet) -> PoseNet:
+    """Weights as the paper's reference code leaves them; returns `net`.
+
+    Convolutions of encoder, 1x1 layer and head: normal with standard deviation 0.001, biases 0. BatchNorm: weight 1,
+    bias 0. The decoder's blocks keep torch's defaults: the reference sets transposed convolutions there, and has none.
+    """
+    for name, step in net.steps.items():
+        for module in step.modules():
+            if isinstance(module, nn.BatchNorm2d):
+                nn.init.ones_(module.weight)
+                nn.init.zeros_(module.bias)
+            elif isinstance(module, nn.Conv2d) and not name.startswith("decoder"):
+                nn.init.normal_(module.weight, std=0.001)
+                if module.bias is not None:
+                    nn.init.zeros_(module.bias)
+    return net

@@ -165,6 +165,18 @@ def test_a_seed_gives_the_same_network_and_leaves_torch_alone() -> None:
                            first["steps.stem.0.0.conv.weight"])
 
 
+def test_the_papers_initialisation() -> None:
+    arch = small(concat="skip")
+    net, plain = build(arch, seed=3, init="paper"), build(arch, seed=3)
+    for name, module in net.named_modules():
+        if isinstance(module, torch.nn.Conv2d):
+            small_weights = float(module.weight.detach().abs().max()) < 0.01
+            assert small_weights == (not name.startswith("steps.decoder")), name
+    for name, value in net.state_dict().items():
+        assert value.shape == plain.state_dict()[name].shape
+    assert float(net.steps["head"][0][0].conv.bias.abs().max()) == 0  # type: ignore[index, union-attr]
+
+
 IMPOSSIBLE = {
     "heatmap: 48 cells are not a power of two": {"heatmap": 48},
     "heatmap: 256 cells need an input of at least 512 px": {"heatmap": 256},
