@@ -57,7 +57,9 @@ def _run(name: str, rest: list[str]) -> int:
         raise InputError(f"'{name}' is no command; there are {', '.join(COMMANDS)}")
     module = importlib.import_module(f"explore.commands.{name}")
     parser = Parser(
-        prog=f"explore.py {name}", description=COMMANDS[name], epilog=f"example: {module.EXAMPLE}",
+        prog=f"explore.py {name}",
+        description=COMMANDS[name],
+        epilog=f"example: {module.EXAMPLE}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     module.add_arguments(parser)

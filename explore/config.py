@@ -35,12 +35,14 @@ class TrainConfig(Strict):
     """One training run. Its length is told in samples seen, so that it does not depend on the batch."""
 
     samples: int = Field(4000, ge=1, description="training samples seen")
-    batch: int = Field(16, ge=1, description="samples a step")
-    rate: float = Field(2e-3, gt=0, description="peak learning rate of AdamW")
+    batch: int = Field(8, ge=1, description="samples a step")
+    rate: float = Field(8e-3, gt=0, description="peak learning rate of AdamW")
     warmup: float = Field(0.1, ge=0, lt=1, description="share of the run in which the rate rises; then a cosine")
     weight_decay: float = Field(1e-4, ge=0, description="of AdamW")
     heatmap_loss: float = Field(0.05, ge=0, description="weight of the cross entropy of the heatmap's marginals")
-    augment: Literal["none", "light", "paper"] = Field("light", description="augmentation of crops")
+    augment: Literal["none", "light", "paper"] = Field(
+        "light", description="augmentation of crops; short runs learn most without"
+    )
 
 
 class MeasureConfig(Strict):
@@ -65,7 +67,7 @@ class SearchConfig(Strict):
     trials: int = Field(24, ge=1, description="candidates to finish, the paper's three among them")
     sampler: Literal["tpe", "nsga2", "gp", "random"] = Field("tpe", description="Optuna's sampler")
     max_cost: float = Field(0.5, gt=0, description="candidates above this share of paper-L's MACs are not trained")
-    candidate: TrainConfig = Field(TrainConfig(), description="training of a candidate")
+    candidate: TrainConfig = Field(TrainConfig(augment="none"), description="training of a candidate")
     finalists: int = Field(6, ge=1, description="networks of the front that are trained longer and shipped")
     final: TrainConfig = Field(TrainConfig(samples=16000), description="training of a finalist")
     runtime: str = Field("litert", description="runtime whose INT8 file the search judges")

@@ -46,5 +46,5 @@ class Judge:
     def calibration(self, count: int, seed: int) -> NDArray[np.uint8]:
         """`count` unaugmented training crops (count, S, S, 3), the same for the same seed."""
         order = np.random.default_rng((seed, 2)).permutation(len(self.train))
-        chosen = np.resize(order, count)
+        chosen = [int(index) for index in np.resize(order, count)]
         return np.stack([crop(read_image(self.train.path(i)), self.train.bbox[i], self.size)[0] for i in chosen])

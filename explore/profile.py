@@ -89,10 +89,20 @@ def rows(archs: Iterable[Arch | tuple[str, Arch]]) -> list[ProfileRow]:
     for given in archs:
         name, arch = given if isinstance(given, tuple) else (given.name, given)
         one = cost(arch)
-        made.append(ProfileRow(
-            name, arch.id, arch.input, one.params, one.macs, one.paper_gflops, one.peak_activation_bytes_float,
-            one.peak_activation_bytes_int8, one.weight_bytes_float, one.weight_bytes_int8,
-        ))
+        made.append(
+            ProfileRow(
+                name,
+                arch.id,
+                arch.input,
+                one.params,
+                one.macs,
+                one.paper_gflops,
+                one.peak_activation_bytes_float,
+                one.peak_activation_bytes_int8,
+                one.weight_bytes_float,
+                one.weight_bytes_int8,
+            )
+        )
     return made
 
 
@@ -148,8 +158,18 @@ def _compared(row: PaperRow) -> ComparedRow:
         differing += [] if row.gflops is None or _printed(gflops, row.gflops) else ["FLOPs"]
     digits = "" if row.arch is None else " and ".join(differing) + " differ" if differing else "equal"
     return ComparedRow(
-        row.table, row.row, row.params, params, _off(row.params, params), row.gflops, gflops,
-        _off(row.gflops, gflops), gmacs, row.mpjpe_mm, digits, row.remark,
+        row.table,
+        row.row,
+        row.params,
+        params,
+        _off(row.params, params),
+        row.gflops,
+        gflops,
+        _off(row.gflops, gflops),
+        gmacs,
+        row.mpjpe_mm,
+        digits,
+        row.remark,
     )
 
 
@@ -249,8 +269,10 @@ def _text(titles: list[str], cells: list[list[str]], left: list[bool]) -> str:
     widths = [max(len(row[column]) for row in [titles, *cells]) for column in range(len(titles))]
     lines = []
     for row in [titles, ["-" * width for width in widths], *cells]:
-        padded = [cell.ljust(width) if is_left else cell.rjust(width)
-                  for cell, width, is_left in zip(row, widths, left, strict=True)]
+        padded = [
+            cell.ljust(width) if is_left else cell.rjust(width)
+            for cell, width, is_left in zip(row, widths, left, strict=True)
+        ]
         lines.append("  ".join(padded).rstrip())
     return "\n".join(lines)
 

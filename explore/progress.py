@@ -27,14 +27,21 @@ class Display:
     def __enter__(self) -> Display:
         if self.console.is_terminal and not self.console.quiet:
             self._bars = Progress(
-                TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:>3.0f}%"),
-                TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn(), console=self.console,
+                TextColumn("{task.description}"),
+                BarColumn(),
+                TextColumn("{task.percentage:>3.0f}%"),
+                TimeElapsedColumn(),
+                TextColumn("left"),
+                TimeRemainingColumn(),
+                console=self.console,
                 speed_estimate_period=900,
             )
             self._bars.start()
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         if self._bars:
             self._bars.stop()
             self._bars = None
@@ -48,7 +55,8 @@ class Display:
             for task in list(self._bars.task_ids):
                 self._bars.remove_task(task)
             self._workers.clear()
-            self._stage = self._bars.add_task(name, total=1.0, completed=fraction)
+            self._stage = self._bars.add_task(name, total=1.0)
+            self._bars.update(self._stage, completed=fraction)
         else:
             self.console.print(name)
 
@@ -78,5 +86,3 @@ class Display:
             return "time left unknown"
         seconds = (time.monotonic() - self._started) * (1 - self._fraction) / done
         return f"{int(seconds // 60)}:{int(seconds % 60):02d} left"
-
-

@@ -16,7 +16,9 @@ EXAMPLE = "python explore.py export xs.safetensors --runtimes litert,openvino --
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("checkpoint", metavar="CHECKPOINT", help="weights written by train or search")
-    parser.add_argument("--out", metavar="FOLDER", help="folder of the bundles (default: CHECKPOINT without its ending)")
+    parser.add_argument(
+        "--out", metavar="FOLDER", help="folder of the bundles (default: CHECKPOINT without its ending)"
+    )
     add_options(parser, SearchConfig, only=("data", "dataset", "seed", "runtimes", "recipe", "timeout", "measure"))
 
 
@@ -38,5 +40,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _line(row: dict[str, Any]) -> str:
-    return (f"{row['bundle']:<40} {row['mpjpe_mm']:>9.1f} {row['pa_mpjpe_mm']:>7.1f} {row['float_mpjpe_mm']:>9.1f} "
-            f"{row['latency_ms']:>8.3f} {row['bytes'] / 1024:>7.0f}")
+    return (
+        f"{row['bundle']:<40} {row['mpjpe_mm']:>9.1f} {row['pa_mpjpe_mm']:>7.1f} {row['float_mpjpe_mm']:>9.1f} "
+        f"{row['latency_ms']:>8.3f} {row['bytes'] / 1024:>7.0f}"
+    )

@@ -25,13 +25,21 @@ def run(args: argparse.Namespace) -> int:
         print(json.dumps(result))
         return 0
     here = result["machine"]
-    print(f"{here['processor']}, {here['cores']} cores, {', '.join(here['instruction_sets'])}; {config.threads} thread(s)")
-    print(f"{'bundle':<52} {'network ms':>10} {'p90':>8} {'decode ms':>9} {'ratio':>6} {'95% interval':>15} {'load ms':>8}")
+    print(
+        f"{here['processor']}, {here['cores']} cores, {', '.join(here['instruction_sets'])}; {config.threads} thread(s)"
+    )
+    print(
+        f"{'bundle':<52} {'network ms':>10} {'p90':>8} {'decode ms':>9} {'ratio':>6} {'95% interval':>15} {'load ms':>8}"
+    )
     for row in result["rows"]:
         interval = f"{row['ratio_low']:.3f}-{row['ratio_high']:.3f}"
         settled = "" if row["settled"] else "  interval wider than asked"
-        print(f"{row['bundle'][-52:]:<52} {row['median_ms']:>10.3f} {row['p90_ms']:>8.3f} {row['decode_ms']:>9.3f} "
-              f"{row['ratio']:>6.3f} {interval:>15} {row['load_ms']:>8.1f}{settled}")
+        print(
+            f"{row['bundle'][-52:]:<52} {row['median_ms']:>10.3f} {row['p90_ms']:>8.3f} {row['decode_ms']:>9.3f} "
+            f"{row['ratio']:>6.3f} {interval:>15} {row['load_ms']:>8.1f}{settled}"
+        )
     dropped = result["rows"][0]["dropped_rounds"]
-    print(f"{result['rows'][0]['rounds']} interleaved rounds of {config.calls} calls, {dropped} disturbed rounds dropped")
+    print(
+        f"{result['rows'][0]['rounds']} interleaved rounds of {config.calls} calls, {dropped} disturbed rounds dropped"
+    )
     return 0

@@ -29,6 +29,7 @@ def run(args: argparse.Namespace) -> int:
         print(json.dumps(summary.as_dict()))
         return 0
     console = Console(highlight=False)
+    console.width = max(console.width, 110)
     for runtime in config.runtimes:
         heading, *rows = front_table(summary.shipped, runtime)
         table = Table(title=f"{runtime}, networks at {config.scale} px, {config.data}", title_justify="left")
@@ -41,7 +42,9 @@ def run(args: argparse.Namespace) -> int:
     for line in summary.findings:
         print(line)
     best = summary.shipped[0].bundle if summary.shipped else "BUNDLE"
-    print(f"\nwritten in {summary.minutes:.1f} min to {config.folder}: README.md, front.png, trials.csv, front.csv, bundles/")
+    print(
+        f"\nwritten in {summary.minutes:.1f} min to {config.folder}: README.md, front.png, trials.csv, front.csv, bundles/"
+    )
     print(f"next: python explore.py predict PHOTO --bbox x,y,w,h --model {config.folder / best}")
     print(f"      python explore.py search --trials {2 * config.trials}   (goes on from here)")
     return 0

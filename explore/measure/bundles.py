@@ -43,8 +43,11 @@ def measure_bundles(paths: list[str], config: MeasureConfig) -> dict[str, Any]:
     decoding = measure(decoders, single, first)
     rows = [
         {
-            "bundle": str(one.path), "runtime": one.manifest.runtime, "recipe": one.manifest.recipe.name,
-            **latencies[str(one.path)].as_dict(), "decode_ms": decoding[str(one.path)].median_ms,
+            "bundle": str(one.path),
+            "runtime": one.manifest.runtime,
+            "recipe": one.manifest.recipe.name,
+            **latencies[str(one.path)].as_dict(),
+            "decode_ms": decoding[str(one.path)].median_ms,
             "load_ms": loads[str(one.path)],
         }
         for one in loaded

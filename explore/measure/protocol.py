@@ -82,10 +82,7 @@ def measure(calls: dict[str, Callable[[], None]], config: MeasureConfig, referen
         raise Disturbed(
             f"{dropped} of {kept + dropped} rounds were disturbed by other processes; free the processor and measure again"
         )
-    return {
-        name: _summary(times[name], times[reference], shares[name], dropped, config)
-        for name in calls
-    }
+    return {name: _summary(times[name], times[reference], shares[name], dropped, config) for name in calls}
 
 
 def _timed(call: Callable[[], None], count: int, threads: int) -> tuple[NDArray[np.float64], float]:
@@ -124,16 +121,30 @@ def _settled(times: dict[str, list[NDArray[np.float64]]], reference: str, width:
     return True
 
 
-def _summary(own: list[NDArray[np.float64]], reference: list[NDArray[np.float64]], shares: list[float], dropped: int,
-             config: MeasureConfig) -> Latency:
+def _summary(
+    own: list[NDArray[np.float64]],
+    reference: list[NDArray[np.float64]],
+    shares: list[float],
+    dropped: int,
+    config: MeasureConfig,
+) -> Latency:
     everything = np.concatenate(own)
     medians = np.array([np.median(x) for x in own])
     ratios = _ratios(own, reference)
     low, high = bootstrap_median(medians)
     ratio_low, ratio_high = bootstrap_median(ratios)
     return Latency(
-        median_ms=float(np.median(everything)), p90_ms=float(np.percentile(everything, 90)), low_ms=low, high_ms=high,
-        ratio=float(np.median(ratios)), ratio_low=ratio_low, ratio_high=ratio_high, calls=len(everything),
-        rounds=len(own), dropped_rounds=dropped, cpu_over_wall=float(np.mean(shares)), threads=config.threads,
+        median_ms=float(np.median(everything)),
+        p90_ms=float(np.percentile(everything, 90)),
+        low_ms=low,
+        high_ms=high,
+        ratio=float(np.median(ratios)),
+        ratio_low=ratio_low,
+        ratio_high=ratio_high,
+        calls=len(everything),
+        rounds=len(own),
+        dropped_rounds=dropped,
+        cpu_over_wall=float(np.mean(shares)),
+        threads=config.threads,
         settled=ratio_high - ratio_low <= config.width * float(np.median(ratios)),
     )

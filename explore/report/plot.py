@@ -28,32 +28,83 @@ def plot_front(path: Path, config: SearchConfig, summary: Summary) -> None:
     paper = [row for row in done if row["name"] in summary.baselines]
     shipped = sorted((r for r in summary.shipped if r.runtime == config.runtime), key=lambda r: r.latency_ms)
     figure, axes = pyplot.subplots(figsize=(9, 5.5), dpi=120, layout="constrained")
-    axes.scatter([r["latency_ms"] for r in others], [r["mpjpe_mm"] for r in others], s=26, c=GREY,
-                 label=f"candidates, {config.candidate.samples} samples")
-    axes.scatter([r["latency_ms"] for r in paper], [r["mpjpe_mm"] for r in paper], s=60, marker="D", c=RED,
-                 label=f"the paper's models, {config.candidate.samples} samples")
+    axes.scatter(
+        [r["latency_ms"] for r in others],
+        [r["mpjpe_mm"] for r in others],
+        s=26,
+        c=GREY,
+        label=f"candidates, {config.candidate.samples} samples",
+    )
+    axes.scatter(
+        [r["latency_ms"] for r in paper],
+        [r["mpjpe_mm"] for r in paper],
+        s=60,
+        marker="D",
+        c=RED,
+        label=f"the paper's models, {config.candidate.samples} samples",
+    )
     for row in paper:
-        axes.annotate(row["name"], (row["latency_ms"], row["mpjpe_mm"]), textcoords="offset points", xytext=(7, 5),
-                      color=RED, fontsize=9)
+        axes.annotate(
+            row["name"],
+            (row["latency_ms"], row["mpjpe_mm"]),
+            textcoords="offset points",
+            xytext=(7, 5),
+            color=RED,
+            fontsize=9,
+        )
     total = config.candidate.samples + config.final.samples
     own = [r for r in shipped if r.name not in summary.baselines]
     theirs = [r for r in shipped if r.name in summary.baselines]
     front = [r for r in shipped if r.on_front]
     axes.plot([r.latency_ms for r in front], [r.mpjpe_mm for r in front], c=BLUE, lw=1.2)
-    axes.scatter([r.latency_ms for r in own], [r.mpjpe_mm for r in own], s=52, c=BLUE, zorder=3,
-                 label=f"shipped {config.recipe} files, {total} samples")
-    for row in own:
-        axes.annotate(row.name, (row.latency_ms, row.mpjpe_mm), textcoords="offset points", xytext=(5, -12),
-                      color=BLUE, fontsize=7)
+    axes.scatter(
+        [r.latency_ms for r in own],
+        [r.mpjpe_mm for r in own],
+        s=52,
+        c=BLUE,
+        zorder=3,
+        label=f"shipped {config.recipe} files, {total} samples",
+    )
+    for file in own:
+        axes.annotate(
+            file.name,
+            (file.latency_ms, file.mpjpe_mm),
+            textcoords="offset points",
+            xytext=(5, -12),
+            color=BLUE,
+            fontsize=7,
+        )
     if theirs:
-        axes.scatter([r.latency_ms for r in theirs], [r.mpjpe_mm for r in theirs], s=60, marker="D", c="none",
-                     edgecolors=RED, zorder=3, label=f"the paper's, shipped alike, {total} samples")
-        for row in theirs:
-            axes.annotate(row.name, (row.latency_ms, row.mpjpe_mm), textcoords="offset points", xytext=(7, 5),
-                          color=RED, fontsize=8)
+        axes.scatter(
+            [r.latency_ms for r in theirs],
+            [r.mpjpe_mm for r in theirs],
+            s=60,
+            marker="D",
+            c="none",
+            edgecolors=RED,
+            zorder=3,
+            label=f"the paper's, shipped alike, {total} samples",
+        )
+        for file in theirs:
+            axes.annotate(
+                file.name,
+                (file.latency_ms, file.mpjpe_mm),
+                textcoords="offset points",
+                xytext=(7, 5),
+                color=RED,
+                fontsize=8,
+            )
     axes.axhline(summary.mean_pose_mm, c=GREY, lw=0.8, ls=":")
-    axes.text(0.995, summary.mean_pose_mm, "mean pose", ha="right", va="bottom", color=GREY, fontsize=8,
-              transform=axes.get_yaxis_transform())
+    axes.text(
+        0.995,
+        summary.mean_pose_mm,
+        "mean pose",
+        ha="right",
+        va="bottom",
+        color=GREY,
+        fontsize=8,
+        transform=axes.get_yaxis_transform(),
+    )
     axes.set_xscale("log")
     axes.xaxis.set_major_formatter(FormatStrFormatter("%g"))
     axes.xaxis.set_minor_formatter(FormatStrFormatter("%g"))

@@ -22,12 +22,39 @@ from explore.search.front import ranks
 from quantize.environment import machine, versions
 
 TRIAL_COLUMNS = (
-    "trial", "state", "name", "arch_id", "mpjpe_mm", "pa_mpjpe_mm", "float_mpjpe_mm", "latency_ms", "macs", "params", "bytes",
-    "samples", "on_front", "reason",
+    "trial",
+    "state",
+    "name",
+    "arch_id",
+    "mpjpe_mm",
+    "pa_mpjpe_mm",
+    "float_mpjpe_mm",
+    "latency_ms",
+    "macs",
+    "params",
+    "bytes",
+    "samples",
+    "on_front",
+    "reason",
 )
 FRONT_COLUMNS = (
-    "name", "arch_id", "runtime", "recipe", "mpjpe_mm", "pa_mpjpe_mm", "float_mpjpe_mm", "latency_ms", "ratio_low",
-    "ratio_high", "float_latency_ms", "macs", "params", "bytes", "samples", "on_front", "bundle",
+    "name",
+    "arch_id",
+    "runtime",
+    "recipe",
+    "mpjpe_mm",
+    "pa_mpjpe_mm",
+    "float_mpjpe_mm",
+    "latency_ms",
+    "ratio_low",
+    "ratio_high",
+    "float_latency_ms",
+    "macs",
+    "params",
+    "bytes",
+    "samples",
+    "on_front",
+    "bundle",
 )
 
 
@@ -70,14 +97,20 @@ class Summary:
         return asdict(self) | {"folder": str(self.folder)}
 
 
-def write_report(config: SearchConfig, study: optuna.Study, judge: Judge, baselines: dict[str, Arch],
-                 seconds: float) -> Summary:
+def write_report(
+    config: SearchConfig, study: optuna.Study, judge: Judge, baselines: dict[str, Arch], seconds: float
+) -> Summary:
     """Write the tables, the plot and the README of a study; returns what they hold."""
     trials = _trials(study)
     shipped = _shipped(config)
     summary = Summary(
-        config.folder, judge.mean_pose_mm, tuple(shipped), tuple(trials), tuple(baselines),
-        tuple(_findings(trials, baselines)), seconds / 60,
+        config.folder,
+        judge.mean_pose_mm,
+        tuple(shipped),
+        tuple(trials),
+        tuple(baselines),
+        tuple(_findings(trials, baselines)),
+        seconds / 60,
     )
     write_atomic(config.folder / "trials.csv", _csv(TRIAL_COLUMNS, trials))
     write_atomic(config.folder / "front.csv", _csv(FRONT_COLUMNS, [asdict(row) for row in shipped]))
@@ -93,7 +126,9 @@ def _trials(study: optuna.Study) -> list[dict[str, Any]]:
         result = trial.user_attrs.get("result", {})
         rows.append(
             {
-                "trial": trial.number, "state": trial.state.name.lower(), "arch_id": trial.user_attrs.get("arch", ""),
+                "trial": trial.number,
+                "state": trial.state.name.lower(),
+                "arch_id": trial.user_attrs.get("arch", ""),
                 "reason": trial.user_attrs.get("reason", "").splitlines()[0] if "reason" in trial.user_attrs else "",
                 "name": trial.user_attrs.get("baseline", trial.user_attrs.get("arch", "")),
                 **{key: result[key] for key in TRIAL_COLUMNS if key in result and key not in ("name", "arch_id")},
@@ -125,10 +160,23 @@ def _shipped(config: SearchConfig) -> list[Shipped]:
         for (row, result, plain), level in zip(mine, rank, strict=True):
             shipped.append(
                 Shipped(
-                    result["name"], result["arch_id"], runtime, row["recipe"], row["mpjpe_mm"], row["pa_mpjpe_mm"],
-                    plain["mpjpe_mm"], row["latency_ms"], row["latency"]["ratio_low"], row["latency"]["ratio_high"],
-                    plain["latency_ms"], result["macs"], result["params"], row["bytes"], result["samples"],
-                    bool(level == 0), f"bundles/{result['name']}/{runtime}",
+                    result["name"],
+                    result["arch_id"],
+                    runtime,
+                    row["recipe"],
+                    row["mpjpe_mm"],
+                    row["pa_mpjpe_mm"],
+                    plain["mpjpe_mm"],
+                    row["latency_ms"],
+                    row["latency"]["ratio_low"],
+                    row["latency"]["ratio_high"],
+                    plain["latency_ms"],
+                    result["macs"],
+                    result["params"],
+                    row["bytes"],
+                    result["samples"],
+                    bool(level == 0),
+                    f"bundles/{result['name']}/{runtime}",
                 )
             )
     return shipped
@@ -143,11 +191,16 @@ def _findings(trials: list[dict[str, Any]], baselines: dict[str, Arch]) -> list[
         if paper is None:
             continue
         better = [
-            row for row in done
-            if row["mpjpe_mm"] < paper["mpjpe_mm"] and row["latency_ms"] < paper["latency_ms"] and row["name"] not in baselines
+            row
+            for row in done
+            if row["mpjpe_mm"] < paper["mpjpe_mm"]
+            and row["latency_ms"] < paper["latency_ms"]
+            and row["name"] not in baselines
         ]
         if not better:
-            lines.append(f"{name} ({paper['mpjpe_mm']:.1f} mm, {paper['latency_ms']:.2f} ms): no candidate beats it in both.")
+            lines.append(
+                f"{name} ({paper['mpjpe_mm']:.1f} mm, {paper['latency_ms']:.2f} ms): no candidate beats it in both."
+            )
             continue
         best = min(better, key=lambda row: (row["mpjpe_mm"], row["latency_ms"]))
         lines.append(
@@ -167,14 +220,23 @@ def _csv(columns: tuple[str, ...], rows: list[dict[str, Any]]) -> str:
 
 def front_table(shipped: tuple[Shipped, ...], runtime: str) -> list[tuple[str, ...]]:
     """Cells of the table of one runtime's files, heading first."""
-    table = [("model", "MPJPE mm", "PA mm", "float mm", "INT8 ms", "float ms", "M MACs", "M params", "KiB", "front")]
+    table: list[tuple[str, ...]] = [
+        ("model", "MPJPE mm", "PA mm", "float mm", "INT8 ms", "float ms", "M MACs", "M params", "KiB", "front")
+    ]
     for row in shipped:
         if row.runtime == runtime:
             table.append(
                 (
-                    row.name, f"{row.mpjpe_mm:.1f}", f"{row.pa_mpjpe_mm:.1f}", f"{row.float_mpjpe_mm:.1f}",
-                    f"{row.latency_ms:.3f}", f"{row.float_latency_ms:.3f}", f"{row.macs / 1e6:.1f}",
-                    f"{row.params / 1e6:.2f}", f"{row.bytes / 1024:.0f}", "yes" if row.on_front else "",
+                    row.name,
+                    f"{row.mpjpe_mm:.1f}",
+                    f"{row.pa_mpjpe_mm:.1f}",
+                    f"{row.float_mpjpe_mm:.1f}",
+                    f"{row.latency_ms:.3f}",
+                    f"{row.float_latency_ms:.3f}",
+                    f"{row.macs / 1e6:.1f}",
+                    f"{row.params / 1e6:.2f}",
+                    f"{row.bytes / 1024:.0f}",
+                    "yes" if row.on_front else "",
                 )
             )
     return table
@@ -213,15 +275,15 @@ Each was trained on {config.candidate.samples} + {config.final.samples} samples;
 
 {findings}
 
-{', '.join(f'{count} {state}' for state, count in sorted(counts.items()))} trials, in `trials.csv`.
+{", ".join(f"{count} {state}" for state, count in sorted(counts.items()))} trials, in `trials.csv`.
 
 ## How it was made
 
 `python explore.py search` with `config.yaml` (hash {config.hash}, seed {config.seed}), {summary.minutes:.1f} minutes in its last run.
-{here['processor']}, {here['cores']} cores, {', '.join(here['instruction_sets'])}; {packages}. Data hash {judge.train.hash}.
+{here["processor"]}, {here["cores"]} cores, {", ".join(here["instruction_sets"])}; {packages}. Data hash {judge.train.hash}.
 
 ## Next
 
-    python explore.py predict PHOTO --bbox x,y,w,h --model {summary.folder / summary.shipped[0].bundle if summary.shipped else 'BUNDLE'}
+    python explore.py predict PHOTO --bbox x,y,w,h --model {summary.folder / summary.shipped[0].bundle if summary.shipped else "BUNDLE"}
     python explore.py search --trials {2 * config.trials}      # go on from here
 """

@@ -64,11 +64,12 @@ def make_reference(bench: Bench) -> None:
     for index, name in enumerate(_runtimes(bench.config)):
         bench.report("reference", index, len(_runtimes(bench.config)))
         chosen = recipe("int8-static")
-        bench.converter.export(arch, folder / "weights.safetensors", name, chosen, pictures, folder / name,
-                               bench.config.timeout)
-        calls = {"reference": _caller(bench, name, folder / name / runtimes.get(name).FILES[0])}
+        bench.converter.export(
+            arch, folder / "weights.safetensors", name, chosen, pictures, folder / name, bench.config.timeout
+        )
+        calls = {"reference": caller(bench, name, folder / name / runtimes.get(name).FILES[0])}
         settings = REFERENCE_CONFIG.model_copy(update={"threads": bench.config.measure.threads})
-        figures[name] = _measured(bench, calls, settings)["reference"].as_dict()
+        figures[name] = measured(bench, calls, settings)["reference"].as_dict()
     write_atomic(folder / "reference.json", json.dumps(figures, indent=2))
 
 
@@ -85,15 +86,21 @@ def evaluate(bench: Bench, arch: Arch) -> dict[str, Any]:
     trained = _trained(bench, arch, config.candidate, folder, None)
     shipped = export_and_judge(bench, arch, folder, config.runtime, config.recipe)
     calls = {
-        "reference": _caller(bench, config.runtime, _reference_file(config)),
-        "candidate": _caller(bench, config.runtime, folder / shipped["file"]),
+        "reference": caller(bench, config.runtime, _reference_file(config)),
+        "candidate": caller(bench, config.runtime, folder / shipped["file"]),
     }
     bench.report("latency", 0, 1)
-    latency = _measured(bench, calls, config.measure)["candidate"]
+    latency = measured(bench, calls, config.measure)["candidate"]
     result = {
-        "name": arch.name, "arch_id": arch.id, **trained, **shipped,
-        "latency_ms": latency.ratio * _reference_ms(config, config.runtime), "latency": latency.as_dict(),
-        **_costs(arch), "arch": arch.model_dump(mode="json"), "config_hash": config.hash,
+        "name": arch.name,
+        "arch_id": arch.id,
+        **trained,
+        **shipped,
+        "latency_ms": latency.ratio * _reference_ms(config, config.runtime),
+        "latency": latency.as_dict(),
+        **_costs(arch),
+        "arch": arch.model_dump(mode="json"),
+        "config_hash": config.hash,
     }
     write_atomic(folder / "result.json", json.dumps(result, indent=2))
     return result
@@ -111,23 +118,35 @@ def finish(bench: Bench, arch: Arch) -> dict[str, Any]:
     start = config.folder / "candidates" / arch.id / "weights.safetensors"
     trained = _trained(bench, arch, config.final, folder, start)
     rows = []
-    calls = {"reference": _caller(bench, config.runtime, _reference_file(config))}
+    calls = {"reference": caller(bench, config.runtime, _reference_file(config))}
     for name in config.runtimes:
         for chosen in dict.fromkeys(("float", config.recipe)):
             row = export_and_judge(bench, arch, folder, name, chosen)
-            calls[f"{name} {chosen}"] = _caller(bench, name, folder / row["file"])
+            calls[f"{name} {chosen}"] = caller(bench, name, folder / row["file"])
             rows.append(row)
     bench.report("latency", 0, 1)
     settings = config.measure.model_copy(update={"budget": config.measure.budget * len(calls) / 2})
-    latencies = _measured(bench, calls, settings)
+    latencies = measured(bench, calls, settings)
     for row in rows:
         latency = latencies[f"{row['runtime']} {row['recipe']}"]
         row |= {"latency_ms": latency.ratio * _reference_ms(config, config.runtime), "latency": latency.as_dict()}
         if row["recipe"] != "float" or config.recipe == "float":
-            _bundle(bench, arch, folder, row, trained)
+            ship(
+                bench,
+                arch,
+                folder,
+                row,
+                trained["float_mpjpe_mm"],
+                config.folder / "bundles" / arch.name / row["runtime"],
+            )
     result = {
-        "name": arch.name, "arch_id": arch.id, **trained, "rows": rows, **_costs(arch),
-        "arch": arch.model_dump(mode="json"), "config_hash": config.hash,
+        "name": arch.name,
+        "arch_id": arch.id,
+        **trained,
+        "rows": rows,
+        **_costs(arch),
+        "arch": arch.model_dump(mode="json"),
+        "config_hash": config.hash,
     }
     write_atomic(folder / "result.json", json.dumps(result, indent=2))
     return result
@@ -143,8 +162,9 @@ def export_and_judge(bench: Bench, arch: Arch, folder: Path, runtime: str, recip
     bench.report(f"export {runtime}", 0, 1)
     started = time.monotonic()
     with bench.lane.work():
-        model = bench.converter.export(arch, folder / "weights.safetensors", runtime, chosen, _pictures(bench), made,
-                                       config.timeout)
+        model = bench.converter.export(
+            arch, folder / "weights.safetensors", runtime, chosen, _pictures(bench), made, config.timeout
+        )
     seconds = time.monotonic() - started
     bench.report(f"judge {runtime}", 0, 1)
     images = bench.judge.evaluation.images
@@ -157,9 +177,13 @@ def export_and_judge(bench: Bench, arch: Arch, folder: Path, runtime: str, recip
     session.close()
     accuracy = bench.judge.score(np.concatenate(answers))
     row = {
-        "runtime": runtime, "recipe": recipe_name, "file": str(model.relative_to(folder)),
+        "runtime": runtime,
+        "recipe": recipe_name,
+        "file": str(model.relative_to(folder)),
         "bytes": sum((made / name).stat().st_size for name in runtimes.get(runtime).FILES),
-        "mpjpe_mm": accuracy.mpjpe, "pa_mpjpe_mm": accuracy.pa_mpjpe, "export_s": round(seconds, 2),
+        "mpjpe_mm": accuracy.mpjpe,
+        "pa_mpjpe_mm": accuracy.pa_mpjpe,
+        "export_s": round(seconds, 2),
     }
     write_atomic(made / "judged.json", json.dumps(row, indent=2))
     return row
@@ -171,14 +195,24 @@ def _trained(bench: Bench, arch: Arch, settings: TrainConfig, folder: Path, star
         return _read(folder / "trained.json")
     state = folder / "state.safetensors"
     result = train(
-        arch, bench.judge.train, settings, bench.config.seed, state, start, bench.lane.work,
+        arch,
+        bench.judge.train,
+        settings,
+        bench.config.seed,
+        state,
+        start,
+        bench.lane.work,
         lambda done, total: bench.report("train", done, total),
     )
     with bench.lane.work():
         accuracy = bench.judge.score(predict(result.net, bench.judge.evaluation.images))
     facts = {
-        "samples": result.samples, "train_s": round(result.seconds, 1), "loss": result.loss,
-        "skipped_steps": result.skipped_steps, "float_mpjpe_mm": accuracy.mpjpe, "float_pa_mpjpe_mm": accuracy.pa_mpjpe,
+        "samples": result.samples,
+        "train_s": round(result.seconds, 1),
+        "loss": result.loss,
+        "skipped_steps": result.skipped_steps,
+        "float_mpjpe_mm": accuracy.mpjpe,
+        "float_pa_mpjpe_mm": accuracy.pa_mpjpe,
     }
     if start is not None:
         facts["samples"] = result.samples + bench.config.candidate.samples
@@ -188,21 +222,24 @@ def _trained(bench: Bench, arch: Arch, settings: TrainConfig, folder: Path, star
     return facts
 
 
-def _bundle(bench: Bench, arch: Arch, folder: Path, row: dict[str, Any], trained: dict[str, Any]) -> None:
-    """Ship one file as a bundle with its metrics."""
+def ship(bench: Bench, arch: Arch, folder: Path, row: dict[str, Any], float_mpjpe_mm: float, target: Path) -> None:
+    """Make one judged and timed file a bundle with its metrics."""
     config, data = bench.config, bench.judge.train
     chosen = recipe(row["recipe"])
     skeleton = data.skeleton
     metrics = {key: float(row[key]) for key in ("mpjpe_mm", "pa_mpjpe_mm", "latency_ms")}
     bundle.write(
-        config.folder / "bundles" / arch.name / row["runtime"],
+        target,
         folder / row["file"],
-        arch=arch, runtime=row["runtime"], recipe=chosen,
+        arch=arch,
+        runtime=row["runtime"],
+        recipe=chosen,
         skeleton=Skeleton(name=skeleton.name, joints=skeleton.names, edges=skeleton.edges, root=skeleton.root),
         data=Data(name=data.name, hash=data.hash),
         calibration=_calibration(bench, chosen) if chosen.int8 else None,
-        metrics=metrics | {"float_mpjpe_mm": float(trained["float_mpjpe_mm"])},
-        seed=config.seed, config_hash=config.hash,
+        metrics=metrics | {"float_mpjpe_mm": float_mpjpe_mm},
+        seed=config.seed,
+        config_hash=config.hash,
     )
 
 
@@ -211,7 +248,7 @@ def _calibration(bench: Bench, chosen: Recipe) -> Calibration:
     return Calibration(count=len(used), seed=bench.config.seed, hash=digest(used))
 
 
-def _measured(bench: Bench, calls: dict[str, Callable[[], None]], settings: MeasureConfig) -> dict[str, Latency]:
+def measured(bench: Bench, calls: dict[str, Callable[[], None]], settings: MeasureConfig) -> dict[str, Latency]:
     """The protocol in the quiet lane, again where something else disturbed it."""
     for attempt in range(PATIENCE):
         try:
@@ -224,7 +261,7 @@ def _measured(bench: Bench, calls: dict[str, Callable[[], None]], settings: Meas
     raise AssertionError("unreachable")
 
 
-def _caller(bench: Bench, runtime: str, model: Path) -> Callable[[], None]:
+def caller(bench: Bench, runtime: str, model: Path) -> Callable[[], None]:
     session = runtimes.get(runtime).load(model, bench.config.measure.threads)
     return session.prepare(_normalised(bench.judge.evaluation.images[:1]))
 

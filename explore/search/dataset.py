@@ -17,11 +17,8 @@ def open_judge(config: SearchConfig, progress: Callable[[int, int], None] | None
         InputError: data that cannot be used.
     """
     options = _options(config)
-    parts = [
-        open_dataset(config.data, split, options, workers=config.processes, progress=progress)
-        for split in ("train", "test")
-    ]
-    return Judge(*parts, config.scale)
+    train = open_dataset(config.data, "train", options, workers=config.processes, progress=progress)
+    return Judge(train, open_dataset(config.data, "test", options), config.scale)
 
 
 def _options(config: SearchConfig) -> Any:

@@ -15,7 +15,7 @@ def dominates(a: Points, b: Points) -> bool:
 
 def ranks(points: Points) -> NDArray[np.int64]:
     """Nondomination rank of each row of (N, objectives): 0 is the front, 1 the front of the rest, and so on."""
-    better = (points[:, None] <= points[None]).all(2) & (points[:, None] < points[None]).any(2)
+    better = np.asarray((points[:, None] <= points[None]).all(2) & (points[:, None] < points[None]).any(2))
     rank = np.full(len(points), -1, np.int64)
     level = 0
     while (rank < 0).any():

@@ -76,8 +76,13 @@ def search(config: SearchConfig, display: Display) -> Summary:
         _choose_finalists(config, study, space)
         finalists = worker.chosen_finalists(config)
         display.stage(f"finalists, {len(finalists)}", _finalist_share(config, finalists))
-        _run(config, "finalists", config.processes, display,
-             lambda crew: _finalist_share(config, finalists) + sum(crew.shares.values()) / len(finalists))
+        _run(
+            config,
+            "finalists",
+            config.processes,
+            display,
+            lambda crew: _finalist_share(config, finalists) + sum(crew.shares.values()) / len(finalists),
+        )
         missing = [a.name for a in finalists if not _finalist(config, a).exists()]
         if len(missing) == len(finalists):
             raise SearchFailed(f"no finalist could be shipped; see {config.folder / 'logs'}")
@@ -161,7 +166,9 @@ def _macs(config: SearchConfig, arch: Arch) -> float:
     return float(json.loads((config.folder / "candidates" / arch.id / "result.json").read_text())["macs"])
 
 
-def _run(config: SearchConfig, phase: worker.Phase, count: int, display: Display, share: Callable[[Crew], float]) -> None:
+def _run(
+    config: SearchConfig, phase: worker.Phase, count: int, display: Display, share: Callable[[Crew], float]
+) -> None:
     """Run a stage in `count` workers until all are done; one that dies is started again."""
     context = multiprocessing.get_context("spawn")
     crew = Crew()
@@ -177,10 +184,10 @@ def _run(config: SearchConfig, phase: worker.Phase, count: int, display: Display
         start(index)
     try:
         while crew.pipes:
-            for pipe in wait(list(crew.pipes.values()), timeout=1.0):
-                index = next(i for i, p in crew.pipes.items() if p is pipe)
+            ready = wait(list(crew.pipes.values()), timeout=1.0)
+            for index, pipe in [(i, p) for i, p in crew.pipes.items() if p in ready]:
                 try:
-                    kind, facts = pipe.recv()  # type: ignore[union-attr]
+                    kind, facts = pipe.recv()
                 except (EOFError, OSError):
                     _ended(crew, index, start, display, phase)
                     continue
@@ -203,7 +210,10 @@ def _ended(crew: Crew, index: int, start: Callable[[int], None], display: Displa
         return
     crew.restarts[index] = crew.restarts.get(index, 0) + 1
     if crew.restarts[index] > RESTARTS:
-        raise SearchFailed(f"worker {index} died {RESTARTS + 1} times ({phase}), last with exit code {process.exitcode}")
+        raise SearchFailed(
+            f"worker {index} died {RESTARTS + 1} times ({phase}), last with exit code {process.exitcode}; "
+            f"see worker-{index}.log in the study's logs"
+        )
     display.log(f"worker {index} died (exit code {process.exitcode}); another goes on with its work")
     start(index)
 

@@ -68,7 +68,9 @@ def open_study(config: SearchConfig) -> optuna.Study:
     """The study in the storage; made when there is none."""
     study = optuna.create_study(
         storage=optuna.storages.RDBStorage(storage_url(config), engine_kwargs={"connect_args": {"timeout": 60}}),
-        study_name=config.name, directions=["minimize"] * len(OBJECTIVES), load_if_exists=True,
+        study_name=config.name,
+        directions=["minimize"] * len(OBJECTIVES),
+        load_if_exists=True,
     )
     return study
 
@@ -136,8 +138,14 @@ def claim(study: optuna.Study, config: SearchConfig, space: Space) -> Claim | No
     return None
 
 
-def _admit(trial: Trial, study: optuna.Study, config: SearchConfig, space: Space, trials: list[FrozenTrial],
-           lock: TextIOWrapper) -> Claim | None:
+def _admit(
+    trial: Trial,
+    study: optuna.Study,
+    config: SearchConfig,
+    space: Space,
+    trials: list[FrozenTrial],
+    lock: TextIOWrapper,
+) -> Claim | None:
     """The claim on a trial if its network is possible, new and cheap enough to train; else it ends here, pruned."""
     reason = ""
     try:
@@ -193,5 +201,3 @@ def try_lock(path: Path) -> TextIOWrapper | None:
         file.close()
         return None
     return file
-
-

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import ctypes
 import json
 import os
 import signal
+import sys
 from multiprocessing.connection import Connection
+from pathlib import Path
 from typing import Any, Literal
 
 from arch.errors import InputError
@@ -20,6 +23,7 @@ from explore.search.dataset import open_judge
 from explore.search.study import SearchFailed, claim, fail, finish, open_study, try_lock
 from explore.train.loop import Diverged
 from quantize.convert import ConversionError, Converter
+from quantize.convert_child import PR_SET_PDEATHSIG
 
 Phase = Literal["reference", "candidates", "finalists"]
 FAILURES = (ConversionError, Diverged, Disturbed, InputError, MemoryError)
@@ -28,9 +32,14 @@ FAILURES = (ConversionError, Diverged, Disturbed, InputError, MemoryError)
 def main(config: SearchConfig, phase: Phase, index: int, pipe: Connection) -> None:
     """Entry of the process; `pipe` is told what is going on as (kind, facts)."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent stops its workers
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    quiet(config.folder / "logs" / f"worker-{index}.log")
+    import cv2
     import torch
 
     torch.set_num_threads(1)
+    cv2.setNumThreads(1)
 
     def report(stage: str, done: int, total: int) -> None:
         tell(pipe, "stage", worker=index, stage=stage, done=done, total=total)
@@ -46,6 +55,14 @@ def main(config: SearchConfig, phase: Phase, index: int, pipe: Connection) -> No
                 finalists(bench, index, pipe)
     except (SearchFailed, *FAILURES) as error:
         tell(pipe, "error", worker=index, message=str(error), input=isinstance(error, InputError))
+
+
+def quiet(log: Path) -> None:
+    """Send what libraries print to a file; the parent alone speaks to the user."""
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with open(log, "ab") as file:
+        os.dup2(file.fileno(), 1)
+        os.dup2(file.fileno(), 2)
 
 
 def tell(pipe: Connection, kind: str, **facts: Any) -> None:

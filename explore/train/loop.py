@@ -114,8 +114,13 @@ def train(
             _save(state, net, optimizer, step, seconds + saved - clock, skipped)
     net.eval()
     last = losses[-max(1, steps // 10) :]
-    return TrainResult(net, steps * config.batch, seconds + time.monotonic() - clock,
-                       float(np.mean(last)) if last else math.nan, skipped)
+    return TrainResult(
+        net,
+        steps * config.batch,
+        seconds + time.monotonic() - clock,
+        float(np.mean(last)) if last else math.nan,
+        skipped,
+    )
 
 
 def _save(state: Path, net: PoseNet, optimizer: torch.optim.Optimizer, step: int, seconds: float, skipped: int) -> None:

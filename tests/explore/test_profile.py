@@ -51,8 +51,11 @@ def test_the_modified_row_of_table_3_is_not_derived() -> None:
 
 
 def test_tables_4_to_6_have_the_printed_digits_but_for_what_is_misprinted() -> None:
-    different = {(one.table, one.row): one.digits for one in paper_rows()
-                 if one.table in ("Table 4", "Table 5", "Table 6") and one.digits != "equal"}
+    different = {
+        (one.table, one.row): one.digits
+        for one in paper_rows()
+        if one.table in ("Table 4", "Table 5", "Table 6") and one.digits != "equal"
+    }
     assert different == {
         ("Table 4", "ReLU"): "params and FLOPs differ",  # the params printed are those with PReLU's slopes
         ("Table 4", "PReLU"): "FLOPs differ",

@@ -1,0 +1,77 @@
+"""The latency protocol and the lane that keeps training away from it."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import time
+from multiprocessing.synchronize import Event
+from pathlib import Path
+
+import pytest
+
+from explore.config import MeasureConfig
+from explore.measure.lane import Lane
+from explore.measure.protocol import Disturbed, measure
+
+
+def spin(milliseconds: float) -> None:
+    end = time.perf_counter() + milliseconds / 1e3
+    while time.perf_counter() < end:
+        pass
+
+
+def test_ratio_of_two_known_loads() -> None:
+    config = MeasureConfig(rounds=5, calls=10, width=0.5, budget=5)
+    calls = {"one": lambda: spin(1), "two": lambda: spin(2)}
+    for _ in range(6):
+        try:
+            found = measure(calls, config, "one")
+            break
+        except Disturbed:
+            continue
+    else:
+        pytest.skip("other processes kept the processor busy")
+    assert found["one"].ratio == pytest.approx(1.0)
+    assert 1.6 < found["two"].ratio < 2.4
+    assert found["two"].ratio_low <= found["two"].ratio <= found["two"].ratio_high
+
+
+def test_a_process_that_waits_for_the_processor_has_no_figure() -> None:
+    config = MeasureConfig(rounds=3, calls=3, budget=0.2)
+    with pytest.raises(Disturbed):
+        measure({"idle": lambda: time.sleep(0.002)}, config, "idle")
+
+
+def _worker(folder: Path, stop: Event, steps: object) -> None:
+    lane = Lane(folder)
+    while not stop.is_set():
+        with lane.work():
+            with steps.get_lock():  # type: ignore[attr-defined]
+                steps.value += 1  # type: ignore[attr-defined]
+            time.sleep(0.01)
+
+
+def test_work_stands_still_while_the_lane_is_quiet(tmp_path: Path) -> None:
+    context = multiprocessing.get_context("spawn")
+    stop, steps = context.Event(), context.Value("i", 0)
+    workers = [context.Process(target=_worker, args=(tmp_path, stop, steps)) for _ in range(2)]
+    for worker in workers:
+        worker.start()
+    lane = Lane(tmp_path)
+    while steps.value < 10:
+        time.sleep(0.01)
+    for _ in range(3):
+        with lane.quiet():
+            before = steps.value
+            time.sleep(0.1)
+            assert steps.value == before
+        time.sleep(0.1)
+    assert steps.value > before
+    os.kill(workers[0].pid or 0, signal.SIGKILL)  # a worker that dies in its step leaves nothing locked
+    workers[0].join()
+    with lane.quiet():
+        pass
+    stop.set()
+    workers[1].join()

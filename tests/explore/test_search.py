@@ -1,0 +1,157 @@
+"""The main job, end to end as a user runs it: whole, killed and resumed, on real frames, with wrong input."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import optuna
+import pytest
+import yaml
+
+ROOT = Path(__file__).resolve().parents[2]
+REAL = ROOT.parent / "shared" / "data" / "human36m"
+TINY_SPACE = {
+    "name": "tiny",
+    "base": {"input": 256, "joints": 18, "early_stride": 2, "heatmap": 32, "depths": [1] * 7, "decoder_width": 32},
+    "dimensions": {
+        "encoder": ["mobilehumanpose", "mobilenet_v2"],
+        "width": [0.25, 0.5],
+        "inter": [128, 256],
+        "activation": ["relu"],
+        "head": ["volumetric", "depthmap"],
+    },
+}
+QUICK = (
+    "--candidate.samples=32 --final.samples=32 --finalists=2 --measure.rounds=3 --measure.calls=5 --measure.budget=1 "
+    "--measure.width=1 --runtimes=litert,openvino --workers=2 --study=s"
+).split()
+RENDERED = ["--dataset.train=40", "--dataset.test=12"]
+
+
+def command(folder: Path, *options: str) -> list[str]:
+    space = folder / "tiny.yaml"
+    space.write_text(yaml.safe_dump(TINY_SPACE))
+    given = [f"--results={folder}", f"--space={space}", *QUICK, *options]
+    return [sys.executable, str(ROOT / "explore.py"), "search", *given]
+
+
+def environment(folder: Path) -> dict[str, str]:
+    return os.environ | {"EDGEPOSE_CACHE": str(folder / "cache")}
+
+
+def trials(folder: Path) -> list[optuna.trial.FrozenTrial]:
+    study = optuna.load_study(study_name="s", storage=f"sqlite:///{folder / 's' / 'study.db'}")
+    return study.get_trials()
+
+
+def test_killed_twice_it_finishes_every_trial_once(tmp_path: Path) -> None:
+    call = command(tmp_path, "--trials=6", *RENDERED)
+    before: dict[Path, int] = {}
+    for finished in (1, 3):
+        process = subprocess.Popen(call, env=environment(tmp_path), start_new_session=True, stderr=subprocess.DEVNULL)
+        deadline = time.monotonic() + 240
+        while len(list(tmp_path.glob("s/candidates/*/result.json"))) < finished and process.poll() is None:
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        time.sleep(1.0)  # the workers' converters end with them
+        results = {path: path.stat().st_mtime_ns for path in tmp_path.glob("s/candidates/*/result.json")}
+        assert before.items() <= results.items()
+        before = results
+    done = subprocess.run(call, env=environment(tmp_path), capture_output=True, text=True, timeout=400)
+    assert done.returncode == 0, done.stderr
+    results = {path: path.stat().st_mtime_ns for path in tmp_path.glob("s/candidates/*/result.json")}
+    assert before.items() <= results.items(), "a finished candidate was evaluated again"
+    finished_trials = [t for t in trials(tmp_path) if t.state == optuna.trial.TrialState.COMPLETE]
+    assert len(finished_trials) == 6
+    assert len({t.user_attrs["arch"] for t in finished_trials}) == 6
+    assert not [t for t in trials(tmp_path) if t.state == optuna.trial.TrialState.RUNNING]
+
+    folder = tmp_path / "s"
+    rows = list(csv.DictReader((folder / "trials.csv").open()))
+    assert sum(row["state"] == "complete" for row in rows) == 6
+    front = list(csv.DictReader((folder / "front.csv").open()))
+    assert {row["runtime"] for row in front} == {"litert", "openvino"}
+    for row in front:
+        manifest = json.loads((folder / row["bundle"] / "manifest.json").read_text())
+        assert manifest["metrics"]["mpjpe_mm"] == pytest.approx(float(row["mpjpe_mm"]))
+        assert manifest["recipe"]["name"] == "int8-static"
+        assert float(row["latency_ms"]) > 0
+    for name in ("README.md", "front.png", "config.yaml"):
+        assert (folder / name).stat().st_size > 500
+
+    again = subprocess.run(call, env=environment(tmp_path), capture_output=True, text=True, timeout=120)
+    assert again.returncode == 0, again.stderr
+    assert {path: path.stat().st_mtime_ns for path in tmp_path.glob("s/candidates/*/result.json")} == results
+
+    other = subprocess.run([*call, "--seed=1"], env=environment(tmp_path), capture_output=True, text=True, timeout=60)
+    assert other.returncode == 2
+    assert other.stderr.count("\n") == 1 and "seed" in other.stderr and "--study" in other.stderr
+
+
+def test_real_frames_go_the_same_way(tmp_path: Path) -> None:
+    if not REAL.is_dir():
+        pytest.skip(f"no real frames at {REAL}")
+    options = (
+        f"--data=human36m:{REAL}",
+        "--dataset.train_subjects=1,5,7",
+        "--dataset.test_subjects=8",
+        "--trials=2",
+        "--finalists=1",
+        "--runtimes=litert",
+        "--json",
+    )
+    done = subprocess.run(
+        command(tmp_path, *options), env=environment(tmp_path), capture_output=True, text=True, timeout=400
+    )
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert found["mean_pose_mm"] > 0
+    assert [row["recipe"] for row in found["shipped"]] == ["int8-static"]
+
+
+WRONG = {
+    "unknown option": (["--trails=3"], "--trails"),
+    "no number": (["--trials=many"], "trials"),
+    "below the least": (["--trials=0"], "trials"),
+    "unknown space": (["--space=nowhere"], "space"),
+    "unknown runtime": (["--runtime=tensorrt"], "runtime"),
+    "unknown recipe": (["--recipe=int3"], "recipe"),
+    "unknown data": (["--data=imagenet:/x"], "data"),
+    "no such folder": (["--data=human36m:/nowhere"], "/nowhere"),
+    "odd scale": (["--scale=100"], "scale"),
+}
+
+
+@pytest.mark.parametrize("case", WRONG)
+def test_wrong_input_is_one_line_and_leaves_nothing(case: str, tmp_path: Path) -> None:
+    options, word = WRONG[case]
+    done = subprocess.run(
+        command(tmp_path, *RENDERED, *options), env=environment(tmp_path), capture_output=True, text=True, timeout=120
+    )
+    assert done.returncode == 2
+    lines = [line for line in done.stderr.splitlines() if line.startswith("error:")]
+    assert len(lines) == 1 and word in lines[0], done.stderr
+    assert "Traceback" not in done.stderr
+    assert not list(tmp_path.glob("s/candidates/*"))
+
+
+def test_unknown_key_of_a_file_names_file_and_key(tmp_path: Path) -> None:
+    path = tmp_path / "config.yaml"
+    path.write_text("trials: 3\ncandidate: {sample: 10}\n")
+    done = subprocess.run(
+        [sys.executable, str(ROOT / "explore.py"), "search", f"--config={path}"],
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == 2
+    assert str(path) in done.stderr and "candidate.sample" in done.stderr and "samples" in done.stderr
