@@ -51,8 +51,6 @@ MEANS: dict[str, tuple[tuple[str, ...], Callable[[Point], bool]]] = {
     "depth_bins": (("head",), lambda point: point.get("head", "volumetric") != "depthmap"),
     "squeeze_excite": (("encoder",), _has_column("se", 0)),
 }
-# What the number of different networks along a field depends on, besides whether the field is asked.
-VARIES_WITH = {"depth_bins": ("head", "heatmap", "input"), "width": ("encoder",), "squeeze_excite": ("encoder",)}
 
 
 def means(field: str) -> tuple[tuple[str, ...], Callable[[Point], bool]]:

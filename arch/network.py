@@ -51,7 +51,6 @@ def _step(node: Node) -> nn.Sequential:
     return nn.Sequential(*(make_block(block, node.channels) for block in node.blocks))
 
 
-
 def build(arch: Arch, seed: int | None = None, init: Literal["torch", "paper"] = "torch") -> PoseNet:
     """The network of `arch` with fresh weights; from `seed` where given, leaving torch's own state alone.
 

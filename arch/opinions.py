@@ -90,8 +90,10 @@ def _fvcore(net: RawOutput, image: Tensor) -> Answer:
         "upsample_bilinear2d": "four operations an output element; our MACs count multiplications by weights only",
         "upsample_nearest2d": "counted by output element; a copy has no multiplication",
     }
-    differences = [Difference(name, amount, why.get(name, "no multiplication by a weight")) for name, amount
-                   in sorted(counted.items())]
+    differences = [
+        Difference(name, amount, why.get(name, "no multiplication by a weight"))
+        for name, amount in sorted(counted.items())
+    ]
     missed = [f"{name.removeprefix('aten::')} x {times}" for name, times in sorted(analysis.unsupported_ops().items())]
     return int(analysis.total()), differences, missed
 
@@ -111,10 +113,15 @@ def _ptflops(net: RawOutput, image: Tensor) -> Answer:
         "activation": "one operation an element of ReLU, ReLU6, leaky ReLU and PReLU",
         "pooling": "one operation an input element of pooling modules",
     }
-    return int(total), [Difference(name, amount, why[name]) for name, amount in sorted(counted.items())], [
-        "hardswish, sigmoid and addition", "upsampling, concat and pooling that are function calls (residual concat, "
-        "squeeze-excite), which paper_gflops counts where the paper's networks have a pooling module",
-    ]
+    return (
+        int(total),
+        [Difference(name, amount, why[name]) for name, amount in sorted(counted.items())],
+        [
+            "hardswish, sigmoid and addition",
+            "upsampling, concat and pooling that are function calls (residual concat, "
+            "squeeze-excite), which paper_gflops counts where the paper's networks have a pooling module",
+        ],
+    )
 
 
 def _tally(counted: Counter[str]) -> Callable[[nn.Module, Any, Tensor], None]:

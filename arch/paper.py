@@ -39,8 +39,17 @@ def paper_tables() -> tuple[PaperRow, ...]:
                 arch = make_arch(table.get("base", {}) | row["arch"], f"{TABLES.name}: {table['table']}, {row['row']}")
             for suffix, key in (("", "mpjpe_mm"), (", pre-trained", "mpjpe_pretrained_mm")):
                 if key in row:
-                    rows.append(PaperRow(
-                        table["table"], str(row["row"]) + suffix, arch, row["params"], row.get("gflops"), row[key],
-                        row.get("cpu_ms"), row.get("tflite_mb"), row.get("remark", ""),
-                    ))
+                    rows.append(
+                        PaperRow(
+                            table["table"],
+                            str(row["row"]) + suffix,
+                            arch,
+                            row["params"],
+                            row.get("gflops"),
+                            row[key],
+                            row.get("cpu_ms"),
+                            row.get("tflite_mb"),
+                            row.get("remark", ""),
+                        )
+                    )
     return tuple(rows)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from arch.decoder import MAX_MIDDLE, Tap, decoder_block, parts_branch
 from arch.encoders import ENCODERS
@@ -14,15 +14,21 @@ if TYPE_CHECKING:
     from arch.space import Arch
 
 
-def encoder_stages(arch: Arch) -> tuple[Stage, ...]:
-    """The encoder's stages with the Arch's own depths, expansions, kernels and squeeze-excite in its table."""
-    encoder = ENCODERS[arch.encoder]
-    rows = encoder.rows
+def encoder_rows(arch: Arch) -> tuple[Any, ...]:
+    """The encoder's table with the Arch's own depths, expansions, kernels and squeeze-excite in it."""
+    rows = ENCODERS[arch.encoder].rows
     for column, values in (("n", arch.depths), ("t", arch.expansions), ("k", arch.kernels)):
         if values:
             rows = tuple(r._replace(**{column: v}) if v else r for r, v in zip(rows, values, strict=True))
     if arch.squeeze_excite is not None:
         rows = tuple(r._replace(se=arch.squeeze_excite) for r in rows)
+    return rows
+
+
+def encoder_stages(arch: Arch, rows: tuple[Any, ...] | None = None) -> tuple[Stage, ...]:
+    """The encoder's stages by the table of `arch`, or by other rows."""
+    encoder = ENCODERS[arch.encoder]
+    rows = encoder_rows(arch) if rows is None else rows
     return encoder.stages(rows, encoder.stem, arch.width, arch.early_stride, arch.activation)
 
 
@@ -76,8 +82,7 @@ def make_plan(arch: Arch) -> Plan:
         how = "" if before == after else ("pool" if before > after else "up")
         return ((last - 1, how), (last, ""))
 
-    def add(name: str, made: tuple[Block, ...], channels: int, size: int,
-            wires: tuple[tuple[int, str], ...]) -> int:
+    def add(name: str, made: tuple[Block, ...], channels: int, size: int, wires: tuple[tuple[int, str], ...]) -> int:
         nodes.append(Node(name, wires, made, channels, size))
         return len(nodes) - 1
 
@@ -105,8 +110,13 @@ def make_plan(arch: Arch) -> Plan:
         small = head_channels(arch) // 4
         branches = [
             add("parts0", parts_branch(cin, 64, small, arch.upsample), small, arch.heatmap, trunk),
-            add("parts1", parts_branch(cin, 192, head_channels(arch) - small, arch.upsample),
-                head_channels(arch) - small, arch.heatmap, trunk),
+            add(
+                "parts1",
+                parts_branch(cin, 192, head_channels(arch) - small, arch.upsample),
+                head_channels(arch) - small,
+                arch.heatmap,
+                trunk,
+            ),
         ]
         return Plan(tuple(nodes), tuple(branches))
 
@@ -123,8 +133,11 @@ def make_plan(arch: Arch) -> Plan:
         middle = arch.decoder_width if residual else min(tap.channels, MAX_MIDDLE)
         size *= 2
         stride //= 2
-        made = (decoder_block(width_of(wires), middle, arch.decoder_width, arch.decoder_conv,
-                              arch.activation, arch.upsample),)
+        made = (
+            decoder_block(
+                width_of(wires), middle, arch.decoder_width, arch.decoder_conv, arch.activation, arch.upsample
+            ),
+        )
         add(f"decoder{index}", made, arch.decoder_width, size, wires)
     last = ((len(nodes) - 1, ""),)
     channels = head_channels(arch)

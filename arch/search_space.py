@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Mapping
-from functools import cached_property
-from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -20,15 +18,17 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from arch.canonical import TABLE_OVERRIDES
 from arch.encoders import ENCODERS
 from arch.errors import InputError
-from arch.meaning import GATES, VARIES_WITH, Point, means
+from arch.meaning import Point, means
 from arch.space import Arch, make_arch
 from arch.space_check import check_keys, check_values
+from arch.space_size import count
 
 Value = bool | int | float | str
 Choose = Callable[[str, list[Any]], Any]
 SPACES = Path(__file__).parent / "spaces"
 SCALED = ("input", "heatmap", "depth_bins")
 SAMPLE_TRIES = 1000
+
 
 class Dimension(BaseModel):
     """The values of one field, asked for where each field of `when` has one of the values listed for it."""
@@ -137,9 +137,9 @@ class Space(BaseModel):
         """
         point = dict(self.base)
         for field, dimension in self.dimensions.items():
-            if self._asked(field, point):
+            if self.asks(field, point):
                 point[field] = choose(field, list(dimension.values))
-        return self._arch(point)
+        return self.arch(point)
 
     def sample(self, rng: random.Random) -> Arch:
         """A network from uniform choices, impossible ones thrown away."""
@@ -178,63 +178,15 @@ class Space(BaseModel):
         return True
 
     def size(self) -> int:
-        """How many different networks the space holds, exactly.
+        """How many different networks the space holds, exactly; see `arch.space_size`."""
+        return count(self)
 
-        The gates and what `when` mentions are enumerated; given those the other fields are independent, and each
-        counts as many times as it makes different networks.
-        """
-        total, seen = 0, set()
-        counts: dict[tuple[Any, ...], int] = {}
-        for point, made in self._gate_points():
-            if made.id in seen:
-                continue
-            seen.add(made.id)
-            networks = 1
-            for field in self._free:
-                if field not in point:
-                    continue
-                depends = ("encoder",) if "." in field else VARIES_WITH.get(field, ())
-                key = (field, *(getattr(made, gate) for gate in depends))
-                if key not in counts:
-                    values = self.dimensions[field].values
-                    counts[key] = len({self._arch(point | {field: value}).id for value in values})
-                networks *= counts[key]
-            total += networks
-        return total
-
-    @cached_property
-    def _gated(self) -> tuple[str, ...]:
-        """The dimensions that decide what others mean."""
-        mentioned = {field for made in self.dimensions.values() for field in made.when}
-        return tuple(field for field in self.dimensions if field in GATES or field in mentioned)
-
-    @cached_property
-    def _free(self) -> tuple[str, ...]:
-        return tuple(field for field in self.dimensions if field not in self._gated)
-
-    def _gate_points(self) -> list[tuple[Point, Arch]]:
-        """Every possible choice of the gates, the rest at its first values."""
-        made = []
-        for chosen in product(*(self.dimensions[field].values for field in self._gated)):
-            point, gates, skip = dict(self.base), dict(zip(self._gated, chosen, strict=True)), False
-            for field, dimension in self.dimensions.items():
-                if self._asked(field, point):
-                    point[field] = gates.get(field, dimension.values[0])
-                elif field in gates and gates[field] != dimension.values[0]:
-                    skip = True  # not asked: one stands for all
-            if skip:
-                continue
-            try:
-                made.append((point, self._arch(point)))
-            except InputError:
-                continue
-        return made
-
-    def _asked(self, field: str, point: Point) -> bool:
+    def asks(self, field: str, point: Point) -> bool:
+        """Whether a choice of `field` means anything where those of `point` were made."""
         conditions = self.dimensions[field].when.items()
         return all(_lookup(point, other) in values for other, values in conditions) and means(field)[1](point)
 
-    def _arch(self, point: Point) -> Arch:
+    def arch(self, point: Point) -> Arch:
         """The Arch of a point, its keys with a row gathered into the encoder's columns; 0 stands for the row's own."""
         plain = {key: value for key, value in point.items() if "." not in key}
         for name in TABLE_OVERRIDES:

@@ -30,8 +30,9 @@ def of_block(values: T | tuple[T, ...], index: int) -> T:
 
 
 @lru_cache(maxsize=1 << 14)
-def inverted_residual(cin: int, cout: int, stride: int, expansion: float, kernel: int, act: str,
-                      se: SqueezeExcite | None = None) -> Block:
+def inverted_residual(
+    cin: int, cout: int, stride: int, expansion: float, kernel: int, act: str, se: SqueezeExcite | None = None
+) -> Block:
     """Expand 1x1, depthwise, optional gate, project 1x1 without activation; a shortcut where shapes agree."""
     hidden = make_divisible(cin * expansion)
     main: list[Op] = [] if expansion == 1 else [Conv(cin, hidden, act=act)]

@@ -61,8 +61,9 @@ def bottleneck_stages(
     return _stages(rows, stem_channels, width, early_stride, act, BOTTLENECK)
 
 
-def _stages(rows: tuple[Row, ...], stem_channels: int, width: float, early_stride: int, act: str,
-            expansion: int) -> tuple[Stage, ...]:
+def _stages(
+    rows: tuple[Row, ...], stem_channels: int, width: float, early_stride: int, act: str, expansion: int
+) -> tuple[Stage, ...]:
     channels = make_divisible(stem_channels * width)
     pool = Stage("pool", channels, 2, lambda cin, s: (Block((MaxPool(3, s),)),))
     parts = (row_stage(i, row, width, act, expansion) for i, row in enumerate(rows))

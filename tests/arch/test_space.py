@@ -78,6 +78,24 @@ SMALL: dict[str, dict[str, Any]] = {
         "base": {"encoder": "mobilenet_v2"},
         "dimensions": {"depths.2": [2, 3], "depths.3": [0, 4, 2], "kernels.2": [3, 5], "squeeze_excite": [False, True]},
     },
+    "rows whose values make the same blocks": {
+        "dimensions": {
+            "encoder": ["mobilenext", "ghostnet", "mobilenet_v3", "resnet18", "mobilenet_v4"],
+            "concat": ["none", "residual"], "width": [0.1, 0.11, 1.0], "squeeze_excite": [False, True],
+            "depths.1": [1, 2], "expansions.1": [3, 6, 0], "expansions.3": [2.5, 6], "kernels.0": [3, 5],
+        },
+    },
+    "strides taken back": {
+        "base": {"encoder": "ghostnet"},
+        "dimensions": {"decoder_stages": [-1, 2, 1], "kernels.5": [3, 5], "expansions.5": [3, 6], "width": [0.5, 1.0]},
+    },
+    "conditions on the encoder's own fields": {
+        "base": {"encoder": "mobilenet_v2"},
+        "dimensions": {
+            "width": [0.5, 1.0], "depths.2": {"values": [2, 3, 4], "when": {"width": [1.0]}},
+            "kernels.2": [3, 5], "kernels.3": {"values": [3, 5], "when": {"width": [0.5]}},
+        },
+    },
     "parts and deconv": {
         "dimensions": {
             "encoder": ["mobilehumanpose", "mobilenet_v2"], "decoder": ["deconv", "parts"], "heatmap": [32, 64],
