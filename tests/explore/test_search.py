@@ -28,10 +28,18 @@ TINY_SPACE = {
         "head": ["volumetric", "depthmap"],
     },
 }
-QUICK = (
-    "--candidate.samples=32 --final.samples=32 --finalists=2 --measure.rounds=3 --measure.calls=5 --measure.budget=1 "
-    "--measure.width=1 --runtimes=litert,openvino --workers=2 --study=s"
-).split()
+QUICK = [
+    "--candidate.samples=32",
+    "--final.samples=32",
+    "--finalists=2",
+    "--measure.rounds=3",
+    "--measure.calls=5",
+    "--measure.budget=1",
+    "--measure.width=1",
+    "--runtimes=litert,openvino",
+    "--workers=2",
+    "--study=s",
+]
 RENDERED = ["--dataset.train=40", "--dataset.test=12"]
 
 

@@ -23,7 +23,9 @@ from explore.train.loss import pose_loss
 
 
 def small(**changes: object) -> Arch:
-    return preset("paper-XS-relu@64").replace(width=0.25, inter=64, decoder_width=32, depths=(1,) * 7, **changes)
+    return preset("paper-XS-relu@64").replace(
+        **{"width": 0.25, "inter": 64, "decoder_width": 32, "depths": (1,) * 7} | changes
+    )
 
 
 @pytest.fixture(scope="session")
@@ -78,7 +80,7 @@ def test_checkpoints_of_other_networks_and_broken_files_are_refused(tmp_path: Pa
         load_network(tmp_path / "net.safetensors", small(inter=128))
     whole = (tmp_path / "net.safetensors").read_bytes()
     (tmp_path / "half.safetensors").write_bytes(whole[: len(whole) // 2])
-    with pytest.raises(InputError, match="half.safetensors"):
+    with pytest.raises(InputError, match=r"half\.safetensors"):
         load_network(tmp_path / "half.safetensors")
     with pytest.raises(InputError, match="no such checkpoint"):
         load_network(tmp_path / "none.safetensors")
