@@ -20,6 +20,8 @@ from quantize.manifest import Calibration, Data, File, Manifest, Postprocessing,
 from quantize.recipes import Recipe
 from quantize.runtimes import Array, Session
 
+RUNNER = Path(__file__).with_name("runner.py")
+
 
 @dataclass(frozen=True)
 class Bundle:
@@ -124,6 +126,7 @@ def write(
             licence=licence,
         )
         (made / manifest.FILE).write_text(manifest.dump(about))
+        shutil.copyfile(RUNNER, made / "run.py")  # for its reader's use: nothing here ever runs it
     return Bundle(path, about)
 
 

@@ -85,11 +85,17 @@ def certify(
 def _gates(arch: Arch, recipe: Recipe, audit: FileAudit, faithful: dict[str, Any] | None) -> list[Gate]:
     gates = [
         Gate(
-            name="no transpose between convolutions", asked="0", measured=audit.transposes, holds=audit.transposes == 0,
+            name="no transpose between convolutions",
+            asked="0",
+            measured=audit.transposes,
+            holds=audit.transposes == 0,
             fix=f"the converter changed the layout ({_named(audit, 'transpose')}); export by another runtime",
         ),
         Gate(
-            name="one delegate partition", asked="1", measured=audit.partitions, holds=audit.partitions == 1,
+            name="one delegate partition",
+            asked="1",
+            measured=audit.partitions,
+            holds=audit.partitions == 1,
             fix=f"operators the fast backend has not: {_floats(audit)}; take relu, or another runtime",
         ),
     ]
@@ -98,16 +104,20 @@ def _gates(arch: Arch, recipe: Recipe, audit: FileAudit, faithful: dict[str, Any
         measured = audit.int8_share / share if share else 1.0
         gates.append(
             Gate(
-                name="MACs in INT8, float islands aside", asked=f"at least {INT8_SHARE:.0%}",
-                measured=round(measured, 4), holds=measured >= INT8_SHARE,
+                name="MACs in INT8, float islands aside",
+                asked=f"at least {INT8_SHARE:.0%}",
+                measured=round(measured, 4),
+                holds=measured >= INT8_SHARE,
                 fix=f"layers that stayed float: {_floats(audit)}; take relu, or a recipe that quantizes them",
             )
         )
     if faithful:
         gates.append(
             Gate(
-                name="float file is the network", asked=f"mean deviation at most {FLOAT_DEVIATION_MM} mm",
-                measured=round(faithful["mean"], 4), holds=faithful["mean"] <= FLOAT_DEVIATION_MM,
+                name="float file is the network",
+                asked=f"mean deviation at most {FLOAT_DEVIATION_MM} mm",
+                measured=round(faithful["mean"], 4),
+                holds=faithful["mean"] <= FLOAT_DEVIATION_MM,
                 fix="the converter changed the network; report it, and export by another runtime",
             )
         )

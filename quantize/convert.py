@@ -141,16 +141,24 @@ def _start(log: Path, threads: int) -> subprocess.Popen[bytes]:
     log.parent.mkdir(parents=True, exist_ok=True)
     bounds = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS")
     path = [str(PROJECT), os.environ.get("PYTHONPATH", "")]
-    environment = os.environ | {name: str(threads) for name in bounds} | {
-        "PYTHONPATH": os.pathsep.join(filter(None, path)),
-        "TF_CPP_MIN_LOG_LEVEL": "3",
-        "PYTHONUNBUFFERED": "1",
-    }
+    environment = (
+        os.environ
+        | {name: str(threads) for name in bounds}
+        | {
+            "PYTHONPATH": os.pathsep.join(filter(None, path)),
+            "TF_CPP_MIN_LOG_LEVEL": "3",
+            "PYTHONUNBUFFERED": "1",
+        }
+    )
     with open(log, "ab") as chatter:
         return subprocess.Popen(
             [sys.executable, "-m", "quantize.convert_child", str(threads)],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=chatter, bufsize=0,
-            env=environment, start_new_session=True,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=chatter,
+            bufsize=0,
+            env=environment,
+            start_new_session=True,
         )
 
 

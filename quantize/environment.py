@@ -10,8 +10,16 @@ from pathlib import Path
 from typing import Any
 
 PACKAGES = (
-    "edgepose", "torch", "litert-torch", "ai-edge-quantizer", "ai-edge-litert", "openvino", "nncf", "onnx",
-    "onnxruntime", "numpy",
+    "edgepose",
+    "torch",
+    "litert-torch",
+    "ai-edge-quantizer",
+    "ai-edge-litert",
+    "openvino",
+    "nncf",
+    "onnx",
+    "onnxruntime",
+    "numpy",
 )
 INSTRUCTION_SETS = ("avx2", "avx512f", "avx512_vnni", "avx_vnni", "amx_int8", "asimd", "asimddp", "i8mm", "sve")
 

@@ -46,8 +46,13 @@ def save_onnx(net: PoseNet, path: Path) -> None:
         # The tracing exporter is called legacy but needs no onnxscript and names nodes after modules.
         warnings.simplefilter("ignore", DeprecationWarning)
         torch.onnx.export(
-            inference_module(net), (example,), str(path), dynamo=False, opset_version=OPSET,
-            input_names=["image"], output_names=["raw"],
+            inference_module(net),
+            (example,),
+            str(path),
+            dynamo=False,
+            opset_version=OPSET,
+            input_names=["image"],
+            output_names=["raw"],
         )
 
 

@@ -62,8 +62,14 @@ def _quantize(path: Path, float_steps: tuple[str, ...], calibration: Array) -> N
         names = [node.name for node in onnx.load(str(prepared), load_external_data=False).graph.node]
         keep = [name for name in names if step_of(name) in float_steps]
         quantize_static(
-            str(prepared), str(path), Pictures(), quant_format=QuantFormat.QDQ, per_channel=True,
-            activation_type=QuantType.QUInt8, weight_type=QuantType.QInt8, nodes_to_exclude=keep,
+            str(prepared),
+            str(path),
+            Pictures(),
+            quant_format=QuantFormat.QDQ,
+            per_channel=True,
+            activation_type=QuantType.QUInt8,
+            weight_type=QuantType.QInt8,
+            nodes_to_exclude=keep,
         )
 
 

@@ -87,9 +87,7 @@ class OpenVINOSession:
         self.request = self.model.create_infer_request()
 
     def run(self, x: Array) -> Array:
-        results = [
-            self.request.infer([np.ascontiguousarray(picture[None], np.float32)])[0].copy() for picture in x
-        ]
+        results = [self.request.infer([np.ascontiguousarray(picture[None], np.float32)])[0].copy() for picture in x]
         raw: Array = np.concatenate(results)
         return raw
 

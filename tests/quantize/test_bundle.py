@@ -65,7 +65,7 @@ def test_round_trip(tmp_path: Path, model: Path) -> None:
     assert about.preprocessing.size == 64 and about.preprocessing.box_padding == 1.25
     assert about.postprocessing.head == "depthmap" and about.postprocessing.depth_range_mm == 2000
     assert {"python", "numpy", "torch", "openvino"} <= about.versions.keys() and about.machine["cores"] >= 1
-    assert sorted(path.name for path in (tmp_path / "b").iterdir()) == ["manifest.json", "model.onnx"]
+    assert sorted(path.name for path in (tmp_path / "b").iterdir()) == ["manifest.json", "model.onnx", "run.py"]
 
 
 def test_annotate(tmp_path: Path, model: Path) -> None:
