@@ -14,6 +14,7 @@ from arch.blocks import ConvNormAct
 from arch.network import PoseNet
 
 OPSET = 17
+LEAST_WEIGHT = 1e-4  # of a channel, as a share of its bias
 
 
 class RawOutput(nn.Module):
@@ -37,6 +38,21 @@ def inference_module(net: PoseNet) -> RawOutput:
         if isinstance(part, nn.ReLU | nn.ReLU6 | nn.LeakyReLU | nn.Hardswish | nn.Hardsigmoid):
             part.inplace = False
     return module.requires_grad_(False)
+
+
+def lift_dead_channels(module: nn.Module) -> None:
+    """Give channels whose weights vanish beside their bias one weight of a ten-thousandth of it, in place.
+
+    INT8 stores a bias in 32 bits by the scale of input times weights: where a channel's weights have died, as they do
+    in training, the scale dies too and the bias overflows. The change is far below an INT8 step of the output.
+    """
+    with torch.no_grad():
+        for part in module.modules():
+            if isinstance(part, nn.Conv2d | nn.Linear) and part.bias is not None:
+                rows = part.weight.view(len(part.weight), -1)
+                floor = part.bias.abs() * LEAST_WEIGHT
+                dead = rows.abs().amax(1) < floor
+                rows[dead, rows.shape[1] // 2] = floor[dead]
 
 
 def save_onnx(net: PoseNet, path: Path) -> None:

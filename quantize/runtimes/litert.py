@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from arch.network import PoseNet
 
 FILES = ("model.tflite",)
+LEAST_RANGE = 0.01
 CONVOLUTIONS = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED")
 NO_INT8_KERNEL = ("prelu", "prelu_shared", "leaky_relu", "hardswish")
 
@@ -40,11 +41,14 @@ def export(net: PoseNet, folder: Path, recipe: Recipe, calibration: Array | None
     import litert_torch
     import torch
 
-    from quantize.graph import inference_module
+    from quantize.graph import inference_module, lift_dead_channels
 
     arch = net.arch
+    plain = inference_module(net)
+    if recipe.int8:
+        lift_dead_channels(plain)
     outputs = [] if arch.head == "simcc" else [0]
-    module = litert_torch.to_channel_last_io(inference_module(net), args=[0], outputs=outputs).eval()
+    module = litert_torch.to_channel_last_io(plain, args=[0], outputs=outputs).eval()
     path = folder / FILES[0]
     converted = litert_torch.convert(module, (torch.zeros(1, arch.input, arch.input, 3),))
     converted.export(str(path))
@@ -89,6 +93,9 @@ def _quantize(path: Path, float_steps: tuple[str, ...], calibration: Array) -> b
     signature, entry = _signature(path)
     pictures = [{entry: np.ascontiguousarray(picture[None].transpose(0, 2, 3, 1))} for picture in calibration]
     ranges = made.calibrate({signature: pictures}, num_threads=1)
+    for seen in ranges.values():  # a map that was zero on all pictures: a range without width has no scale
+        if "max" in seen and np.max(np.maximum(seen["max"], 0) - np.minimum(seen["min"], 0)) < LEAST_RANGE:
+            seen["max"] = np.full_like(seen["max"], LEAST_RANGE)
     return bytes(made.quantize(ranges).quantized_model)
 
 
