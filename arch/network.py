@@ -17,12 +17,27 @@ from arch.spec import Node
 def resample(x: Tensor, how: str, upsample: str) -> Tensor:
     """Bring an earlier map to the size of the next step (paper, Figure 3b)."""
     if how == "pool":
-        return F.avg_pool2d(x, 3, 2, 1, count_include_pad=False)
+        return average_pool(x)
     if how == "up":
         if upsample == "nearest":
             return F.interpolate(x, scale_factor=2.0, mode="nearest")
         return F.interpolate(x, scale_factor=2.0, mode="bilinear", align_corners=upsample == "align_corners")
     return x
+
+
+def average_pool(x: Tensor) -> Tensor:
+    """Average over 3x3, stride 2, of what lies inside the map: avg_pool2d(x, 3, 2, 1, count_include_pad=False).
+
+    Zeros on the two sides where a window of an even map sticks out, then averaged and scaled there: converters have
+    an INT8 pooling for whole windows alone, and for joined zeros, unlike for padding, no transposes in LiteRT.
+    """
+    size = x.shape[2] // 2
+    inside = torch.ones(size, dtype=x.dtype, device=x.device)
+    inside[0] = 1.5  # three cells for two
+    x = torch.cat([x.new_zeros(x.shape[0], x.shape[1], x.shape[2], 1), x], 3)
+    x = torch.cat([x.new_zeros(x.shape[0], x.shape[1], 1, x.shape[3]), x], 2)
+    pooled = F.avg_pool2d(x, 3, 2)
+    return pooled * (inside[:, None] * inside[None, :])
 
 
 class PoseNet(nn.Module):

@@ -14,7 +14,7 @@ from arch import decode as numpy_decode
 from arch import head as torch_decode
 from arch.encoders import ENCODERS
 from arch.errors import InputError
-from arch.network import PoseNet, build
+from arch.network import PoseNet, average_pool, build
 from arch.space import Arch, make_arch, preset
 
 CONCATS = ["none", "skip", "residual"]
@@ -153,6 +153,13 @@ def test_decode_finds_a_peak_at_its_cells_centre(head: str) -> None:
     expected = np.tile(np.array(at, np.float32) + 0.5, (1, arch.joints, 1))
     np.testing.assert_allclose(torch_decode.decode(raw, arch).numpy(), expected, atol=1e-4)
     np.testing.assert_allclose(numpy_decode.decode(raw.numpy(), arch), expected, atol=1e-4)
+
+
+@pytest.mark.parametrize("size", [2, 4, 6, 32])
+def test_average_pool_is_torchs(size: int) -> None:
+    x = torch.randn(2, 3, size, size, generator=torch.Generator().manual_seed(0))
+    expected = torch.nn.functional.avg_pool2d(x, 3, 2, 1, count_include_pad=False)
+    torch.testing.assert_close(average_pool(x), expected)
 
 
 def test_a_seed_gives_the_same_network_and_leaves_torch_alone() -> None:
