@@ -1,0 +1,72 @@
+"""Opens a model file of unknown origin in a child process first: what crashes or hangs there does no harm here."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+from arch.errors import InputError
+from quantize import runtimes
+
+PROJECT = Path(__file__).resolve().parent.parent
+MEMORY_BYTES = 8 * 2**30
+ENDS_WELL = 0
+REFUSED = 3
+
+
+def probe(path: str | Path, runtime: str, size: int, timeout_s: float = 60.0) -> None:
+    """Load `path` and run it once on an empty picture of `size` px, in a child with limits on time and memory.
+
+    Raises:
+        InputError: the runtime refuses the file, crashes on it, needs too much, or its answer is not finite.
+    """
+    module = runtimes.RUNTIMES[runtime]
+    command = [sys.executable, "-m", "quantize.probe", module, str(Path(path).absolute()), str(size)]
+    environment = os.environ | {"PYTHONPATH": str(PROJECT) + os.pathsep + os.environ.get("PYTHONPATH", "")}
+    try:
+        done = subprocess.run(
+            command, capture_output=True, text=True, errors="replace", timeout=timeout_s, env=environment,
+            start_new_session=True,
+        )
+    except subprocess.TimeoutExpired:
+        raise InputError(f"{path}: {runtime} did not run it within {timeout_s:g} s; the file is refused") from None
+    if done.returncode == ENDS_WELL:
+        return
+    lines = done.stderr.strip().splitlines()
+    if done.returncode < 0:
+        reason = f"{runtime} crashed on it with {signal.Signals(-done.returncode).name}"
+    elif done.returncode == REFUSED:
+        reason = lines[-1] if lines else f"{runtime} refuses it"
+    else:
+        reason = f"{runtime} failed on it ({lines[-1][:200] if lines else 'without a word'})"
+    raise InputError(f"{path}: {reason.removeprefix(f'{Path(path).absolute()}: ')}; the file is refused")
+
+
+def main(module: str, path: str, size: int) -> int:
+    """The child: 0 when the file runs."""
+    import importlib
+
+    import numpy as np
+
+    if sys.platform == "linux":
+        import resource
+
+        resource.setrlimit(resource.RLIMIT_DATA, (MEMORY_BYTES, MEMORY_BYTES))
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    try:
+        session = importlib.import_module(module).load(Path(path), 1)
+    except InputError as error:
+        print(error, file=sys.stderr)
+        return REFUSED
+    raw = session.run(np.zeros((1, 3, size, size), np.float32))
+    if not np.isfinite(raw).all():
+        print("its answer to an empty picture is not finite", file=sys.stderr)
+        return REFUSED
+    return ENDS_WELL
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1], sys.argv[2], int(sys.argv[3])))
