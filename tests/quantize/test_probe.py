@@ -69,5 +69,5 @@ def test_good_file_passes_and_half_of_it_does_not(
     for name in runtimes.get(runtime).FILES:
         data = (model.parent / name).read_bytes()
         (tmp_path / name).write_bytes(data[: len(data) // 2])
-    with pytest.raises(InputError, match="cannot load it: .*; the file is refused"):
+    with pytest.raises(InputError, match=r"cannot load it: .*; the file is refused"):
         probe(tmp_path / model.name, runtime, 64)
