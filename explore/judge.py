@@ -8,7 +8,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from explore.data.crop import Evaluation, crop, evaluation_arrays, read_image
+from explore.data.crop import Evaluation, evaluation_arrays, sample_crop
 from explore.data.sample import Dataset
 from explore.metrics import mean_pose_error, score
 
@@ -47,4 +47,4 @@ class Judge:
         """`count` unaugmented training crops (count, S, S, 3), the same for the same seed."""
         order = np.random.default_rng((seed, 2)).permutation(len(self.train))
         chosen = [int(index) for index in np.resize(order, count)]
-        return np.stack([crop(read_image(self.train.path(i)), self.train.bbox[i], self.size)[0] for i in chosen])
+        return np.stack([sample_crop(self.train, index, self.size)[0] for index in chosen])

@@ -1,23 +1,36 @@
-"""Data sets. A reader is a function (root, split, options) -> Dataset; adding one costs a file and a line here."""
+"""Data sets. A reader is a function (root, split, options, name, faults) -> Dataset; adding one costs a file and a
+line here. What happens to bad input, one rule for all of them, stands in explore.data.faults.
+"""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from arch.errors import InputError
-from explore.data import human36m
+from explore.data import custom, human36m, mpi_inf_3dhp, mpii, mscoco, muco, mupots
 from explore.data.human36m import Human36MOptions
+from explore.data.mix import mix, to_skeleton
 from explore.data.sample import Dataset, Sample
-from explore.data.skeleton import H36M17, H36M18, Skeleton
+from explore.data.skeleton import COCO17, COCO19, H36M17, H36M18, MPII16, MUCO21, Skeleton
 
-READERS: dict[str, Callable[[Path, str, Any], Dataset]] = {
+READERS: dict[str, Callable[..., Dataset]] = {
     "human36m": human36m.load,
+    "mpii": mpii.load,
+    "mscoco": mscoco.load,
+    "muco": muco.load,
+    "mupots": mupots.load,
+    "mpi_inf_3dhp": mpi_inf_3dhp.load,
+    "custom": custom.load,
 }
 SYNTHETIC_LEVELS = ("easy", "full")
 
-__all__ = ["H36M17", "H36M18", "READERS", "Dataset", "Human36MOptions", "Sample", "Skeleton", "open_dataset"]
+__all__ = [
+    "COCO17", "COCO19", "H36M17", "H36M18", "MPII16", "MUCO21", "READERS", "Dataset", "Human36MOptions", "Sample",
+    "Skeleton", "mix", "open_dataset", "to_skeleton",
+]  # fmt: skip
 
 
 def open_dataset(
@@ -31,16 +44,40 @@ def open_dataset(
 ) -> Dataset:
     """Open one split (`train` or `test`) of `READER:PATH` or `synthetic:LEVEL`.
 
-    options: the reader's own (Human36MOptions), or a SyntheticConfig whose level must be LEVEL.
+    Several joined by + (`human36m:PATH+mpii:PATH`) train as one mix (explore.data.mix); their test part is the first
+    one's.
+
+    options: those of the first reader (Human36MOptions), or a SyntheticConfig whose level must be LEVEL.
     cache, workers, progress: of the synthetic set, which is rendered on its first use.
     Raises InputError for a specification or files that cannot be used.
     """
-    kind, colon, rest = spec.partition(":")
-    known = [*(f"{name}:PATH" for name in READERS), *(f"synthetic:{level}" for level in SYNTHETIC_LEVELS)]
-    if kind == "synthetic" and rest in SYNTHETIC_LEVELS:
+    specs = re.split(r"\+(?=\w+:)", spec)
+    for part in specs:
+        _check(part)
+    parts = []
+    for index, part in enumerate(specs if split == "train" else specs[:1]):
+        parts.append(_open(part, split, None if index else options, cache, workers, progress))
+    return mix(parts)
+
+
+def _check(spec: str) -> None:
+    kind, _, rest = spec.partition(":")
+    if not rest or (kind not in READERS and not (kind == "synthetic" and rest in SYNTHETIC_LEVELS)):
+        known = [*(f"{name}:PATH" for name in READERS), *(f"synthetic:{level}" for level in SYNTHETIC_LEVELS)]
+        raise InputError(f"data {spec!r} is unknown: give one of {', '.join(known)}, or several joined by +")
+
+
+def _open(
+    spec: str,
+    split: str,
+    options: Any,
+    cache: Path | None,
+    workers: int,
+    progress: Callable[[int, int], None] | None,
+) -> Dataset:
+    kind, _, rest = spec.partition(":")
+    if kind == "synthetic":
         return _synthetic(rest, split, options, cache, workers, progress)
-    if kind not in READERS or not colon or not rest:
-        raise InputError(f"data {spec!r} is unknown: give one of {', '.join(known)}")
     return READERS[kind](Path(rest).expanduser(), split, options)
 
 

@@ -15,27 +15,73 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from arch.errors import InputError
+from explore.data.faults import SampleFault
 from explore.data.sample import Dataset
 
 PADDING = 1.25  # the crop is the box made square, times this (as in the 3DMPPE readers)
 DEPTH_RANGE = 2000.0  # mm between z = 0 and z = 1
+SMALL = 256  # px: a picture with a side up to this is decoded whole, it takes no time
 
 
 # ---- pictures ----
 
 
 def read_image(path: str | Path) -> np.ndarray:
-    """Decode to RGB uint8 (H, W, 3). Raises InputError for a missing, foreign or cut-off file."""
+    """Decode a photo to RGB uint8 (H, W, 3), turned as its EXIF data asks for.
+
+    Raises:
+        InputError: a missing, foreign or cut-off file.
+    """
+    return _decode(_read(path), cv2.IMREAD_COLOR_RGB, path)
+
+
+def read_frame(path: str | Path, size: Sequence[int] | np.ndarray, allowed: float = 1.0) -> tuple[np.ndarray, int]:
+    """Decode a picture of a data set: RGB uint8, and by how much it is smaller (1, 2, 4 or 8) than `size`.
+
+    JPEGs are decoded at the smallest size that `allowed`, source px per px of the crop, leaves room for; pictures
+    stay as they are stored, whatever their EXIF data says.
+
+    size: (width, height) px as annotated.
+
+    Raises:
+        SampleFault: cut off, no picture, 16 bits a channel, of another size than annotated.
+    """
+    data, (width, height) = _read(path), (int(side) for side in size)
+    if data[:4] == b"\x89PNG" and data[24:25] == b"\x10":
+        raise SampleFault("format", f"{path}: has 16 bits a channel; convert it to 8")
+    jpeg = data[:2] == b"\xff\xd8" and min(width, height) > SMALL
+    reduced = max(factor for factor in _FLAGS if factor == 1 or (jpeg and factor <= allowed))
+    image = _decode(data, _FLAGS[reduced] | cv2.IMREAD_IGNORE_ORIENTATION, path)
+    if image.shape[:2] != (-(-height // reduced), -(-width // reduced)):
+        found = f"{image.shape[1] * reduced} x {image.shape[0] * reduced}"
+        raise SampleFault(
+            "size", f"{path}: the picture is {found}, annotated {width} x {height}; correct width and height"
+        )
+    return image, reduced
+
+
+_FLAGS = {1: cv2.IMREAD_COLOR_RGB} | {
+    # the grey flag names the reduction alone, beside the RGB flag
+    2: cv2.IMREAD_REDUCED_GRAYSCALE_2 | cv2.IMREAD_COLOR_RGB,
+    4: cv2.IMREAD_REDUCED_GRAYSCALE_4 | cv2.IMREAD_COLOR_RGB,
+    8: cv2.IMREAD_REDUCED_GRAYSCALE_8 | cv2.IMREAD_COLOR_RGB,
+}
+
+
+def _read(path: str | Path) -> bytes:
     try:
         data = Path(path).read_bytes()
     except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror}); restore the picture") from error
+        raise SampleFault("missing", f"{path}: cannot be read ({error.strerror}); restore the picture") from error
     if not data or (data[:2] == b"\xff\xd8" and not jpeg_is_whole(data)):
-        raise InputError(f"{path}: the picture is cut off; fetch it again")
-    image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR_RGB)
+        raise SampleFault("broken", f"{path}: the picture is cut off; fetch it again")
+    return data
+
+
+def _decode(data: bytes, flags: int, path: str | Path) -> np.ndarray:
+    image = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
     if image is None:
-        raise InputError(f"{path}: not a picture that can be decoded; give a JPEG or PNG")
+        raise SampleFault("broken", f"{path}: not a picture that can be decoded; give a JPEG or PNG")
     return image
 
 
@@ -108,10 +154,26 @@ def crop(
     rotation_deg: float = 0.0,
     flip: bool = False,
     shift: tuple[float, float] = (0.0, 0.0),
+    reduced: int = 1,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """RGB uint8 (size, size, 3) around bbox (x, y, w, h px), and its (2, 3) matrix from picture px to crop px."""
+    """RGB uint8 (size, size, 3) around bbox (x, y, w, h px), and its (2, 3) matrix from picture px to crop px.
+
+    reduced: by how much `image` is smaller than the picture that bbox and matrix count px of.
+    """
     matrix = affine(bbox, size, scale, rotation_deg, flip, shift)
-    return warp(image, matrix, size), matrix
+    return warp(image, matrix * [reduced, reduced, 1], size), matrix
+
+
+def shrinkage(bbox: np.ndarray, size: int, scale: float = 1.0) -> float:
+    """Picture px per px of the crop."""
+    return float(max(bbox[2:])) * PADDING * scale / size
+
+
+def sample_crop(dataset: Dataset, index: int, size: int) -> tuple[np.ndarray, np.ndarray]:
+    """The unaugmented crop of a sample, as `crop` gives it. Raises SampleFault for a picture that cannot be used."""
+    bbox = dataset.bbox[index]
+    image, reduced = read_frame(dataset.path(index), dataset.size[index], shrinkage(bbox, size))
+    return crop(image, bbox, size, reduced=reduced)
 
 
 def training_target(
@@ -126,7 +188,7 @@ def training_target(
     target = np.empty(joints_img.shape, np.float32)
     target[:, :2] = (joints_img[:, :2] @ matrix[:, :2].T + matrix[:, 2]) / size
     target[:, 2] = joints_img[:, 2] / DEPTH_RANGE + 0.5
-    inside = ((target >= 0) & (target <= 1)).all(1)
+    inside = ((target >= 0) & (target <= 1)).all(1)  # depth unknown is 0 mm: within
     return target, (inside & (vis > 0)).astype(np.float32)
 
 
@@ -182,6 +244,29 @@ AUGMENTS = {
 }
 
 
+@dataclass(frozen=True)
+class Move:
+    """What one crop is put through."""
+
+    scale: float
+    shift: tuple[float, float]
+    rotation: float
+    flip: bool
+    occlude: bool
+
+
+def draw_move(augment: Augment, rng: np.random.Generator) -> Move:
+    spread = float(np.clip(rng.standard_normal(), -1, 1))
+    low, high = augment.scale
+    scale = 1 + spread * (high - 1 if spread > 0 else 1 - low)
+    shift = rng.standard_normal(2) * augment.shift
+    angle = float(np.clip(rng.standard_normal(), -2, 2)) * augment.rotation
+    chance = rng.random(3)
+    rotation = angle if chance[0] < augment.rotation_p else 0.0
+    flip, occlude = bool(chance[1] < augment.flip_p), bool(chance[2] < augment.occlusion_p)
+    return Move(scale, (float(shift[0]), float(shift[1])), rotation, flip, occlude)
+
+
 def training_crop(
     image: np.ndarray,
     bbox: np.ndarray,
@@ -191,23 +276,21 @@ def training_crop(
     augment: Augment,
     rng: np.random.Generator,
     flip_order: np.ndarray,
+    move: Move | None = None,
+    reduced: int = 1,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """One augmented crop: RGB uint8 (size, size, 3), target (J, 3), mask (J,)."""
-    spread = float(np.clip(rng.standard_normal(), -1, 1))
-    low, high = augment.scale
-    scale = 1 + spread * (high - 1 if spread > 0 else 1 - low)
-    shift = rng.standard_normal(2) * augment.shift
-    angle = float(np.clip(rng.standard_normal(), -2, 2)) * augment.rotation
-    chance = rng.random(3)
-    rotation = angle if chance[0] < augment.rotation_p else 0.0
-    flip = bool(chance[1] < augment.flip_p)
-    picture, matrix = crop(image, bbox, size, scale, rotation, flip, (float(shift[0]), float(shift[1])))
-    if chance[2] < augment.occlusion_p:
+    """One augmented crop: RGB uint8 (size, size, 3), target (J, 3), mask (J,).
+
+    move: drawn from `rng` where none is given. reduced: by how much `image` is smaller than the annotated picture.
+    """
+    move = move or draw_move(augment, rng)
+    picture, matrix = crop(image, bbox, size, move.scale, move.rotation, move.flip, move.shift, reduced)
+    if move.occlude:
         _occlude(picture, rng)
     if augment.colour:
         factors = np.append(rng.uniform(1 - augment.colour, 1 + augment.colour, 3), 0.0)
         picture = cv2.multiply(picture, factors)
-    return picture, *training_target(joints_img, vis, matrix, size, flip_order if flip else None)
+    return picture, *training_target(joints_img, vis, matrix, size, flip_order if move.flip else None)
 
 
 def _occlude(picture: np.ndarray, rng: np.random.Generator) -> None:
@@ -226,17 +309,28 @@ def _occlude(picture: np.ndarray, rng: np.random.Generator) -> None:
 
 @dataclass(frozen=True)
 class Batch:
-    """images (B, S, S, 3) uint8 RGB, target (B, J, 3) float32 normalised, vis (B, J) float32."""
+    """images (B, S, S, 3) uint8 RGB, target (B, J, 3) float32 normalised, vis (B, J) float32.
+
+    has_depth: (B,) float32, 0 where the target's z means nothing
+    faults:    a line for every picture that could not be used and was replaced by the next sample's
+    """
 
     images: np.ndarray
     target: np.ndarray
     vis: np.ndarray
+    has_depth: np.ndarray
+    faults: tuple[str, ...] = ()
 
 
 def batch_at(dataset: Dataset, step: int, batch: int, size: int, augment: Augment, seed: int) -> Batch:
     """The step-th training batch, a pure function of its arguments, so that training resumes anywhere.
 
-    Samples come in shuffled epochs without gaps between them: every sample is seen equally often.
+    Samples come in shuffled epochs without gaps between them: every sample is seen equally often. Where a mix has
+    samples with and without depth, the batch takes from both in turn, each in its own epochs: half and half.
+    A sample whose picture cannot be used is replaced by the next one (explore.data.faults).
+
+    Raises:
+        InputError: RETRIES samples in a row whose pictures cannot be used.
     """
     rng = np.random.default_rng((seed, 1, step))
     order = dataset.skeleton.flip_order
@@ -244,14 +338,48 @@ def batch_at(dataset: Dataset, step: int, batch: int, size: int, augment: Augmen
     images = np.empty((batch, size, size, 3), np.uint8)
     target = np.empty((batch, joints, 3), np.float32)
     vis = np.empty((batch, joints), np.float32)
+    has_depth = np.empty(batch, np.float32)
+    faults: list[str] = []
     for slot in range(batch):
-        epoch, position = divmod(step * batch + slot, len(dataset))
-        index = int(_epoch_order(seed, epoch, len(dataset))[position])
+        move = draw_move(augment, rng)
+        index, image, reduced = _usable(dataset, step * batch + slot, size, move.scale, seed, faults)
         images[slot], target[slot], vis[slot] = training_crop(
-            read_image(dataset.path(index)), dataset.bbox[index], dataset.joints_img[index], dataset.vis[index],
-            size, augment, rng, order,
+            image, dataset.bbox[index], dataset.joints_img[index], dataset.vis[index], size, augment, rng, order,
+            move, reduced,
         )  # fmt: skip
-    return Batch(images, target, vis)
+        has_depth[slot] = dataset.has_depth[index]
+    return Batch(images, target, vis, has_depth, tuple(faults))
+
+
+RETRIES = 20
+
+
+def _usable(
+    dataset: Dataset, place: int, size: int, scale: float, seed: int, faults: list[str]
+) -> tuple[int, np.ndarray, int]:
+    """Index, picture and its reduction of the sample at a place in the endless order, or the next one after it."""
+    for attempt in range(RETRIES):
+        index = sample_at(dataset, place, seed, attempt)
+        try:
+            allowed = shrinkage(dataset.bbox[index], size, scale)
+            return index, *read_frame(dataset.path(index), dataset.size[index], allowed)
+        except SampleFault as fault:
+            faults.append(str(fault))
+            last = fault
+    raise last
+
+
+def sample_at(dataset: Dataset, place: int, seed: int, ahead: int = 0) -> int:
+    """Index of the sample at a place in training's endless order, or of one `ahead` of it within its epoch's round."""
+    groups = dataset.groups
+    group = groups[place % len(groups)]
+    epoch, position = divmod(place // len(groups), len(group))
+    return int(group[_epoch_order(seed, epoch, len(group))[(position + ahead) % len(group)]])
+
+
+def epoch_length(dataset: Dataset) -> int:
+    """Samples in which training sees the whole of the larger group, as the reference training code counts epochs."""
+    return max(len(group) for group in dataset.groups) * len(dataset.groups)
 
 
 @lru_cache(maxsize=4)
@@ -299,6 +427,6 @@ def evaluation_arrays(dataset: Dataset, size: int) -> Evaluation:
     target = np.empty((*dataset.joints_img.shape,), np.float32)
     vis = np.empty(dataset.vis.shape, np.float32)
     for index in range(len(dataset)):
-        images[index], matrix[index] = crop(read_image(dataset.path(index)), dataset.bbox[index], size)
+        images[index], matrix[index] = sample_crop(dataset, index, size)
         target[index], vis[index] = training_target(dataset.joints_img[index], dataset.vis[index], matrix[index], size)
     return Evaluation(size, images, matrix, dataset.f, dataset.c, dataset.root_depth, dataset.joints_cam, target, vis)

@@ -13,9 +13,10 @@ import numpy as np
 
 from arch.errors import InputError
 from explore.data.crop import clip_box, read_image
-from explore.data.human36m import Human36MOptions, _array, _camera, _joints, _need, _read_json, load, project
+from explore.data.human36m import Human36MOptions, _camera, _joints, load
 from explore.data.sheet import Frame
 from explore.data.skeleton import H36M17, Skeleton
+from explore.data.table import array, need, project, read_json
 
 SHINS = (("R_Knee", "R_Ankle"), ("L_Knee", "L_Ankle"))
 SHIN_MM = (200.0, 700.0)  # of anyone from a child to a giant
@@ -93,9 +94,9 @@ def check_human36m(root: Path, decode: int, progress: Progress) -> Report:
 def _check_subject(report: Report, number: int, decode: int, progress: Progress) -> None:
     stem = report.root / "annotations" / f"Human36M_subject{number}"
     path = {kind: stem.with_name(f"{stem.name}_{kind}.json") for kind in ("data", "camera", "joint_3d")}
-    content = {kind: _read_json(file, hashlib.sha256()) for kind, file in path.items()}
-    pictures = {_need(image, "id", path["data"]): image for image in _need(content["data"], "images", path["data"])}
-    annotations = _need(content["data"], "annotations", path["data"])
+    content = {kind: read_json(file, hashlib.sha256()) for kind, file in path.items()}
+    pictures = {need(image, "id", path["data"]): image for image in need(content["data"], "images", path["data"])}
+    annotations = need(content["data"], "annotations", path["data"])
     subject = report.subjects[number]
     subject.frames = len(annotations)
     cameras = dict(_check_cameras(report, content["camera"], path["camera"]))
@@ -149,15 +150,15 @@ class _Frame:
         joints: Any,
         path: dict[str, Path],
     ) -> None:
-        self.where = f"{path['data']}: annotation {_need(annotation, 'id', path['data'])}"
-        image_id = _need(annotation, "image_id", self.where)
+        self.where = f"{path['data']}: annotation {need(annotation, 'id', path['data'])}"
+        image_id = need(annotation, "image_id", self.where)
         if image_id not in pictures:
             raise InputError(f"{self.where}: image_id {image_id} is not among the images; add the image")
         picture = pictures[image_id]
         place = f"{path['data']}: image {image_id}"
         keys = ("action_idx", "subaction_idx", "cam_idx", "frame_idx", "file_name", "width", "height")
         action, subaction, self.camera_index, index, name, self.width, self.height = (
-            _need(picture, key, place) for key in keys
+            need(picture, key, place) for key in keys
         )
         if not (isinstance(self.width, int) and isinstance(self.height, int) and min(self.width, self.height) > 0):
             raise InputError(f"{place}: width, height are not pixels; correct them")
@@ -169,7 +170,7 @@ class _Frame:
         if str(self.camera_index) not in cameras:
             raise InputError(f"{path['camera']}: camera {self.camera_index} is missing, {self.where} needs it; add it")
         camera = cameras[str(self.camera_index)]
-        self.given_box = _need(annotation, "bbox", self.where)
+        self.given_box = need(annotation, "bbox", self.where)
         self.keypoints = annotation.get("keypoints_img")
         self.bbox = np.zeros(4)
         world = _joints(joints, (action, subaction, index), path["joint_3d"])
@@ -213,7 +214,7 @@ def _check_projection(report: Report, subject: Subject, frame: _Frame) -> None:
                 f"camera {frame.camera_index}, box or joints belong to another frame",
             )
     if frame.keypoints is not None:
-        keypoints = _array(frame.keypoints)
+        keypoints = array(frame.keypoints)
         if keypoints.ndim != 2 or keypoints.shape[0] != len(frame.px) or keypoints.shape[1] < 2:
             report.add("reprojection", f"{frame.where}: keypoints_img is not {len(frame.px)} x 2; correct it")
             return

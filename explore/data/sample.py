@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -18,10 +19,11 @@ class Sample:
     image:      path of the picture
     size:       (width, height) px of the picture
     bbox:       (4,) x, y, w, h px, tight, inside the picture
-    joints_img: (J, 3) x px, y px, depth mm relative to the root joint
+    joints_img: (J, 3) x px, y px, depth mm relative to the root joint; 0 where unknown
     joints_cam: (J, 3) camera coordinates, mm; NaN where the data set has no 3D
     vis:        (J,) 1 where the joint is annotated
-    root_depth: depth of the root joint, mm
+    has_depth:  whether the annotated joints have a depth; a 2D set's have none
+    root_depth: depth of the root joint, mm; NaN without 3D
     f, c:       (2,) focal lengths and principal point, px
     """
 
@@ -31,6 +33,7 @@ class Sample:
     joints_img: np.ndarray
     joints_cam: np.ndarray
     vis: np.ndarray
+    has_depth: bool
     root_depth: float
     f: np.ndarray
     c: np.ndarray
@@ -46,6 +49,8 @@ class Dataset:
 
     name: what results say they were measured on (`human36m`, `synthetic-easy`)
     hash: content hash of the annotations and of the list of files
+    has_depth: (N,) bool
+    skipped: how many samples were left out as faulty, by kind (see explore.data.faults)
     """
 
     name: str
@@ -59,6 +64,7 @@ class Dataset:
     joints_img: np.ndarray
     joints_cam: np.ndarray
     vis: np.ndarray
+    has_depth: np.ndarray
     root_depth: np.ndarray
     f: np.ndarray
     c: np.ndarray
@@ -66,6 +72,7 @@ class Dataset:
     action: tuple[str, ...]
     camera: np.ndarray
     frame: np.ndarray
+    skipped: dict[str, int] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.files)
@@ -81,6 +88,7 @@ class Dataset:
             joints_img=self.joints_img[index],
             joints_cam=self.joints_cam[index],
             vis=self.vis[index],
+            has_depth=bool(self.has_depth[index]),
             root_depth=float(self.root_depth[index]),
             f=self.f[index],
             c=self.c[index],
@@ -92,6 +100,12 @@ class Dataset:
 
     def __iter__(self) -> Iterator[Sample]:
         return (self[index] for index in range(len(self)))
+
+    @cached_property
+    def groups(self) -> tuple[np.ndarray, ...]:
+        """Indices that training draws from in turn: samples with depth and samples without, where there are both."""
+        parts = (np.nonzero(self.has_depth)[0], np.nonzero(~self.has_depth)[0])
+        return tuple(part for part in parts if len(part))
 
     def take(self, indices: Sequence[int] | np.ndarray) -> Dataset:
         """The chosen samples as a data set of its own; name and hash stay those of the whole."""

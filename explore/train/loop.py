@@ -95,7 +95,8 @@ def train(
             batch = batch_at(data, step, config.batch, arch.input, AUGMENTS[config.augment], seed)
             raw = net.forward_heatmaps(to_input(batch.images))
             target, visible = torch.from_numpy(batch.target), torch.from_numpy(batch.vis)
-            loss = pose_loss(raw, target, visible, arch, config.heatmap_loss)
+            depth = torch.from_numpy(batch.has_depth)
+            loss = pose_loss(raw, target, visible, arch, config.heatmap_loss, depth)
             value = float(loss.detach())
             if math.isfinite(value):
                 optimizer.zero_grad()

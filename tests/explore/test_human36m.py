@@ -320,7 +320,7 @@ def test_joints_behind_the_camera(root):
 
 @pytest.mark.parametrize("spec", ["human36m", "human36m:", "synthetic:hard", "coco:/x", ""])
 def test_an_unknown_specification_lists_the_known(spec):
-    with pytest.raises(InputError, match=r"human36m:PATH, synthetic:easy, synthetic:full"):
+    with pytest.raises(InputError, match=r"human36m:PATH, .*synthetic:easy, synthetic:full"):
         open_dataset(spec, "train")
 
 

@@ -1,0 +1,153 @@
+"""Pictures of data sets: decoded no larger than the crop needs, and refused or replaced where they cannot be trusted."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from PIL import Image
+
+from arch.errors import InputError
+from explore.data import Human36MOptions, open_dataset
+from explore.data.crop import (
+    AUGMENTS,
+    RETRIES,
+    batch_at,
+    crop,
+    evaluation_arrays,
+    read_frame,
+    read_image,
+    sample_crop,
+    shrinkage,
+)
+from explore.data.faults import SampleFault
+from tests.explore import layouts
+
+REAL = Path(__file__).resolve().parents[2].parent / "shared" / "data" / "human36m"
+
+
+def smooth(width: int, height: int) -> np.ndarray:
+    rng = np.random.default_rng(0)
+    return cv2.resize(rng.integers(0, 255, (30, 40, 3), np.uint8), (width, height), interpolation=cv2.INTER_CUBIC)
+
+
+@pytest.mark.parametrize(("allowed", "reduced"), [(0.7, 1), (1.9, 1), (2.0, 2), (3.9, 2), (5, 4), (8, 8), (20, 8)])
+def test_jpegs_are_decoded_as_small_as_the_crop_allows(tmp_path, allowed, reduced):
+    path = tmp_path / "a.jpg"
+    cv2.imwrite(str(path), smooth(1003, 801))
+    image, factor = read_frame(path, (1003, 801), allowed)
+    assert factor == reduced and image.shape == (-(-801 // reduced), -(-1003 // reduced), 3)
+
+
+def test_small_pictures_and_other_formats_are_decoded_whole(tmp_path):
+    for name, size in (("a.jpg", (256, 300)), ("b.png", (600, 600))):
+        cv2.imwrite(str(tmp_path / name), smooth(*size))
+        assert read_frame(tmp_path / name, size, 8)[1] == 1
+
+
+@pytest.mark.parametrize("size", [64, 128, 256])
+def test_reduced_crops_show_the_same_at_the_same_place(tmp_path, size):
+    path = tmp_path / "a.jpg"
+    cv2.imwrite(str(path), smooth(1000, 1000), (cv2.IMWRITE_JPEG_QUALITY, 95))
+    bbox = np.array([200.0, 150, 500, 620])
+    move = {"scale": 1.2, "rotation_deg": 20, "flip": True, "shift": (0.03, -0.02)}
+    image, reduced = read_frame(path, (1000, 1000), shrinkage(bbox, size, 1.2))
+    assert reduced > 1
+    got, matrix = crop(image, bbox, size, reduced=reduced, **move)
+    want, same = crop(read_image(path), bbox, size, **move)
+    assert (matrix == same).all()
+    assert np.abs(got.astype(int) - want).mean() < 2.5
+    shift, _ = cv2.phaseCorrelate(want[..., 0].astype(np.float32), got[..., 0].astype(np.float32))
+    assert np.abs(shift).max() < 0.05
+
+
+@pytest.mark.skipif(not REAL.is_dir(), reason=f"no Human3.6M samples at {REAL}")
+def test_real_frames_reduced():
+    options = Human36MOptions(train_subjects=(1, 5, 7, 8), train_step=1)
+    data = open_dataset(f"human36m:{REAL}", "train", options)
+    for index in range(4):
+        got, _ = sample_crop(data, index, 64)
+        want, _ = crop(read_image(data.path(index)), data.bbox[index], 64)
+        assert np.abs(got.astype(int) - want).mean() < 4
+
+
+# ---- the rule for bad pictures ----
+
+
+@pytest.fixture
+def data(tmp_path):
+    layouts.human36m(tmp_path, 200)
+    return open_dataset(f"human36m:{tmp_path}", "train", Human36MOptions(train_subjects=(1,)))
+
+
+def cut(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:400])
+
+
+def sixteen_bits(path: Path) -> None:
+    _, encoded = cv2.imencode(".png", np.full((100, 120), 40000, np.uint16))
+    path.write_bytes(encoded.tobytes())
+
+
+def smaller(path: Path) -> None:
+    cv2.imwrite(str(path), np.zeros((20, 30, 3), np.uint8))
+
+
+def text(path: Path) -> None:
+    path.write_text("no picture")
+
+
+def turned(path: Path) -> None:
+    """Stored on its side, to be turned as its EXIF data says: then it has the annotated size."""
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.open(path).rotate(90, expand=True).save(path, exif=exif)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "kind", "said"),
+    [
+        (cut, "broken", "cut off"),
+        (text, "broken", "not a picture"),
+        (sixteen_bits, "format", "16 bits a channel"),
+        (smaller, "size", "is 30 x 20, annotated 120 x 100"),
+        (turned, "size", "is 100 x 120, annotated 120 x 100"),
+    ],
+)
+def test_one_bad_picture(data, spoil, kind, said):
+    path = data.path(3)
+    spoil(path)
+    with pytest.raises(SampleFault, match=said) as caught:
+        read_frame(path, data.size[3])
+    assert caught.value.kind == kind and str(path) in str(caught.value) and "\n" not in str(caught.value)
+    with pytest.raises(InputError, match=said):
+        evaluation_arrays(data, 32)  # the whole set or nothing
+    batches = [batch_at(data, step, 20, 32, AUGMENTS["none"], 0) for step in range(10)]
+    faults = [fault for batch in batches for fault in batch.faults]
+    assert len(faults) == 1 and path.name in faults[0]
+    step = next(step for step, batch in enumerate(batches) if batch.faults)
+    again = batch_at(data, step, 20, 32, AUGMENTS["none"], 0)
+    assert (again.images == batches[step].images).all() and again.images.std((1, 2, 3)).min() > 5
+
+
+def test_nothing_but_bad_pictures_is_refused(data):
+    for index in range(len(data)):
+        cut(data.path(index))
+    with pytest.raises(InputError, match="cut off"):
+        batch_at(data, 0, 1, 32, AUGMENTS["none"], 0)
+    assert len(data) > RETRIES
+
+
+def test_grey_pictures_are_three_equal_channels_and_orientation_is_ignored(data):
+    cv2.imwrite(str(data.path(0)), np.tile(np.arange(120, dtype=np.uint8), (100, 1)))
+    image, _ = read_frame(data.path(0), data.size[0])
+    assert image.shape == (100, 120, 3) and (image == image[..., :1]).all()
+    exif = Image.Exif()
+    exif[0x0112] = 3  # upside down
+    plain, _ = read_frame(data.path(1), data.size[1])
+    Image.open(data.path(1)).save(data.path(1), exif=exif, quality=95)
+    stored, _ = read_frame(data.path(1), data.size[1])
+    assert np.abs(stored.astype(int) - plain).mean() < 5
+    assert np.abs(read_image(data.path(1))[::-1, ::-1].astype(int) - stored).mean() < 5
