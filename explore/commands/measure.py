@@ -1,45 +1,115 @@
-"""`measure`: latency of bundles on this machine."""
+"""`measure`: latency of bundles on this machine or another device."""
 
 from __future__ import annotations
 
 import argparse
 import json
+import sys
+from typing import TYPE_CHECKING, get_args
 
+from arch.errors import InputError
 from explore.config import MeasureConfig
 from explore.options import add_options, from_options
+from explore.progress import Display
 
-EXAMPLE = "python explore.py measure results/STUDY/bundles/*/litert --threads 1"
+if TYPE_CHECKING:
+    from explore.measure.rows import Row, State
+
+EXAMPLE = """python explore.py measure results/STUDY/bundles/*/litert --threads 1,2
+
+devices: local
+         ssh://user@host:port        options: ?python=PATH&hostkeys=yes|accept-new&config=FILE"""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("bundles", nargs="+", metavar="BUNDLE", help="bundle folders; ratios are to the first")
-    add_options(parser, MeasureConfig)
+    parser.add_argument("bundles", nargs="+", metavar="BUNDLE", help="bundle folders")
+    parser.add_argument(
+        "--device", action="append", metavar="ADDRESS", help="where to measure; may be repeated (default: local)"
+    )
+    parser.add_argument("--against", metavar="BUNDLE", help="the reference of all ratios (default: the first bundle)")
+    parser.add_argument("--threads", dest="counts", metavar="N,N", help="threads of the runtime (default: 1)")
+    parser.add_argument("--isa", metavar="avx2|avx512|vnni|amx", help="cap on the instruction set (openvino only)")
+    parser.add_argument("--limit", type=float, default=120.0, metavar="S", help="seconds a device may keep silent")
+    parser.add_argument("--config", metavar="FILE", help="YAML file with any of the keys below, and threads")
+    add_options(parser, MeasureConfig, only=("rounds", "calls", "width", "budget"))
 
 
 def run(args: argparse.Namespace) -> int:
-    config = from_options(args, MeasureConfig)
     from explore.measure.bundles import measure_bundles
+    from explore.measure.rows import Isa, Settings
 
-    result = measure_bundles(args.bundles, config)
+    rules = from_options(args, MeasureConfig)
+    if args.isa not in (None, *get_args(Isa)):
+        raise InputError(f"isa: '{args.isa}' is not one of {', '.join(get_args(Isa))}")
+    if not 1 <= args.limit <= 3600:
+        raise InputError(f"limit: {args.limit:g} is not within 1 and 3600 seconds")
+    counts = _counts(args.counts) if args.counts else (rules.threads,)
+    settings = Settings(counts, args.isa, rules, args.limit)
+    with Display(args.json) as display:
+        display.stage("measure")
+        outcome = measure_bundles(args.bundles, args.against, args.device or ["local"], settings, display.update)
     if args.json:
-        print(json.dumps(result))
-        return 0
-    here = result["machine"]
+        failures = [{"device": name, "error": error} for name, error in outcome.failures]
+        print(json.dumps({"rows": [row.model_dump(mode="json") for row in outcome.rows], "failures": failures}))
+    else:
+        for name in dict.fromkeys(row.device for row in outcome.rows):
+            _print([row for row in outcome.rows if row.device == name])
+    for _, error in outcome.failures:
+        print(f"failed: {error}", file=sys.stderr)
+    return 1 if outcome.failures else 0
+
+
+def _counts(text: str) -> tuple[int, ...]:
+    try:
+        counts = tuple(dict.fromkeys(int(part) for part in text.split(",")))
+    except ValueError:
+        counts = (0,)
+    if not all(1 <= count <= 256 for count in counts):
+        raise InputError(f"threads: '{text}' are no numbers of threads; write 1 or 1,2,4")
+    return counts
+
+
+def _print(rows: list[Row]) -> None:
+    """A device's rows as a table, under what it is and how it was."""
+    row = rows[0]
+    about = row.machine
+    cores = f", {about.cores} cores" if about.cores else ""
+    sets = f", {' '.join(about.instruction_sets)}" if about.instruction_sets else ""
+    print(f"{row.device}: {about.board or about.browser or about.system}, {about.processor}{cores}{sets}")
+    print(f"  before: {_state(row.before)}\n  after:  {_state(row.after)}")
+    if row.isa:
+        print(f"  capped to {row.isa}")
     print(
-        f"{here['processor']}, {here['cores']} cores, {', '.join(here['instruction_sets'])}; {config.threads} thread(s)"
+        f"{'bundle':<44} {'threads':>7} {'network ms':>10} {'p90':>8} {'decode':>7} {'end to end':>10} {'ratio':>6} "
+        f"{'95% interval':>15} {'load ms':>8} {'MB':>6} {'cpu/wall':>8}"
     )
-    print(
-        f"{'bundle':<52} {'network ms':>10} {'p90':>8} {'decode ms':>9} {'ratio':>6} {'95% interval':>15} {'load ms':>8}"
-    )
-    for row in result["rows"]:
-        interval = f"{row['ratio_low']:.3f}-{row['ratio_high']:.3f}"
-        settled = "" if row["settled"] else "  interval wider than asked"
+    for row in rows:
         print(
-            f"{row['bundle'][-52:]:<52} {row['median_ms']:>10.3f} {row['p90_ms']:>8.3f} {row['decode_ms']:>9.3f} "
-            f"{row['ratio']:>6.3f} {interval:>15} {row['load_ms']:>8.1f}{settled}"
+            f"{row.model[-44:]:<44} {row.threads:>7} {row.median_ms:>10.3f} {_number(row.p90_ms)} "
+            f"{_number(row.decode_ms, 7)} {_number(row.end_to_end_ms, 10)} {row.ratio:>6.3f} "
+            f"{f'{row.ratio_low:.3f}-{row.ratio_high:.3f}':>15} {_number(row.load_ms, 8, 1)} "
+            f"{_number(row.model_mb, 6, 1)} {_number(row.cpu_over_wall, 8)}"
+            f"{'' if row.settled else '  interval wider than asked'}"
         )
-    dropped = result["rows"][0]["dropped_rounds"]
-    print(
-        f"{result['rows'][0]['rounds']} interleaved rounds of {config.calls} calls, {dropped} disturbed rounds dropped"
-    )
-    return 0
+    for row in {(row.runtime_version, row.delegate): row for row in rows}.values():
+        share = f", {row.delegated:.0%} of the operators" if row.delegated is not None else ""
+        used = f", kernels for {' '.join(row.instruction_sets_used)}" if row.instruction_sets_used else ""
+        print(f"{row.runtime_version}: {row.delegate}{share}{used}")
+    for note in dict.fromkeys(note for row in rows for note in row.notes):
+        print(f"note: {note}")
+    print(f"{row.rounds} interleaved rounds, {row.dropped_rounds} disturbed rounds dropped; ratios to {row.reference}")
+
+
+def _number(value: float | None, width: int = 8, digits: int = 3) -> str:
+    return f"{'-':>{width}}" if value is None else f"{value:>{width}.{digits}f}"
+
+
+def _state(state: State) -> str:
+    known = [
+        f"governor {state.governor}" if state.governor else "",
+        f"{' '.join(map(str, state.mhz))} MHz" if state.mhz else "",
+        f"{state.hottest_c:.0f} C" if state.hottest_c is not None else "",
+        f"throttled {state.throttle_events} times so far" if state.throttle_events is not None else "",
+        f"load {state.load:.1f}" if state.load is not None else "",
+    ]
+    return ", ".join(filter(None, known)) or "not readable"
