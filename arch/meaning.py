@@ -53,6 +53,11 @@ MEANS: dict[str, tuple[tuple[str, ...], Callable[[Point], bool]]] = {
 }
 
 
+def field_of(key: str) -> str:
+    """The field of a dimension's key: `heatmap#small` is the field heatmap."""
+    return key.partition("#")[0]
+
+
 def means(field: str) -> tuple[tuple[str, ...], Callable[[Point], bool]]:
     name, _, row = field.partition(".")
     if row:

@@ -2,7 +2,8 @@
 
 A space is a mapping of dimensions to values. A dimension is asked for only where it means something: where its own
 `when` holds and where the network has a place for it (`arch.meaning`). What is not asked takes the value of `base`,
-else the default of `Arch`. A key such as `depths.3` is the fourth row of the encoder's table.
+else the default of `Arch`. A key such as `depths.3` is the fourth row of the encoder's table. A field may have several
+dimensions, told apart by a label after `#`: the first whose conditions hold is asked.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from arch.canonical import TABLE_OVERRIDES
 from arch.encoders import ENCODERS
 from arch.errors import InputError
-from arch.meaning import Point, means
+from arch.meaning import Point, field_of, means
 from arch.space import Arch, make_arch
 from arch.space_check import check_keys, check_values
 from arch.space_size import count
@@ -97,55 +98,51 @@ class Space(BaseModel):
         return make_space({"name": Path(path).stem, **content}, str(path))
 
     def at(self, scale: int) -> Space:
-        """The same space for inputs of `scale` px: heatmaps and depth bins shrink or grow with it.
+        """The same space for inputs of `scale` px alone: heatmaps and depth bins shrink or grow with it.
 
         Raises:
             InputError: a heatmap or a number of depth bins would not be whole.
         """
-        now = self.base.get("input", Arch.model_fields["input"].default)
-        if scale == now:
-            return self
-        if "input" in self.dimensions:
-            raise InputError(f"scale: {self.name} searches the input size itself; take it out of its dimensions")
+        default = {key: Arch.model_fields[key].default for key in SCALED}
+        now = self.base.get("input", default["input"])
 
         def scaled(key: str, value: Any) -> Any:
-            if value == -1:
+            if key not in SCALED or value == -1:
                 return value
             if value * scale % now:
                 raise InputError(f"scale: {scale} px makes no whole number of {key} {value}; take a power of two")
             return value * scale // now
 
-        base = self.base | {"input": scale, "heatmap": self.base.get("heatmap", Arch.model_fields["heatmap"].default)}
-        base |= {key: scaled(key, base[key]) for key in SCALED[1:] if key in base}
-        dimensions: dict[str, Any] = {key: made.model_dump() for key, made in self.dimensions.items()}
-        for key, made in dimensions.items():
-            if key in SCALED:
-                made["values"] = [scaled(key, value) for value in made["values"]]
-            made["when"] = {
-                field: [scaled(field, value) for value in values] if field in SCALED else values
-                for field, values in made["when"].items()
-            }
-        if "heatmap" in dimensions:
-            del base["heatmap"]
+        base = {"heatmap": default["heatmap"]} | self.base
+        dimensions: dict[str, Any] = {}
+        for key, made in self.dimensions.items():
+            field = field_of(key)
+            if field == "input" or now not in made.when.get("input", (now,)):
+                continue
+            when = {other: [scaled(other, value) for value in values] for other, values in made.when.items()}
+            when.pop("input", None)
+            dimensions[key] = {"values": [scaled(field, value) for value in made.values], "when": when}
+            base.pop(field, None)
+        base = {key: scaled(key, value) for key, value in base.items()} | {"input": scale}
         return make_space(self.model_dump() | {"base": base, "dimensions": dimensions}, f"{self.name}@{scale}")
 
     def suggest(self, choose: Choose) -> Arch:
-        """The Arch that `choose(field, values)` makes, asked in order and only where a choice means something.
+        """The Arch that `choose(key, values)` makes, asked in order and only where a choice means something.
 
         Raises:
             InputError: the choices do not make a possible network.
         """
         point = dict(self.base)
-        for field, dimension in self.dimensions.items():
-            if self.asks(field, point):
-                point[field] = choose(field, list(dimension.values))
+        for key, dimension in self.dimensions.items():
+            if self.asks(key, point):
+                point[field_of(key)] = choose(key, list(dimension.values))
         return self.arch(point)
 
     def sample(self, rng: random.Random) -> Arch:
         """A network from uniform choices, impossible ones thrown away."""
         for _ in range(SAMPLE_TRIES):
             try:
-                return self.suggest(lambda field, values: rng.choice(values))
+                return self.suggest(lambda _, values: rng.choice(values))
             except InputError as error:
                 reason = error
         raise InputError(f"space {self.name}: {SAMPLE_TRIES} random points were all impossible; the last: {reason}")
@@ -158,9 +155,9 @@ class Space(BaseModel):
         """
         chosen: dict[str, Any] = {}
 
-        def choose(field: str, values: list[Any]) -> Any:
-            chosen[field] = self._value_of(arch, field, values)
-            return chosen[field]
+        def choose(key: str, values: list[Any]) -> Any:
+            chosen[key] = self._value_of(arch, field_of(key), values)
+            return chosen[key]
 
         made = self.suggest(choose)
         for field in Arch.model_fields:
@@ -181,9 +178,11 @@ class Space(BaseModel):
         """How many different networks the space holds, exactly; see `arch.space_size`."""
         return count(self)
 
-    def asks(self, field: str, point: Point) -> bool:
-        """Whether a choice of `field` means anything where those of `point` were made."""
-        conditions = self.dimensions[field].when.items()
+    def asks(self, key: str, point: Point) -> bool:
+        """Whether a choice of `key` means anything where those of `point` were made."""
+        field, conditions = field_of(key), self.dimensions[key].when.items()
+        if field in point:
+            return False
         return all(_lookup(point, other) in values for other, values in conditions) and means(field)[1](point)
 
     def arch(self, point: Point) -> Arch:

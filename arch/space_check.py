@@ -13,7 +13,7 @@ from pydantic import TypeAdapter, ValidationError
 from arch.canonical import TABLE_OVERRIDES
 from arch.encoders import ENCODERS
 from arch.errors import InputError
-from arch.meaning import GATES, means
+from arch.meaning import GATES, field_of, means
 from arch.space import Arch
 
 if TYPE_CHECKING:
@@ -28,11 +28,12 @@ def check_keys(space: Space, where: str) -> None:
     for key in space.base:
         if key not in Arch.model_fields:
             raise InputError(f"{where}: base.{key}: unknown key; the keys are {fields}")
-        if key in space.dimensions:
+        if key in map(field_of, space.dimensions):
             raise InputError(f"{where}: base.{key}: is a dimension too; leave it in one place")
-    known = set(Arch.model_fields) - set(space.dimensions)
-    for key, dimension in space.dimensions.items():
-        name, dot, row = key.partition(".")
+    keys = list(space.dimensions)
+    for index, (key, dimension) in enumerate(space.dimensions.items()):
+        field = field_of(key)
+        name, dot, row = field.partition(".")
         if name in TABLE_OVERRIDES and not row.isdigit():
             raise InputError(f"{where}: dimensions.{key}: write {name}.0, {name}.1, ... for the rows of the encoder")
         if name not in Arch.model_fields or (dot and name not in TABLE_OVERRIDES):
@@ -40,42 +41,42 @@ def check_keys(space: Space, where: str) -> None:
         for other in dimension.when:
             if other not in Arch.model_fields:
                 raise InputError(f"{where}: dimensions.{key}.when.{other}: unknown key; the keys are {fields}")
-        for other in (*dimension.when, *means(key)[0]):
-            if other not in known:
+        later = {field_of(below) for below in keys[index:]}
+        for other in (*dimension.when, *means(field)[0]):
+            if other in later:
                 raise InputError(f"{where}: dimensions.{key}: depends on {other}; write {other} above it")
-        known.add(key)
 
 
 def check_values(space: Space, where: str) -> None:
     """Every value is one that a network of the space takes."""
     for field, value in space.base.items():
         _check_value(field, value, f"{where}: base.{field}")
-    for field, dimension in space.dimensions.items():
+    for key, dimension in space.dimensions.items():
         for value in dimension.values:
-            _check_value(field, value, f"{where}: dimensions.{field}")
+            _check_value(field_of(key), value, f"{where}: dimensions.{key}")
         for other, values in dimension.when.items():
             for value in values:
-                _check_value(other, value, f"{where}: dimensions.{field}.when.{other}")
-    unused = {(field, value) for field, made in space.dimensions.items() for value in made.values}
+                _check_value(other, value, f"{where}: dimensions.{key}.when.{other}")
+    unused = {(key, value) for key, made in space.dimensions.items() for value in made.values}
     rng = random.Random(0)
-    for field, value in sorted(unused, key=str):
-        if (field, value) not in unused:
+    for key, value in sorted(unused, key=str):
+        if (key, value) not in unused:
             continue
-        reason = _find_use(space, field, value, rng, unused)
-        if (field, value) in unused:
-            raise InputError(f"{where}: dimensions.{field}: no network here takes {value} ({reason}); remove it")
+        reason = _find_use(space, key, value, rng, unused)
+        if (key, value) in unused:
+            raise InputError(f"{where}: dimensions.{key}: no network here takes {value} ({reason}); remove it")
 
 
-def _find_use(space: Space, field: str, value: Any, rng: random.Random, unused: set[tuple[str, Any]]) -> str:
-    """Take out of `unused` what a possible network with `field` at `value` uses; else say what stood in the way."""
-    reason = f"{field} is never asked for"
+def _find_use(space: Space, key: str, value: Any, rng: random.Random, unused: set[tuple[str, Any]]) -> str:
+    """Take out of `unused` what a possible network with `key` at `value` uses; else say what stood in the way."""
+    reason = f"{key} is never asked for"
 
     def attempt(choose: Choose) -> bool:
         nonlocal reason
         chosen: list[tuple[str, Any]] = []
 
         def record(name: str, values: list[Any]) -> Any:
-            taken = value if name == field else choose(name, values)
+            taken = value if name == key else choose(name, values)
             chosen.append((name, taken))
             return taken
 
@@ -85,11 +86,11 @@ def _find_use(space: Space, field: str, value: Any, rng: random.Random, unused: 
             reason = str(error)
             return False
         unused.difference_update(chosen)
-        return (field, value) not in unused
+        return (key, value) not in unused
 
     if any(attempt(lambda name, values: rng.choice(values)) for _ in range(20)):
         return ""
-    gates = [name for name in space.dimensions if name in GATES and name != field]
+    gates = [name for name in space.dimensions if field_of(name) in GATES and name != key]
     for point in product(*(space.dimensions[name].values for name in gates)):
         gate = dict(zip(gates, point, strict=True))
         if attempt(lambda name, values, gate=gate: gate.get(name, rng.choice(values))):  # type: ignore[misc]

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from arch.canonical import TABLE_OVERRIDES
 from arch.errors import InputError
-from arch.meaning import GATES, Point
+from arch.meaning import GATES, Point, field_of
 from arch.plan import encoder_rows, encoder_stages
 from arch.space import Arch
 from arch.spec import Block
@@ -28,45 +28,48 @@ VARIES_WITH = {"depth_bins": ("head", "heatmap", "input")}  # on what a field's 
 def count(space: Space) -> int:
     """The number of different networks."""
     mentioned = {field for made in space.dimensions.values() for field in made.when}
-    gated = [field for field in space.dimensions if field in GATES or field in mentioned]
-    free = [field for field in space.dimensions if field not in gated]
+    gated = [key for key in space.dimensions if field_of(key) in GATES or field_of(key) in mentioned]
     total, seen = 0, set()
     counts: dict[Any, int] = {}
-    for point, arch in gate_points(space, gated):
+    for point, arch, asked in gate_points(space, gated):
         if arch.id in seen:
             continue
         seen.add(arch.id)
-        encoder = [field for field in free if field in point and field.partition(".")[0] in ENCODER_FIELDS]
-        key: Any = (_trunk_key(arch), tuple(encoder), *(point.get(field) for field in gated if field not in GATES))
-        if key not in counts:
-            counts[key] = encoders(space, point, encoder)
-        networks = counts[key]
-        for field in free:
-            if field not in point or field in encoder:
+        free = {field_of(key): key for key in asked if key not in gated}
+        encoder = {field: key for field, key in free.items() if field.partition(".")[0] in ENCODER_FIELDS}
+        fixed = [point.get(field_of(key)) for key in gated if field_of(key) not in GATES]
+        part: Any = (_trunk_key(arch), *encoder.values(), *fixed)
+        if part not in counts:
+            counts[part] = encoders(space, point, encoder)
+        networks = counts[part]
+        for field, key in free.items():
+            if field in encoder:
                 continue
-            key = (field, *(getattr(arch, gate) for gate in VARIES_WITH.get(field, ())))
-            if key not in counts:
-                values = space.dimensions[field].values
-                counts[key] = len({space.arch(point | {field: value}).id for value in values})
-            networks *= counts[key]
+            part = (key, *(getattr(arch, gate) for gate in VARIES_WITH.get(field, ())))
+            if part not in counts:
+                values = space.dimensions[key].values
+                counts[part] = len({space.arch(point | {field: value}).id for value in values})
+            networks *= counts[part]
         total += networks
     return total
 
 
-def gate_points(space: Space, gated: list[str]) -> list[tuple[Point, Arch]]:
-    """Every possible choice of the gates, the rest at its first values."""
+def gate_points(space: Space, gated: list[str]) -> list[tuple[Point, Arch, list[str]]]:
+    """Every possible choice of the gates, the rest at its first values, and the keys that are asked for."""
     made = []
-    for chosen in product(*(space.dimensions[field].values for field in gated)):
+    for chosen in product(*(space.dimensions[key].values for key in gated)):
         point, gates, twice = dict(space.base), dict(zip(gated, chosen, strict=True)), False
-        for field, dimension in space.dimensions.items():
-            if space.asks(field, point):
-                point[field] = gates.get(field, dimension.values[0])
-            elif field in gates and gates[field] != dimension.values[0]:
+        asked = []
+        for key, dimension in space.dimensions.items():
+            if space.asks(key, point):
+                point[field_of(key)] = gates.get(key, dimension.values[0])
+                asked.append(key)
+            elif key in gates and gates[key] != dimension.values[0]:
                 twice = True  # not asked: one choice stands for all
         if twice:
             continue
         try:
-            made.append((point, space.arch(point)))
+            made.append((point, space.arch(point), asked))
         except InputError:
             continue
     return made
@@ -78,13 +81,13 @@ def _trunk_key(arch: Arch) -> tuple[Any, ...]:
     return arch.encoder, arch.early_stride, total, arch.concat == "residual"
 
 
-def encoders(space: Space, point: Point, fields: list[str]) -> int:
-    """How many different encoders the values of `fields` make, the others as in `point`."""
+def encoders(space: Space, point: Point, fields: dict[str, str]) -> int:
+    """How many different encoders the values of `fields` (field: key) make, the others as in `point`."""
     outer = [field for field in fields if "." not in field]
     rows = {int(field.partition(".")[2]) for field in fields if "." in field}
     total, seen = 0, set()
-    for chosen in product(*(space.dimensions[field].values for field in outer)):
-        fixed = {key: value for key, value in point.items() if key not in fields or "." not in key}
+    for chosen in product(*(space.dimensions[fields[field]].values for field in outer)):
+        fixed = {field: value for field, value in point.items() if field not in fields or "." not in field}
         arch = space.arch(fixed | dict(zip(outer, chosen, strict=True)))
         trunk = tuple(node.blocks for node in arch.plan.nodes[: len(encoder_stages(arch))])
         if trunk in seen:
@@ -94,13 +97,13 @@ def encoders(space: Space, point: Point, fields: list[str]) -> int:
     return total
 
 
-def _rows(space: Space, arch: Arch, row: int, fields: list[str]) -> int:
+def _rows(space: Space, arch: Arch, row: int, fields: dict[str, str]) -> int:
     """How many different stages the values of one row's fields make in `arch`; 0 stands for the row's own value."""
     columns = {f"{name}.{row}": column for name, column in TABLE_OVERRIDES.items() if f"{name}.{row}" in fields}
     index, cin, stride = _place(arch, row)
     table = encoder_rows(arch)
     made: set[tuple[Block, ...]] = set()
-    for chosen in product(*(space.dimensions[field].values for field in columns)):
+    for chosen in product(*(space.dimensions[fields[field]].values for field in columns)):
         own = {column: value for column, value in zip(columns.values(), chosen, strict=True) if value}
         rows = (*table[:row], table[row]._replace(**own), *table[row + 1 :])
         made.add(encoder_stages(arch, rows)[index].blocks(cin, stride))

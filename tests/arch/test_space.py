@@ -22,7 +22,7 @@ def brute_force(space: Space) -> int:
     for chosen in product(*(made.values for made in space.dimensions.values())):
         values = dict(zip(space.dimensions, chosen, strict=True))
         try:
-            ids.add(space.suggest(lambda field, _, values=values: values[field]).id)
+            ids.add(space.suggest(lambda key, _, values=values: values[key]).id)
         except InputError:
             continue
     return len(ids)
@@ -96,6 +96,14 @@ SMALL: dict[str, dict[str, Any]] = {
             "kernels.2": [3, 5], "kernels.3": {"values": [3, 5], "when": {"width": [0.5]}},
         },
     },
+    "two dimensions of a field": {
+        "dimensions": {
+            "encoder": ["mobilenet_v2", "mobilenet_v3"], "input": [128, 192],
+            "heatmap#192": {"values": [24, 48], "when": {"input": [192]}}, "heatmap": [16, 32],
+            "depths.2#v3": {"values": [3, 4], "when": {"encoder": ["mobilenet_v3"]}}, "depths.2": [1, 2, 3],
+            "activation#small": {"values": ["relu"], "when": {"heatmap": [16, 24]}}, "activation": ["prelu", "relu6"],
+        },
+    },
     "parts and deconv": {
         "dimensions": {
             "encoder": ["mobilehumanpose", "mobilenet_v2"], "decoder": ["deconv", "parts"], "heatmap": [32, 64],
@@ -167,6 +175,9 @@ BAD_FILES = {
     "base: {width: 1.0}\ndimensions: {width: [1.0]}": r"base\.width: is a dimension too; leave it in one place",
     "base: {wide: 1.0}\ndimensions: {width: [1.0]}": r"base\.wide: unknown key",
     "base: {heatmap: 33}\ndimensions: {width: [1.0]}": r"33 cells are not a power of two",
+    "dimensions: {width#a: [0.5], inter: {values: [0], when: {width: [0.5]}}, width: [1.0]}":
+        r"inter: depends on width; write width above it",
+    "dimensions: {width#a: [0.5], width: [1.0]}": r"width: no network here takes 1.0 \(width is never asked for\)",
     "dimensions: {depth_bins: [32, 64], head: [volumetric, simcc]}": r"depth_bins: depends on head; write head above",
     "dimensions: {width: {values: [1.0, 2.0], when: {concat: [nothing]}}}": r"width\.when\.concat: 'nothing' is not",
     "dimensions: {width: {values: [1.0, 2.0], when: {concat: [residual]}}}": r"width is never asked for",
@@ -195,8 +206,38 @@ def test_a_missing_file_or_name(tmp_path: Path) -> None:
 def test_a_scale_that_divides_nothing() -> None:
     with pytest.raises(InputError, match=r"scale: 100 px"):
         Space.named("mobile").at(100)
-    with pytest.raises(InputError, match=r"full searches the input size itself"):
-        Space.named("full").at(64)
+
+
+@pytest.mark.parametrize("scale", [64, 256])
+def test_a_scale_fixes_an_input_that_is_searched(scale: int) -> None:
+    space = Space.named("full").at(scale)
+    assert {"input", "heatmap#192"}.isdisjoint(space.dimensions)
+    assert space.dimensions["heatmap"].values == (scale // 16, scale // 8, scale // 4)
+    assert {space.sample(random.Random(seed)).input for seed in range(5)} == {scale}
+
+
+def test_a_field_with_two_dimensions() -> None:
+    space = Space.named("full")
+    asked: list[str] = []
+
+    def choose(key: str, values: list[Any]) -> Any:
+        asked.append(key)
+        return 192 if key == "input" else values[0]
+
+    assert space.suggest(choose).heatmap == 24
+    assert "heatmap#192" in asked and "heatmap" not in asked
+    assert "heatmap" in space.parameters(preset("paper-L"))
+
+
+def test_full_is_mostly_possible() -> None:
+    space, rng, possible = Space.named("full"), random.Random(0), 0
+    for _ in range(300):
+        try:
+            space.suggest(lambda _, values: rng.choice(values))
+        except InputError:
+            continue
+        possible += 1
+    assert possible > 240
 
 
 def test_two_ways_to_write_the_same_network() -> None:
