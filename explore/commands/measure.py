@@ -6,6 +6,7 @@ import argparse
 import json
 import sys
 from typing import TYPE_CHECKING, get_args
+from urllib.parse import quote
 
 from arch.errors import InputError
 from explore.config import MeasureConfig
@@ -18,7 +19,8 @@ if TYPE_CHECKING:
 EXAMPLE = """python explore.py measure results/STUDY/bundles/*/litert --threads 1,2
 
 devices: local
-         ssh://user@host:port        options: ?python=PATH&hostkeys=yes|accept-new&config=FILE"""
+         ssh://user@host:port        options: ?python=PATH&hostkeys=yes|accept-new&config=FILE
+         adb://serial                Android, by adb and TensorFlow's benchmark_model"""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -29,6 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--against", metavar="BUNDLE", help="the reference of all ratios (default: the first bundle)")
     parser.add_argument("--threads", dest="counts", metavar="N,N", help="threads of the runtime (default: 1)")
     parser.add_argument("--isa", metavar="avx2|avx512|vnni|amx", help="cap on the instruction set (openvino only)")
+    parser.add_argument("--benchmark-model", metavar="PATH", help="TensorFlow's binary for Android, for adb://")
     parser.add_argument("--limit", type=float, default=120.0, metavar="S", help="seconds a device may keep silent")
     parser.add_argument("--config", metavar="FILE", help="YAML file with any of the keys below, and threads")
     add_options(parser, MeasureConfig, only=("rounds", "calls", "width", "budget"))
@@ -47,7 +50,8 @@ def run(args: argparse.Namespace) -> int:
     settings = Settings(counts, args.isa, rules, args.limit)
     with Display(args.json) as display:
         display.stage("measure")
-        outcome = measure_bundles(args.bundles, args.against, args.device or ["local"], settings, display.update)
+        addresses = [_address(text, args.benchmark_model) for text in args.device or ["local"]]
+        outcome = measure_bundles(args.bundles, args.against, addresses, settings, display.update)
     if args.json:
         failures = [{"device": name, "error": error} for name, error in outcome.failures]
         print(json.dumps({"rows": [row.model_dump(mode="json") for row in outcome.rows], "failures": failures}))
@@ -57,6 +61,12 @@ def run(args: argparse.Namespace) -> int:
     for _, error in outcome.failures:
         print(f"failed: {error}", file=sys.stderr)
     return 1 if outcome.failures else 0
+
+
+def _address(text: str, benchmark_model: str | None) -> str:
+    if benchmark_model and text.startswith("adb"):
+        return f"{text}{'&' if '?' in text else '?'}benchmark_model={quote(benchmark_model)}"
+    return text
 
 
 def _counts(text: str) -> tuple[int, ...]:

@@ -26,6 +26,7 @@ __all__ = [
 DEVICES: dict[str, str] = {
     "local": "explore.measure.devices.local",
     "ssh": "explore.measure.devices.ssh",
+    "adb": "explore.measure.devices.adb",
 }
 Report = Callable[[float, str], None]  # told the share done and what is being done
 
@@ -54,7 +55,7 @@ def open_device(address: str) -> Device:
     Raises:
         InputError: no such device, or an address that its scheme cannot have.
     """
-    scheme = address.split("://")[0]
+    scheme = address.partition("?")[0].partition("://")[0]
     if scheme not in DEVICES:
         raise InputError(f"device: '{address}' is not one of {', '.join(DEVICES)}; see measure --help")
     return cast(Device, importlib.import_module(DEVICES[scheme]).open(address))
