@@ -151,11 +151,15 @@ def _print(report: Report, sheet: Path | None) -> None:
     for number, found in report.subjects.items():
         stray, reprojection = _spread(found.stray_px), _spread(found.reprojection_px)
         broken = f"{found.broken}/{found.decoded}"
+        label = f"S{number}" if isinstance(number, int) else number
         print(
-            f"{f'S{number}':<7}{found.frames:>8}{found.cameras:>9}{found.missing:>9}{broken:>9}"
+            f"{label:<7}{found.frames:>8}{found.cameras:>9}{found.missing:>9}{broken:>9}"
             f"{found.bad_boxes:>9}{found.behind:>8}{stray:>13}{reprojection:>14}"
         )
     print("broken: of the decoded; off box and reproj.: median/max, reproj. against keypoints_img where there is one")
+    grey = sum(found.grey for found in report.subjects.values())
+    if grey:
+        print(f"grey: {grey} of the decoded pictures, used as three equal channels")
     for kind, count in Counter(kind for kind, _ in report.problems).items():
         print(f"\n{kind}: {count}")
         lines = [line for other, line in report.problems if other == kind]

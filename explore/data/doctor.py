@@ -6,20 +6,23 @@ import hashlib
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from arch.errors import InputError
-from explore.data.crop import clip_box, read_image
+from explore.data import READERS
+from explore.data.anatomy import bone_table, problems_2d, problems_3d
+from explore.data.crop import clip_box, read_frame
+from explore.data.faults import Absent, Faults, SampleFault
 from explore.data.human36m import Human36MOptions, _camera, _joints, load
+from explore.data.sample import Dataset
 from explore.data.sheet import Frame
 from explore.data.skeleton import H36M17, Skeleton
 from explore.data.table import array, need, project, read_json
 
-SHINS = (("R_Knee", "R_Ankle"), ("L_Knee", "L_Ankle"))
-SHIN_MM = (200.0, 700.0)  # of anyone from a child to a giant
 STRAY = 0.25  # shares of the box's longer side that a joint may lie outside its box
 NOT_ORTHOGONAL = 1e-3
 REPROJECTION_PX = 5.0  # mean over a frame, for pictures of about 1000 px
@@ -27,8 +30,10 @@ REPROJECTION_PX = 5.0  # mean over a frame, for pictures of about 1000 px
 
 @dataclass
 class Subject:
-    """What was found of one subject.
+    """What was found of one subject, or of one split where a set has no subjects.
 
+    grey: pictures of one channel, of the decoded; they are used
+    bones_mm: median lengths by the bone's outer joint
     stray_px: how far the joint farthest out projects outside its box, a frame each
     reprojection_px: mean distance of projected joints from keypoints_img, a frame each that has them
     """
@@ -40,6 +45,8 @@ class Subject:
     decoded: int = 0
     bad_boxes: int = 0
     behind: int = 0
+    grey: int = 0
+    bones_mm: dict[str, float] = field(default_factory=dict)
     stray_px: list[float] = field(default_factory=list)
     reprojection_px: list[float] = field(default_factory=list)
 
@@ -50,7 +57,7 @@ class Report:
 
     root: Path
     skeleton: Skeleton
-    subjects: dict[int, Subject] = field(default_factory=dict)
+    subjects: dict[int | str, Subject] = field(default_factory=dict)
     problems: list[tuple[str, str]] = field(default_factory=list)
     good: list[Frame] = field(default_factory=list)
 
@@ -103,8 +110,8 @@ def _check_subject(report: Report, number: int, decode: int, progress: Progress)
     subject.cameras = len(cameras)
     if not annotations:
         report.add("annotations", f"{path['data']}: no annotations in it; fetch the file again")
-    decoded = set(np.linspace(0, len(annotations) - 1, min(decode, len(annotations))).round().astype(int).tolist())
-    shins: list[float] = []
+    decoded = _spread_over(len(annotations), decode)
+    bodies: list[tuple[str, np.ndarray]] = []
     for index, annotation in enumerate(annotations):
         progress(index / len(annotations), f"S{number}")
         try:
@@ -115,10 +122,16 @@ def _check_subject(report: Report, number: int, decode: int, progress: Progress)
         if _check_frame(report, subject, frame, index in decoded):
             caption = f"S{number} {frame.action}"
             report.good.append(Frame(frame.file, frame.bbox, frame.px, caption))
-        shins += frame.shins
-    if shins and not SHIN_MM[0] < np.median(shins) < SHIN_MM[1]:
-        median = np.median(shins)
-        report.add("joints", f"{path['joint_3d']}: shins are {median:.3g} long, not mm; convert the joints to mm")
+        bodies.append((frame.where, frame.cam))
+    if bodies:
+        where, cam = [where for where, _ in bodies], np.stack([cam for _, cam in bodies])
+        subject.bones_mm = bone_table(H36M17, cam)
+        report.problems += problems_3d(H36M17, cam, where, str(path["joint_3d"]))
+
+
+def _spread_over(count: int, wanted: int) -> set[int]:
+    """`wanted` of `count` indices, evenly spread."""
+    return set(np.linspace(0, count - 1, min(wanted, count)).round().astype(int).tolist())
 
 
 def _check_cameras(report: Report, entries: dict[str, Any], path: Path) -> Iterator[tuple[str, dict[str, np.ndarray]]]:
@@ -176,8 +189,6 @@ class _Frame:
         world = _joints(joints, (action, subaction, index), path["joint_3d"])
         self.cam = world @ camera["R"].T + camera["t"]
         self.px = project(np.maximum(self.cam, [-np.inf, -np.inf, 1.0]), camera["f"], camera["c"])
-        ends = [[H36M17.index(name) for name in shin] for shin in SHINS]
-        self.shins = [float(np.linalg.norm(world[a] - world[b])) for a, b in ends]
 
 
 def _check_frame(report: Report, subject: Subject, frame: _Frame, decode: bool) -> bool:
@@ -197,7 +208,7 @@ def _check_frame(report: Report, subject: Subject, frame: _Frame, decode: bool) 
         subject.missing += 1
         report.add("missing", f"{frame.file}: image missing; restore it or drop its entry")
     elif decode:
-        _check_picture(report, subject, frame)
+        _check_picture(report, subject, frame.file, (frame.width, frame.height))
     return decode and len(report.problems) == before
 
 
@@ -225,17 +236,118 @@ def _check_projection(report: Report, subject: Subject, frame: _Frame) -> None:
             report.add("reprojection", f"{frame.where}: {said}")
 
 
-def _check_picture(report: Report, subject: Subject, frame: _Frame) -> None:
+def _check_picture(report: Report, subject: Subject, file: Path, size: tuple[int, int]) -> bool:
+    """Decode one picture and report its faults. True: there are none."""
     subject.decoded += 1
     try:
-        height, width = read_image(frame.file).shape[:2]
-    except InputError as error:
-        subject.broken += 1
-        report.add("broken", str(error))
-        return
-    if (width, height) != (frame.width, frame.height):
-        said = f"the picture is {width} x {height}, annotated {frame.width} x {frame.height}"
-        report.add("size", f"{frame.file}: {said}; correct width and height")
+        image, _ = read_frame(file, size)
+    except SampleFault as fault:
+        subject.broken += fault.kind == "broken"
+        report.add(fault.kind, str(fault))
+        return False
+    subject.grey += bool((image == image[..., :1]).all())
+    orientation = _orientation(file)
+    if orientation != 1:
+        said = f"EXIF orientation {orientation} is ignored, since annotations count stored pixels"
+        report.add("orientation", f"{file}: {said}; store the picture turned and drop the tag")
+    return orientation == 1
 
 
-CHECKS: dict[str, Callable[[Path, int, Progress], Report]] = {"human36m": check_human36m}
+def _orientation(file: Path) -> int:
+    from PIL import Image
+
+    with Image.open(file) as picture:
+        return int(picture.getexif().get(0x0112, 1))
+
+
+# ---- all other readers ----
+
+
+def check_reader(name: str, root: Path, decode: int, progress: Progress) -> Report:
+    """Check a folder through its reader, every split there is.
+
+    decode: pictures decoded a split, evenly spread; the existence of all of them is checked.
+
+    Raises:
+        InputError: not one split can be found.
+    """
+    report: Report | None = None
+    errors: list[InputError] = []
+    for split in ("train", "test"):
+        faults = Faults(keep_going=True)
+        try:
+            data = READERS[name](root, split, None, name, faults)
+        except Absent as error:
+            errors.append(error)
+            continue
+        except InputError as error:
+            report = report or Report(root, Skeleton("", (), (), ()))
+            report.subjects[split] = Subject()
+            report.add("annotations", str(error))
+            continue
+        report = report or Report(root, data.skeleton)
+        report.skeleton = data.skeleton
+        report.subjects[split] = _subject_of(faults, data)
+        report.problems += [(fault.kind, str(fault)) for fault in faults.found]
+        _check_columns(report, report.subjects[split], data, decode, progress)
+    if report is None:
+        raise errors[0]
+    return report
+
+
+def _subject_of(faults: Faults, data: Dataset) -> Subject:
+    kinds = [fault.kind for fault in faults.found]
+    return Subject(
+        frames=len(data) + len(kinds),
+        cameras=len(np.unique(data.camera)) if data.has_depth.any() else 0,
+        missing=kinds.count("missing"),
+        bad_boxes=kinds.count("box"),
+        behind=kinds.count("camera"),
+    )
+
+
+def _check_columns(report: Report, subject: Subject, data: Dataset, decode: int, progress: Progress) -> None:
+    """What the columns of a split tell, and its pictures."""
+    where = [f"{data.path(index)}" for index in range(len(data))]
+    cam = np.where(data.has_depth[:, None, None] & (data.vis[..., None] > 0), data.joints_cam, np.nan)
+    px, group = data.joints_img[..., :2], f"{data.root} ({data.split})"
+    if data.has_depth.any():
+        subject.bones_mm = bone_table(data.skeleton, cam)
+        report.problems += problems_3d(data.skeleton, cam, where, group)
+    report.problems += problems_2d(data.skeleton, px, data.vis, group)
+    decoded = _spread_over(len(data), decode)
+    for index in range(len(data)):
+        progress(index / len(data), data.split)
+        before = len(report.problems)
+        seen = data.vis[index] > 0
+        _check_stray(report, subject, where[index], px[index][seen], data.bbox[index])
+        if data.has_depth[index]:
+            projected = project(data.joints_cam[index][seen], data.f[index], data.c[index])
+            error = float(np.linalg.norm(projected - px[index][seen], axis=1).mean())
+            subject.reprojection_px.append(error)
+            if error > REPROJECTION_PX:
+                said = f"joints project {error:.1f} px from their pixels; correct f and c, or the joints"
+                report.add("reprojection", f"{where[index]}: {said}")
+        if index in decoded:
+            size = (int(data.size[index, 0]), int(data.size[index, 1]))
+            good = _check_picture(report, subject, data.path(index), size)
+            if good and len(report.problems) == before:
+                shown = np.where(seen[:, None], px[index], np.nan)
+                caption = f"{data.split} {data.action[index]}"
+                report.good.append(Frame(data.path(index), data.bbox[index], shown, caption))
+
+
+def _check_stray(report: Report, subject: Subject, where: str, px: np.ndarray, bbox: np.ndarray) -> None:
+    """How far joints lie outside their box: they may stand out of it a little, and a box is cut at the picture."""
+    x, y, w, h = bbox
+    outside = np.maximum(np.array([x, y]) - px, px - [x + w, y + h]).clip(min=0)
+    stray = float(np.linalg.norm(outside, axis=1).max()) if len(px) else 0.0
+    subject.stray_px.append(stray)
+    if stray > STRAY * max(w, h):
+        said = f"a joint lies {stray:.0f} px outside its box of {w:.0f} x {h:.0f}; box or joints are another's"
+        report.add("box", f"{where}: {said}")
+
+
+CHECKS: dict[str, Callable[[Path, int, Progress], Report]] = {
+    name: check_human36m if name == "human36m" else partial(check_reader, name) for name in READERS
+}

@@ -32,6 +32,10 @@ class SampleFault(InputError):
         self.kind = kind
 
 
+class Absent(InputError):
+    """A split, or the file that would describe it, is not there."""
+
+
 @dataclass
 class Faults:
     """The faulty samples of one split. keep_going: list all of them instead of refusing (for `data check`)."""

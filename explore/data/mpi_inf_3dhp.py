@@ -24,7 +24,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
 from arch.errors import InputError
-from explore.data.faults import Faults, SampleFault
+from explore.data.faults import Absent, Faults, SampleFault
 from explore.data.mupots import ANNOTATED, padded
 from explore.data.sample import Dataset
 from explore.data.skeleton import MUCO21
@@ -59,7 +59,7 @@ def load(
     part = only(split, {"train": "S*/Seq*/annot.mat", "test": "mpi_inf_3dhp_test_set/TS*/annot_data.mat"}, name)
     files = sorted(root.glob(part))
     if not files:
-        raise InputError(f"{root}: no {part} there; give the folder that holds them")
+        raise Absent(f"{root}: no {part} there; give the folder that holds them")
     for path in files:
         if split == "test":
             _collect_test(people, path)

@@ -22,7 +22,7 @@ SUBPIXEL = 4  # bits of OpenCV's fixed-point coordinates
 
 @dataclass(frozen=True)
 class Frame:
-    """What a tile shows: a picture, the person's box x, y, w, h px, joints (J, 2) px, a few words."""
+    """What a tile shows: a picture, the person's box x, y, w, h px, joints (J, 2) px, NaN where unknown, a few words."""
 
     path: Path
     bbox: np.ndarray
@@ -34,7 +34,12 @@ def frames_of(dataset: Dataset, count: int) -> list[Frame]:
     """`count` frames of a data set, evenly spread over it."""
     chosen = np.unique(np.linspace(0, len(dataset) - 1, count).round().astype(int))
     return [
-        Frame(sample.image, sample.bbox, sample.joints_img[:, :2], f"{dataset.split} S{sample.subject} {sample.action}")
+        Frame(
+            sample.image,
+            sample.bbox,
+            np.where(sample.vis[:, None] > 0, sample.joints_img[:, :2], np.nan),
+            f"{dataset.split} S{sample.subject} {sample.action}",
+        )
         for sample in map(dataset.__getitem__, chosen)
     ]
 
@@ -66,12 +71,14 @@ def _tile(frame: Frame, skeleton: Skeleton) -> np.ndarray:
     corners = np.array([[x, y], [x + w, y + h]]) @ matrix[:, :2].T + matrix[:, 2]
     low, high = _fixed(corners)
     cv2.rectangle(picture, low, high, (255, 255, 255), FINE, cv2.LINE_AA, SUBPIXEL)
-    spots = _fixed(joints)
+    spots, known = _fixed(joints), np.isfinite(joints).all(1)
     for width, casing in ((4, True), (2, False)):
         for start, end in skeleton.edges:
+            if not (known[start] and known[end]):
+                continue
             colour = (20, 24, 30) if casing else rgb(limb_colour(skeleton.names[start], skeleton.names[end]))
             cv2.line(picture, spots[start], spots[end], colour, FINE * width, cv2.LINE_AA, SUBPIXEL)
-    for point in spots:
+    for point in (spot for spot, seen in zip(spots, known, strict=True) if seen):
         cv2.circle(picture, point, int(2.2 * FINE * 2**SUBPIXEL), (255, 255, 255), cv2.FILLED, cv2.LINE_AA, SUBPIXEL)
     return cv2.resize(picture, (TILE, TILE), interpolation=cv2.INTER_AREA)
 

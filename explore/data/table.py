@@ -13,7 +13,7 @@ import numpy as np
 
 from arch.errors import InputError
 from explore.data.crop import clip_box
-from explore.data.faults import Faults, SampleFault
+from explore.data.faults import Absent, Faults, SampleFault
 from explore.data.sample import Dataset
 from explore.data.skeleton import Skeleton
 
@@ -23,7 +23,7 @@ from explore.data.skeleton import Skeleton
 def read_json(path: Path, digest: Any, missing: str = "give the folder that holds it") -> dict[str, Any]:
     """The object in a JSON file, whose bytes go into `digest`. InputError: missing (with that advice) or broken."""
     if not path.is_file():
-        raise InputError(f"{path}: missing; {missing}")
+        raise Absent(f"{path}: missing; {missing}")
     data = path.read_bytes()
     digest.update(data)
     try:
@@ -225,5 +225,5 @@ def only(split: str, allowed: dict[str, str], name: str) -> str:
         raise InputError(f"split {split!r} is unknown: give train or test")
     if split not in allowed:
         other = " and ".join(allowed)
-        raise InputError(f"data {name}: has a {other} part only; name another set for the {split} part")
+        raise Absent(f"data {name}: has a {other} part only; name another set for the {split} part")
     return allowed[split]

@@ -142,7 +142,7 @@ def test_joints_in_metres(copy, tmp_path, capsys):
 
     edit(copy, 5, "joint_3d", shrink)
     assert check(copy, tmp_path) == 1
-    assert "not mm; convert" in capsys.readouterr().out
+    assert "convert the joints to mm" in capsys.readouterr().out
 
 
 def test_keypoints_of_other_releases_are_compared(copy, tmp_path, capsys):
