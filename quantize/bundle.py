@@ -1,10 +1,11 @@
-"""The artefact: a folder of model file and manifest that runs without torch, and is verified before it does."""
+"""The artefact: model file and manifest, a folder or one .zip, that runs without torch; verified before it does."""
 
 from __future__ import annotations
 
 import os
 import shutil
-from dataclasses import dataclass
+import tempfile
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +16,9 @@ from arch.decode import decode_with_confidence, to_normalised
 from arch.errors import InputError
 from arch.files import atomic_dir, sha256_file, write_atomic
 from arch.space import Arch
-from quantize import environment, manifest, runtimes
+from quantize import archive, environment, manifest, runtimes
 from quantize.manifest import Calibration, Data, File, Manifest, Postprocessing, Preprocessing, Skeleton
+from quantize.probe import probe
 from quantize.recipes import Recipe
 from quantize.runtimes import Array, Session
 
@@ -25,10 +27,11 @@ RUNNER = Path(__file__).with_name("runner.py")
 
 @dataclass(frozen=True)
 class Bundle:
-    """A verified bundle: where it is and what its manifest says."""
+    """A verified bundle: where its files are and what its manifest says. `scratch` holds those of a .zip."""
 
     path: Path
     manifest: Manifest
+    scratch: tempfile.TemporaryDirectory[str] | None = field(default=None, compare=False, repr=False)
 
     @property
     def arch(self) -> Arch:
@@ -44,8 +47,17 @@ class Bundle:
         """Size of the model, all its files together."""
         return sum(file.bytes for file in self.manifest.files)
 
+    def verify(self, timeout_s: float = 60.0) -> Bundle:
+        """Run the model once in a child process with limits, before this process opens a file that others made (1 s).
+
+        Raises:
+            InputError: the runtime refuses it, crashes, hangs or needs too much; its answer is none of this network's.
+        """
+        probe(self.model, self.manifest.runtime, self.arch.input, timeout_s, self.arch)
+        return self
+
     def session(self, threads: int = 1) -> Session:
-        """The model, loaded."""
+        """The model, loaded into this process; `verify` first where it came from elsewhere."""
         return runtimes.get(self.manifest.runtime).load(self.model, threads)
 
     def normalise(self, crops: NDArray[np.uint8]) -> Array:
@@ -145,12 +157,31 @@ def annotate(
 
 
 def load(path: str | Path) -> Bundle:
-    """Open a bundle after verifying it; no code of the bundle runs.
+    """Open a bundle, a folder or a .zip, after verifying it; no code of the bundle runs.
 
     Raises:
         InputError: no bundle, an unknown schema version, or a file that is missing or was changed.
     """
     path = Path(path)
+    if not path.is_file():
+        return _load_folder(path)
+    scratch = tempfile.TemporaryDirectory(prefix="edgepose-")
+    try:
+        archive.unpack(path, Path(scratch.name))
+        opened = _load_folder(Path(scratch.name))
+    except InputError as error:
+        scratch.cleanup()
+        raise InputError(str(error).replace(scratch.name, str(path))) from None
+    return Bundle(opened.path, opened.manifest, scratch)
+
+
+def save_zip(bundle: Bundle, path: str | Path) -> Path:
+    """The bundle as one .zip, which `load` opens like the folder. Returns `path`."""
+    archive.pack(bundle.path, Path(path))
+    return Path(path)
+
+
+def _load_folder(path: Path) -> Bundle:
     if not (path / manifest.FILE).is_file():
         raise InputError(f"{path}: is no bundle, it holds no {manifest.FILE}; make one with export")
     about = manifest.parse(path / manifest.FILE)

@@ -9,6 +9,8 @@ import sys
 from pathlib import Path
 
 from arch.errors import InputError
+from arch.space import Arch, make_arch
+from arch.spec import SIMCC_SPLIT
 from quantize import runtimes
 
 PROJECT = Path(__file__).resolve().parent.parent
@@ -17,18 +19,27 @@ ENDS_WELL = 0
 REFUSED = 3
 
 
-def probe(path: str | Path, runtime: str, size: int, timeout_s: float = 60.0) -> None:
+def probe(path: str | Path, runtime: str, size: int, timeout_s: float = 60.0, arch: Arch | None = None) -> None:
     """Load `path` and run it once on an empty picture of `size` px, in a child with limits on time and memory.
+
+    With `arch` its answer must be one that the head of that network decodes.
 
     Raises:
         InputError: the runtime refuses the file, crashes on it, needs too much, or its answer is not finite.
     """
     module = runtimes.RUNTIMES[runtime]
     command = [sys.executable, "-m", "quantize.probe", module, str(Path(path).absolute()), str(size)]
+    if arch is not None:
+        command.append(arch.model_dump_json())
     environment = os.environ | {"PYTHONPATH": str(PROJECT) + os.pathsep + os.environ.get("PYTHONPATH", "")}
     try:
         done = subprocess.run(
-            command, capture_output=True, text=True, errors="replace", timeout=timeout_s, env=environment,
+            command,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=timeout_s,
+            env=environment,
             start_new_session=True,
         )
     except subprocess.TimeoutExpired:
@@ -45,9 +56,18 @@ def probe(path: str | Path, runtime: str, size: int, timeout_s: float = 60.0) ->
     raise InputError(f"{path}: {reason.removeprefix(f'{Path(path).absolute()}: ')}; the file is refused")
 
 
-def main(module: str, path: str, size: int) -> int:
+def raw_shape(arch: Arch) -> tuple[int, ...]:
+    """Of the raw output of one picture (see `arch.head`)."""
+    joints, side, bins = arch.joints, arch.heatmap, arch.depth_bins
+    if arch.head == "simcc":
+        return joints, 2 * SIMCC_SPLIT * side + bins
+    return joints * bins if arch.head == "volumetric" else 2 * joints, side, side
+
+
+def main(module: str, path: str, size: int, arch: str | None = None) -> int:
     """The child: 0 when the file runs."""
     import importlib
+    import json
 
     import numpy as np
 
@@ -65,8 +85,11 @@ def main(module: str, path: str, size: int) -> int:
     if not np.isfinite(raw).all():
         print("its answer to an empty picture is not finite", file=sys.stderr)
         return REFUSED
+    if arch is not None and raw.shape != (expected := (1, *raw_shape(make_arch(json.loads(arch))))):
+        print(f"its answer is of shape {raw.shape}, the manifest's network gives {expected}", file=sys.stderr)
+        return REFUSED
     return ENDS_WELL
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1], sys.argv[2], int(sys.argv[3])))
+    sys.exit(main(sys.argv[1], sys.argv[2], int(sys.argv[3]), *sys.argv[4:]))
