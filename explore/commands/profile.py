@@ -10,25 +10,43 @@ from arch.describe import table
 from arch.errors import InputError
 from arch.search_space import Space
 from arch.space import Arch, named_arch
-from explore.profile import FORMS, ComparedRow, OpinionRow, ProfileRow, opinion_rows, paper_rows, render, rows, sample_rows, study_archs
+from explore.profile import (
+    FORMS,
+    ComparedRow,
+    Form,
+    OpinionRow,
+    ProfileRow,
+    opinion_rows,
+    paper_rows,
+    render,
+    rows,
+    sample_rows,
+    study_archs,
+)
 
 EXAMPLE = "python explore.py profile paper-L paper-XS-relu@64 --describe"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("what", nargs="*", metavar="ARCH", help="presets (paper-S@64), YAML files, or folders of studies")
-    parser.add_argument("--paper", action="store_true", help="every row of the paper's Tables 2 to 6 and 10 beside ours")
+    parser.add_argument(
+        "what", nargs="*", metavar="ARCH", help="presets (paper-S@64), YAML files, or folders of studies"
+    )
+    parser.add_argument(
+        "--paper", action="store_true", help="every row of the paper's Tables 2 to 6 and 10 beside ours"
+    )
     parser.add_argument("--space", metavar="NAME", help="a random sample of a space, and how many networks it holds")
     parser.add_argument("--sample", type=int, default=20, metavar="N", help="networks of --space (default: 20)")
     parser.add_argument("--scale", type=int, default=256, metavar="PX", help="input size of --space (default: 256)")
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="seed of --sample (default: 0)")
-    parser.add_argument("--engine", choices=("fvcore", "ptflops", "torch"), help="a second opinion on MACs, and why it differs")
+    parser.add_argument(
+        "--engine", choices=("fvcore", "ptflops", "torch"), help="a second opinion on MACs, and why it differs"
+    )
     parser.add_argument("--describe", action="store_true", help="stage by stage: shapes, params, MACs, memory")
     parser.add_argument("--format", choices=FORMS, default="text", help="of the table (default: text)")
 
 
 def run(args: argparse.Namespace) -> int:
-    form = "json" if args.json else args.format
+    form: Form = "json" if args.json else args.format
     if not (args.what or args.paper or args.space):
         raise InputError("profile: nothing to profile; give presets or files, --paper, or --space NAME")
     if args.sample < 1:

@@ -1,0 +1,45 @@
+"""The project's own claims, measured again: each bench is a function that returns a record.
+
+A claim that falls short stays in the record with `holds: false`.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict
+
+BENCHES: dict[str, str] = {
+    "profile": "explore.bench.profile",
+}
+
+
+class Claim(BaseModel):
+    """What is claimed, what was asked for and what was measured."""
+
+    model_config = ConfigDict(frozen=True)
+
+    name: str
+    asked: str
+    measured: str
+    holds: bool
+
+
+class Record(BaseModel):
+    """One bench as written to results/bench/NAME.json."""
+
+    model_config = ConfigDict(frozen=True)
+
+    bench: str
+    when: str
+    machine: dict[str, Any]
+    versions: dict[str, str]
+    config_hash: str
+    rows: list[dict[str, Any]]
+    claims: list[Claim]
+
+
+def get(name: str) -> Any:
+    """The module of a bench; its `run()` gives rows and claims, its `CONFIG` says how it is set."""
+    return importlib.import_module(BENCHES[name])

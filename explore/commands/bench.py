@@ -1,0 +1,59 @@
+"""`bench`: the project's claims measured again on this machine, side by side."""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import json
+from pathlib import Path
+
+from arch.errors import InputError
+from arch.files import content_hash, write_atomic
+from explore.bench import BENCHES, Record, get
+from explore.progress import Display
+from quantize.environment import machine, versions
+
+EXAMPLE = "python explore.py bench profile"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"all (default), or any of {', '.join(BENCHES)}")
+    parser.add_argument(
+        "--out", default="results/bench", metavar="FOLDER", help="of the records (default: results/bench)"
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    names = list(BENCHES) if args.names in ([], ["all"]) else args.names
+    for name in names:
+        if name not in BENCHES:
+            raise InputError(f"bench: '{name}' is not one of all, {', '.join(BENCHES)}")
+    records = [_record(name, args) for name in names]
+    if args.json:
+        print(json.dumps([record.model_dump(mode="json") for record in records]))
+        return 0
+    for record in records:
+        print(f"{record.bench}: {record.machine['processor']}, {record.machine['cores']} cores")
+        for claim in record.claims:
+            verdict = "holds" if claim.holds else "FALLS SHORT"
+            print(f"  {claim.name:<46} asked {claim.asked:<16} measured {claim.measured:<16} {verdict}")
+    print(f"written: {args.out}")
+    return 0
+
+
+def _record(name: str, args: argparse.Namespace) -> Record:
+    bench = get(name)
+    with Display(args.json) as display:
+        display.stage(f"bench {name}")
+        rows, claims = bench.run(display.update)
+    record = Record(
+        bench=name,
+        when=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        machine=machine(),
+        versions=versions(),
+        config_hash=content_hash(bench.CONFIG),
+        rows=rows,
+        claims=claims,
+    )
+    write_atomic(Path(args.out) / f"{name}.json", record.model_dump_json(indent=2) + "\n")
+    return record
