@@ -35,8 +35,8 @@ def add_options(
         parser.add_argument(*flags, dest=key, default=argparse.SUPPRESS, metavar=metavar, help=text.replace("%", "%%"))
 
 
-def from_options(args: argparse.Namespace, model: type[Model]) -> Model:
-    """The configuration: the file of --config where given, then the options given.
+def from_options(args: argparse.Namespace, model: type[Model], base: dict[str, Any] | None = None) -> Model:
+    """The configuration: `base`, over it the file of --config where given, then the options given.
 
     Raises:
         InputError: a wrong key or value, with the file or the option it stands in.
@@ -47,7 +47,7 @@ def from_options(args: argparse.Namespace, model: type[Model]) -> Model:
         if isinstance(values, dict):
             values.pop("hash", None)  # of a resolved configuration
         parse(model, values, args.config)
-    return take(args, model, values)
+    return take(args, model, (base or {}) | values)
 
 
 def take(args: argparse.Namespace, model: type[Model], values: dict[str, Any]) -> Model:

@@ -6,31 +6,41 @@ from collections.abc import Callable
 from typing import Any
 
 from explore.config import SearchConfig
-from explore.data import Human36MOptions, open_dataset
+from explore.data import Human36MOptions, open_dataset, to_skeleton
 from explore.judge import Judge
 
 
 def open_judge(config: SearchConfig, progress: Callable[[int, int], None] | None = None) -> Judge:
     """Train and test part at the study's scale; the embedded set is rendered on its first use.
 
+    The test part has the joints of the train part, by name.
+
     Raises:
         InputError: data that cannot be used.
     """
-    options = _options(config)
+    tested = config.dataset.test_on or config.data
+    options = _options(config, config.data)
     train = open_dataset(config.data, "train", options, workers=config.processes, progress=progress)
-    return Judge(train, open_dataset(config.data, "test", options), config.scale)
+    test = open_dataset(tested, "test", _options(config, tested), workers=config.processes, progress=progress)
+    return Judge(train, to_skeleton(test, train.skeleton), config.scale)
 
 
-def _options(config: SearchConfig) -> Any:
+def _options(config: SearchConfig, data: str) -> Any:
+    """The options of the first reader that `data` names."""
     given = config.dataset
-    if config.data.startswith("synthetic:"):
+    if data.startswith("synthetic:"):
         from explore.data.synthetic.dataset import SyntheticConfig
 
         frame = given.frame or min(512, max(128, 2 * config.scale))
-        level = config.data.partition(":")[2]
+        level = data.partition("+")[0].partition(":")[2]
         return SyntheticConfig.model_validate(
             {"level": level, "seed": given.seed, "size": frame, "train": given.train, "test": given.test}
         )
+    if not data.startswith("human36m:"):
+        return None
     return Human36MOptions(
-        protocol=given.protocol, train_subjects=given.train_subjects, test_subjects=given.test_subjects
+        protocol=given.protocol,
+        train_subjects=given.train_subjects,
+        test_subjects=given.test_subjects,
+        detected=given.detected,
     )

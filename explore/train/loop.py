@@ -15,15 +15,21 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from arch.decode import MEAN, STD, to_normalised
+from arch.errors import InputError
+from arch.files import content_hash
 from arch.network import PoseNet, build
 from arch.space import Arch
 from explore.config import TrainConfig
-from explore.data.crop import AUGMENTS, batch_at
+from explore.data.crop import AUGMENTS
+from explore.data.faults import FAULTY
 from explore.data.sample import Dataset
+from explore.train.average import Average
 from explore.train.checkpoint import load_state, load_tensors, save_network, save_tensors
+from explore.train.loader import load_batches
 from explore.train.loss import pose_loss
 
 CHECKPOINT_SECONDS = 20.0
+STEPS = (17 / 25, 21 / 25)  # of the run (Section 4.2 of the paper: at the 17th and 21st of 25 epochs)
 
 
 class Diverged(RuntimeError):
@@ -32,13 +38,17 @@ class Diverged(RuntimeError):
 
 @dataclass(frozen=True)
 class TrainResult:
-    """What a run gave: the network in evaluation mode, samples seen, seconds and the mean loss of its last tenth."""
+    """What a run gave: the network in evaluation mode, samples seen, seconds and the mean loss of its last tenth.
+
+    faults: a line for every picture that could not be used and was passed over.
+    """
 
     net: PoseNet
     samples: int
     seconds: float
     loss: float
     skipped_steps: int
+    faults: tuple[str, ...] = ()
 
 
 def to_input(images: NDArray[np.uint8]) -> Tensor:
@@ -49,9 +59,17 @@ def to_input(images: NDArray[np.uint8]) -> Tensor:
 
 
 def learning_rate(config: TrainConfig, progress: float) -> float:
-    """Rate at a share `progress` of the run: linear rise, then a cosine to a hundredth."""
+    """Rate at a share `progress` of the run: linear rise, then a cosine to a hundredth, or the paper's two steps."""
     rise = min(1.0, progress / config.warmup) if config.warmup else 1.0
+    if config.schedule == "steps":
+        return config.rate * rise * 0.1 ** sum(progress >= step for step in STEPS)
     return config.rate * rise * (0.99 * (0.5 + 0.5 * math.cos(math.pi * progress)) + 0.01)
+
+
+def _optimizer(net: PoseNet, config: TrainConfig) -> torch.optim.Optimizer:
+    if config.optimizer == "adam":
+        return torch.optim.Adam(net.parameters(), config.rate)
+    return torch.optim.AdamW(net.parameters(), config.rate, weight_decay=config.weight_decay)
 
 
 def train(
@@ -63,6 +81,8 @@ def train(
     start: Path | None = None,
     step_context: Callable[[], AbstractContextManager[None]] = nullcontext,
     progress: Callable[[int, int], None] = lambda done, total: None,
+    workers: int = 0,
+    told_loss: Callable[[int, float], None] = lambda step, loss: None,
 ) -> TrainResult:
     """Train the network of `arch` on `data`.
 
@@ -71,28 +91,36 @@ def train(
         start: weights to start from; random ones from `seed` where there are none.
         step_context: entered around every step, so that a measurement can hold training still.
         progress: told samples seen and samples in all.
+        workers: processes that load batches ahead; the batches are the same with any number.
+        told_loss: told the step and its loss.
 
     Raises:
         Diverged: the loss was not finite in more than one step in ten.
-        InputError: `state` or `start` is of another network.
+        InputError: `state` or `start` is of another network, `state` of another run (its data, configuration or
+            seed), or more pictures are faulty than explore.data.faults allows.
     """
     net = build(arch, seed)
     if start is not None:
         tensors, _ = load_tensors(start)
         load_state(net, tensors, str(start))
     net = net.to(memory_format=torch.channels_last).train()  # type: ignore[call-overload]
-    optimizer = torch.optim.AdamW(net.parameters(), config.rate, weight_decay=config.weight_decay)
+    optimizer = _optimizer(net, config)
+    average = Average(net, config.ema) if config.ema else None
     steps = math.ceil(config.samples / config.batch)
     step, seconds, skipped = 0, 0.0, 0
     losses: list[float] = []
+    faults: dict[str, None] = {}
+    run = content_hash({"data": data.hash, "config": config.model_dump(mode="json"), "seed": seed})
     if state.exists():
-        step, seconds, skipped = _resume(state, net, optimizer)
+        step, seconds, skipped = _resume(state, net, optimizer, average, run)
     clock = saved = time.monotonic()
+    batches = load_batches(data, range(step, steps), config.batch, arch.input, AUGMENTS[config.augment], seed, workers)
     while step < steps:
         with step_context():
+            batch = next(batches)
+            _judge_faults(faults, batch.faults, data)
             for group in optimizer.param_groups:
                 group["lr"] = learning_rate(config, step / steps)
-            batch = batch_at(data, step, config.batch, arch.input, AUGMENTS[config.augment], seed)
             raw = net.forward_heatmaps(to_input(batch.images))
             target, visible = torch.from_numpy(batch.target), torch.from_numpy(batch.vis)
             depth = torch.from_numpy(batch.has_depth)
@@ -101,18 +129,24 @@ def train(
             if math.isfinite(value):
                 optimizer.zero_grad()
                 loss.backward()  # type: ignore[no-untyped-call]
-                torch.nn.utils.clip_grad_norm_(net.parameters(), 1.0)
+                if config.clip:
+                    torch.nn.utils.clip_grad_norm_(net.parameters(), config.clip)
                 optimizer.step()
+                if average:
+                    average.update(net, step)
                 losses.append(value)
             else:
                 skipped += 1
                 if skipped > max(3, steps // 10):
                     raise Diverged(f"loss was not finite in {skipped} of {step + 1} steps; lower the rate")
         step += 1
+        told_loss(step, value)
         progress(min(step * config.batch, config.samples), config.samples)
         if time.monotonic() - saved > CHECKPOINT_SECONDS and step < steps:
             saved = time.monotonic()
-            _save(state, net, optimizer, step, seconds + saved - clock, skipped)
+            _save(state, net, optimizer, average, run, step, seconds + saved - clock, skipped)
+    if average:
+        average.copy_to(net)
     net.eval()
     last = losses[-max(1, steps // 10) :]
     return TrainResult(
@@ -121,34 +155,73 @@ def train(
         seconds + time.monotonic() - clock,
         float(np.mean(last)) if last else math.nan,
         skipped,
+        tuple(faults),
     )
 
 
-def _save(state: Path, net: PoseNet, optimizer: torch.optim.Optimizer, step: int, seconds: float, skipped: int) -> None:
+def _judge_faults(faults: dict[str, None], new: tuple[str, ...], data: Dataset) -> None:
+    """Count pictures that were passed over, each once."""
+    faults.update(dict.fromkeys(new))
+    if new and len(faults) > FAULTY * len(data):
+        more = f" (and {len(faults) - 1} more of {len(data)} samples so far)" if len(faults) > 1 else ""
+        raise InputError(f"{next(iter(faults))}{more}; data check lists all")
+
+
+def _save(
+    state: Path,
+    net: PoseNet,
+    optimizer: torch.optim.Optimizer,
+    average: Average | None,
+    run: str,
+    step: int,
+    seconds: float,
+    skipped: int,
+) -> None:
     tensors = dict(net.state_dict())
     for index, parameter in enumerate(net.parameters()):
         for key, value in optimizer.state[parameter].items():
             tensors[f"optimizer.{index}.{key}"] = torch.as_tensor(value)
-    facts = {"arch": net.arch.model_dump(mode="json"), "step": step, "seconds": seconds, "skipped": skipped}
+    if average:
+        tensors |= {f"average.{name}": tensor for name, tensor in average.tensors.items()}
+    facts = {"arch": net.arch.model_dump(mode="json"), "step": step, "seconds": seconds, "skipped": skipped, "run": run}
     save_tensors(state, tensors, facts)
 
 
-def _resume(state: Path, net: PoseNet, optimizer: torch.optim.Optimizer) -> tuple[int, float, int]:
+def _resume(
+    state: Path, net: PoseNet, optimizer: torch.optim.Optimizer, average: Average | None, run: str
+) -> tuple[int, float, int]:
     tensors, facts = load_tensors(state)
-    load_state(net, {k: v for k, v in tensors.items() if not k.startswith("optimizer.")}, str(state))
+    if facts.get("run", run) != run:
+        raise InputError(
+            f"{state}: of another run: its data, configuration or seed differ; undo the change, or delete the file"
+        )
+    extra = ("optimizer.", "average.")
+    load_state(net, {k: v for k, v in tensors.items() if not k.startswith(extra)}, str(state))
     for index, parameter in enumerate(net.parameters()):
         prefix = f"optimizer.{index}."
         found = {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}
         optimizer.state[parameter] = found
+    if average:
+        average.tensors = {k.removeprefix("average."): v for k, v in tensors.items() if k.startswith("average.")}
     return int(facts["step"]), float(facts["seconds"]), int(facts["skipped"])  # type: ignore[call-overload, arg-type]
 
 
 @torch.inference_mode()
-def predict(net: PoseNet, crops: NDArray[np.uint8], batch: int = 50) -> NDArray[np.float32]:
-    """(N, S, S, 3) crops to coordinates (N, J, 3) as shares of the crop's side and of the depth range."""
+def predict(
+    net: PoseNet, crops: NDArray[np.uint8], batch: int = 50, flip_order: NDArray[np.int_] | None = None
+) -> NDArray[np.float32]:
+    """(N, S, S, 3) crops to coordinates (N, J, 3) as shares of the crop's side and of the depth range.
+
+    flip_order: of the skeleton; the mean with the mirrored crop's answer is given (the paper's flip test).
+    """
     net.eval()
     parts = [net(to_input(crops[i : i + batch])).numpy() for i in range(0, len(crops), batch)]
-    return to_normalised(np.concatenate(parts), net.arch)
+    found = to_normalised(np.concatenate(parts), net.arch)
+    if flip_order is None:
+        return found
+    mirrored = predict(net, np.ascontiguousarray(crops[:, :, ::-1]), batch)[:, flip_order]
+    mirrored[..., 0] = 1 - mirrored[..., 0]
+    return ((found + mirrored) / 2).astype(np.float32)
 
 
 __all__ = ["Diverged", "TrainResult", "predict", "save_network", "train"]

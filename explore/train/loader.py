@@ -1,0 +1,66 @@
+"""Batches ahead of time: worker processes decode and crop while the network computes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import cv2
+from torch.utils.data import DataLoader
+
+from arch.errors import InputError
+from explore.data.crop import Augment, Batch, batch_at
+from explore.data.sample import Dataset
+
+AHEAD = 4  # batches a worker prepares
+
+
+def load_batches(
+    data: Dataset, steps: range, batch: int, size: int, augment: Augment, seed: int, workers: int = 0
+) -> Iterator[Batch]:
+    """The batches of `steps`, in their order and the same whatever the number of workers.
+
+    Raises:
+        InputError: as `batch_at`, from a worker too.
+    """
+    source = _Steps(data, batch, size, augment, seed)
+    if not workers:
+        yield from (batch_at(data, step, batch, size, augment, seed) for step in steps)
+        return
+    loader: Any = DataLoader(
+        source,  # type: ignore[arg-type]
+        batch_size=None,
+        sampler=steps,
+        num_workers=workers,
+        prefetch_factor=AHEAD,
+        collate_fn=_as_it_is,
+        worker_init_fn=_one_thread,
+    )
+    for found in loader:
+        if isinstance(found, InputError):
+            raise found
+        yield found
+
+
+@dataclass(frozen=True)
+class _Steps:
+    data: Dataset
+    batch: int
+    size: int
+    augment: Augment
+    seed: int
+
+    def __getitem__(self, step: int) -> Batch | InputError:
+        try:
+            return batch_at(self.data, step, self.batch, self.size, self.augment, self.seed)
+        except InputError as error:
+            return InputError(str(error))  # the loader would wrap a raised one in its traceback
+
+
+def _as_it_is(found: Any) -> Any:
+    return found
+
+
+def _one_thread(worker: int) -> None:
+    cv2.setNumThreads(0)
