@@ -24,6 +24,8 @@ class DatasetConfig(Strict):
 
     train_subjects: tuple[int, ...] | None = Field(None, description="subjects to train on; none: the protocol's")
     test_subjects: tuple[int, ...] | None = Field(None, description="subjects to test on; none: the protocol's")
+    train_step: int | None = Field(None, ge=1, description="every n-th frame; none: the protocol's, 1 with own subjects")
+    test_step: int | None = Field(None, ge=1, description="every n-th frame; none: the protocol's, 1 with own subjects")
     protocol: Literal[1, 2] = Field(2, description="Human3.6M protocol where no subjects are given")
     test_on: str = Field("", description="READER:PATH whose test part is used; empty: that of the first data set")
     detected: str = Field("", description="Human3.6M: file of detected boxes and root depths; empty: the annotated")

@@ -14,7 +14,7 @@ import optuna
 from optuna.trial import TrialState
 
 from arch.files import write_atomic
-from arch.space import Arch
+from arch.space import Arch, make_arch
 from explore.config import SearchConfig
 from explore.judge import Judge
 from explore.report.plot import plot_front
@@ -34,6 +34,8 @@ TRIAL_COLUMNS = (
     "params",
     "bytes",
     "samples",
+    "seed",
+    "config_hash",
     "on_front",
     "reason",
 )
@@ -53,6 +55,9 @@ FRONT_COLUMNS = (
     "params",
     "bytes",
     "samples",
+    "network",
+    "seed",
+    "config_hash",
     "on_front",
     "bundle",
 )
@@ -77,6 +82,7 @@ class Shipped:
     params: int
     bytes: int
     samples: int
+    network: str
     on_front: bool
     bundle: str
 
@@ -101,7 +107,7 @@ def write_report(
     config: SearchConfig, study: optuna.Study, judge: Judge, baselines: dict[str, Arch], seconds: float
 ) -> Summary:
     """Write the tables, the plot and the README of a study; returns what they hold."""
-    trials = _trials(study)
+    trials = _trials(study, config)
     shipped = _shipped(config)
     summary = Summary(
         config.folder,
@@ -113,19 +119,24 @@ def write_report(
         seconds / 60,
     )
     write_atomic(config.folder / "trials.csv", _csv(TRIAL_COLUMNS, trials))
-    write_atomic(config.folder / "front.csv", _csv(FRONT_COLUMNS, [asdict(row) for row in shipped]))
+    stamp = {"seed": config.seed, "config_hash": config.hash}
+    write_atomic(config.folder / "front.csv", _csv(FRONT_COLUMNS, [asdict(row) | stamp for row in shipped]))
+    about = {"machine": machine(), "versions": versions(), "data": judge.train.name, "data_hash": judge.train.hash}
+    write_atomic(config.folder / "environment.json", json.dumps(about | stamp, indent=2) + "\n")
     plot_front(config.folder / "front.png", config, summary)
     write_atomic(config.folder / "README.md", _readme(config, judge, summary))
     return summary
 
 
-def _trials(study: optuna.Study) -> list[dict[str, Any]]:
+def _trials(study: optuna.Study, config: SearchConfig) -> list[dict[str, Any]]:
     """A row a trial, whatever became of it."""
     rows = []
     for trial in study.get_trials(deepcopy=False):
         result = trial.user_attrs.get("result", {})
         rows.append(
             {
+                "seed": config.seed,
+                "config_hash": config.hash,
                 "trial": trial.number,
                 "state": trial.state.name.lower(),
                 "arch_id": trial.user_attrs.get("arch", ""),
@@ -175,6 +186,7 @@ def _shipped(config: SearchConfig) -> list[Shipped]:
                     result["params"],
                     row["bytes"],
                     result["samples"],
+                    short(make_arch(result["arch"])),
                     bool(level == 0),
                     f"bundles/{result['name']}/{runtime}",
                 )
@@ -208,6 +220,16 @@ def _findings(trials: list[dict[str, Any]], baselines: dict[str, Arch]) -> list[
             f"{best['name']}: {best['mpjpe_mm']:.1f} mm, {best['latency_ms']:.2f} ms."
         )
     return lines
+
+
+def short(arch: Arch) -> str:
+    """A network in a few words, for people: what the id stands for."""
+    concat = {"none": "no concat", "skip": "skip", "residual": "residual"}[arch.concat]
+    depth = f"x{arch.depth_bins}" if arch.head == "volumetric" else ""
+    return (
+        f"{arch.encoder} {arch.width:g}, stride {arch.early_stride}, inter {arch.inter}, {concat}, "
+        f"{arch.decoder_conv} {arch.decoder_width}, {arch.head} {arch.heatmap}{depth}, {arch.activation}"
+    )
 
 
 def _csv(columns: tuple[str, ...], rows: list[dict[str, Any]]) -> str:
@@ -256,6 +278,7 @@ def _readme(config: SearchConfig, judge: Judge, summary: Summary) -> str:
         f"### {runtime}\n\n{_markdown(front_table(summary.shipped, runtime))}" for runtime in config.runtimes
     )
     findings = "\n".join(f"- {line}" for line in summary.findings)
+    networks = "\n".join(f"- `{name}`: {text}" for name, text in {r.name: r.network for r in summary.shipped}.items())
     packages = ", ".join(f"{name} {version}" for name, version in versions().items())
     return f"""# Study {config.name}
 
@@ -270,6 +293,8 @@ the mean training pose gives {summary.mean_pose_mm:.1f} mm. Error, latency and s
 Each was trained on {config.candidate.samples} + {config.final.samples} samples; `{config.recipe}` beside the float file, {config.measure.threads} thread(s).
 
 {tables}
+
+{networks}
 
 ## Under equal training, {config.candidate.samples} samples each
 

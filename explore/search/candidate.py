@@ -179,7 +179,7 @@ def export_and_judge(bench: Bench, arch: Arch, folder: Path, runtime: str, recip
     row = {
         "runtime": runtime,
         "recipe": recipe_name,
-        "file": str(model.relative_to(folder)),
+        "file": f"{made.name}/{model.name}",
         "bytes": sum((made / name).stat().st_size for name in runtimes.get(runtime).FILES),
         "mpjpe_mm": accuracy.mpjpe,
         "pa_mpjpe_mm": accuracy.pa_mpjpe,

@@ -42,5 +42,7 @@ def _options(config: SearchConfig, data: str) -> Any:
         protocol=given.protocol,
         train_subjects=given.train_subjects,
         test_subjects=given.test_subjects,
+        train_step=given.train_step or (1 if given.train_subjects else None),
+        test_step=given.test_step or (1 if given.test_subjects else None),
         detected=given.detected,
     )

@@ -23,6 +23,8 @@ from arch.errors import InputError
 from arch.search_space import Space
 from arch.space import Arch, preset
 from explore.config import SearchConfig
+from quantize import audit
+from quantize.recipes import recipe
 
 OBJECTIVES = ("mpjpe_mm", "latency_ms")
 BASELINES = ("paper-L", "paper-S", "paper-XS")
@@ -154,10 +156,13 @@ def _admit(
         reason = f"impossible: {error}"
     else:
         share = cost(arch).macs / cost(preset(f"paper-L@{config.scale}")).macs
-        trial.set_constraint("cost", share - config.max_cost)
+        if "cost" not in trial.constraints:  # set before by a worker that died
+            trial.set_constraint("cost", share - config.max_cost)
         before = [t for t in trials if t.user_attrs.get("arch") == arch.id and t.number != trial.number]
         if any(t.state in (TrialState.COMPLETE, TrialState.RUNNING, TrialState.FAIL) for t in before):
             reason = f"already tried as trial {before[0].number}"
+        elif unshippable := audit.reasons(arch, config.runtime, recipe(config.recipe)):
+            reason = f"cannot ship: {unshippable[0]}"
         elif share > config.max_cost and "baseline" not in trial.user_attrs:
             reason = f"{share:.2f} of paper-L's MACs, above max_cost {config.max_cost}"
     if reason:

@@ -26,7 +26,7 @@ from quantize.convert import ConversionError, Converter
 from quantize.convert_child import PR_SET_PDEATHSIG
 
 Phase = Literal["reference", "candidates", "finalists"]
-FAILURES = (ConversionError, Diverged, Disturbed, InputError, MemoryError)
+FAILURES = (ConversionError, Diverged, Disturbed, MemoryError)  # of one network; wrong input ends the search
 
 
 def main(config: SearchConfig, phase: Phase, index: int, pipe: Connection) -> None:
@@ -53,7 +53,7 @@ def main(config: SearchConfig, phase: Phase, index: int, pipe: Connection) -> No
                 candidates(bench, index, pipe)
             else:
                 finalists(bench, index, pipe)
-    except (SearchFailed, *FAILURES) as error:
+    except (SearchFailed, InputError, *FAILURES) as error:
         tell(pipe, "error", worker=index, message=str(error), input=isinstance(error, InputError))
 
 

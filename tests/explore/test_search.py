@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -46,7 +47,7 @@ RENDERED = ["--dataset.train=40", "--dataset.test=12"]
 def command(folder: Path, *options: str) -> list[str]:
     space = folder / "tiny.yaml"
     space.write_text(yaml.safe_dump(TINY_SPACE))
-    given = [f"--results={folder}", f"--space={space}", *QUICK, *options]
+    given = ["--results=.", f"--space={space}", *QUICK, *options]
     return [sys.executable, str(ROOT / "explore.py"), "search", *given]
 
 
@@ -63,7 +64,9 @@ def test_killed_twice_it_finishes_every_trial_once(tmp_path: Path) -> None:
     call = command(tmp_path, "--trials=6", *RENDERED)
     before: dict[Path, int] = {}
     for finished in (1, 3):
-        process = subprocess.Popen(call, env=environment(tmp_path), start_new_session=True, stderr=subprocess.DEVNULL)
+        process = subprocess.Popen(
+            call, cwd=tmp_path, env=environment(tmp_path), start_new_session=True, stderr=subprocess.DEVNULL
+        )
         deadline = time.monotonic() + 240
         while len(list(tmp_path.glob("s/candidates/*/result.json"))) < finished and process.poll() is None:
             assert time.monotonic() < deadline
@@ -74,7 +77,7 @@ def test_killed_twice_it_finishes_every_trial_once(tmp_path: Path) -> None:
         results = {path: path.stat().st_mtime_ns for path in tmp_path.glob("s/candidates/*/result.json")}
         assert before.items() <= results.items()
         before = results
-    done = subprocess.run(call, env=environment(tmp_path), capture_output=True, text=True, timeout=400)
+    done = subprocess.run(call, cwd=tmp_path, env=environment(tmp_path), capture_output=True, text=True, timeout=400)
     assert done.returncode == 0, done.stderr
     results = {path: path.stat().st_mtime_ns for path in tmp_path.glob("s/candidates/*/result.json")}
     assert before.items() <= results.items(), "a finished candidate was evaluated again"
@@ -96,11 +99,13 @@ def test_killed_twice_it_finishes_every_trial_once(tmp_path: Path) -> None:
     for name in ("README.md", "front.png", "config.yaml"):
         assert (folder / name).stat().st_size > 500
 
-    again = subprocess.run(call, env=environment(tmp_path), capture_output=True, text=True, timeout=120)
+    again = subprocess.run(call, cwd=tmp_path, env=environment(tmp_path), capture_output=True, text=True, timeout=120)
     assert again.returncode == 0, again.stderr
     assert {path: path.stat().st_mtime_ns for path in tmp_path.glob("s/candidates/*/result.json")} == results
 
-    other = subprocess.run([*call, "--seed=1"], env=environment(tmp_path), capture_output=True, text=True, timeout=60)
+    other = subprocess.run(
+        [*call, "--seed=1"], cwd=tmp_path, env=environment(tmp_path), capture_output=True, text=True, timeout=60
+    )
     assert other.returncode == 2
     assert other.stderr.count("\n") == 1 and "seed" in other.stderr and "--study" in other.stderr
 
@@ -118,12 +123,41 @@ def test_real_frames_go_the_same_way(tmp_path: Path) -> None:
         "--json",
     )
     done = subprocess.run(
-        command(tmp_path, *options), env=environment(tmp_path), capture_output=True, text=True, timeout=400
+        command(tmp_path, *options),
+        cwd=tmp_path,
+        env=environment(tmp_path),
+        capture_output=True,
+        text=True,
+        timeout=400,
     )
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)
     assert found["mean_pose_mm"] > 0
     assert [row["recipe"] for row in found["shipped"]] == ["int8-static"]
+
+
+@pytest.mark.parametrize("fault", ["annotation", "jpeg"])
+def test_damaged_real_data_is_named_and_ends_the_search(fault: str, tmp_path: Path) -> None:
+    if not REAL.is_dir():
+        pytest.skip(f"no real frames at {REAL}")
+    copy = tmp_path / "data"
+    shutil.copytree(REAL, copy, copy_function=shutil.copyfile)
+    pattern = "annotations/*subject5_data.json" if fault == "annotation" else "images/s_05*/*.jpg"
+    damaged = next(copy.glob(pattern))
+    damaged.write_bytes(damaged.read_bytes()[: damaged.stat().st_size // 2])
+    options = (f"--data=human36m:{copy}", "--dataset.train_subjects=1,5,7", "--dataset.test_subjects=8", "--trials=2")
+    done = subprocess.run(
+        command(tmp_path, *options),
+        cwd=tmp_path,
+        env=environment(tmp_path),
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 2, done.stderr
+    lines = [line for line in done.stderr.splitlines() if line.startswith("error:")]
+    assert len(lines) == 1 and damaged.name in lines[0], done.stderr
+    assert "Traceback" not in done.stderr
 
 
 WRONG = {
@@ -143,7 +177,12 @@ WRONG = {
 def test_wrong_input_is_one_line_and_leaves_nothing(case: str, tmp_path: Path) -> None:
     options, word = WRONG[case]
     done = subprocess.run(
-        command(tmp_path, *RENDERED, *options), env=environment(tmp_path), capture_output=True, text=True, timeout=120
+        command(tmp_path, *RENDERED, *options),
+        cwd=tmp_path,
+        env=environment(tmp_path),
+        capture_output=True,
+        text=True,
+        timeout=120,
     )
     assert done.returncode == 2
     lines = [line for line in done.stderr.splitlines() if line.startswith("error:")]
