@@ -20,7 +20,8 @@ EXAMPLE = """python explore.py measure results/STUDY/bundles/*/litert --threads 
 
 devices: local
          ssh://user@host:port        options: ?python=PATH&hostkeys=yes|accept-new&config=FILE
-         adb://serial                Android, by adb and TensorFlow's benchmark_model"""
+         adb://serial                Android, by adb and TensorFlow's benchmark_model
+         web, web://host:port        the browser that opens the page it serves; option: ?wait=SECONDS"""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -27,6 +27,7 @@ DEVICES: dict[str, str] = {
     "local": "explore.measure.devices.local",
     "ssh": "explore.measure.devices.ssh",
     "adb": "explore.measure.devices.adb",
+    "web": "explore.measure.devices.web",
 }
 Report = Callable[[float, str], None]  # told the share done and what is being done
 
