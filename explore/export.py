@@ -1,68 +1,258 @@
-"""A checkpoint to bundles: every runtime's file judged and timed beside its float file."""
+"""A checkpoint to bundles: every runtime's file judged and timed beside its float file, certified, then written."""
 
 from __future__ import annotations
 
 import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+from arch.errors import InputError
+from arch.network import PoseNet
+from arch.space import Arch
 from explore.config import SearchConfig
-from explore.measure.lane import Lane
+from explore.measure.protocol import Latency
 from explore.progress import Display
-from explore.search.candidate import Bench, caller, export_and_judge, measured, ship
 from explore.search.dataset import open_judge
+from explore.ship import islands, legalise, qat
+from explore.ship.files import MadeFile, Stage, Workshop, normalised
 from explore.train.checkpoint import load_network, save_network
-from explore.train.loop import predict
-from quantize import audit
+from quantize import audit, bundle
+from quantize import qat as training
+from quantize.calibration import digest
+from quantize.certificate import Certificate, certify
 from quantize.convert import Converter
-from quantize.recipes import recipe
+from quantize.manifest import Calibration, Data, Skeleton
+from quantize.recipes import Recipe, recipe
+from quantize.sensitivity import step_costs
+
+SIMULATED_PIXELS = 16 * 64 * 64  # of the pictures that rank the steps
 
 
-def export_bundles(checkpoint: Path, out: Path, config: SearchConfig, display: Display) -> list[dict[str, Any]]:
-    """Write `out/RUNTIME` for each runtime of `config`; returns a row a bundle.
+@dataclass(frozen=True)
+class ExportOptions:
+    """Beside the configuration: `gates` keeps files that miss one from being written, `max_drop_mm` is for MPJPE."""
+
+    gates: bool = True
+    zip: bool = False
+    legalise: str | None = None
+    legalise_samples: int = 4000
+    max_drop_mm: float | None = None
+
+
+DEFAULTS = ExportOptions()
+
+
+def export_bundles(
+    checkpoint: Path, out: Path, config: SearchConfig, display: Display, options: ExportOptions = DEFAULTS
+) -> list[dict[str, Any]]:
+    """Write `out/RUNTIME` (or .zip) for each runtime of `config`; returns a row a file.
+
+    A row's `bundle` is None where a gate failed and `options.gates` is set: nothing was written then.
 
     Raises:
         InputError: no checkpoint, or a network that cannot ship by the recipe.
-        ConversionError: a converter failed.
+        ConversionError: a converter failed, or `max_drop_mm` cannot be kept.
+        Diverged: fine-tuning failed.
     """
-    net, facts = load_network(checkpoint)
-    arch = net.arch
-    for runtime in config.runtimes:
-        audit.check(arch, runtime, recipe(config.recipe))
+    net, _ = load_network(checkpoint)
+    chosen = recipe(config.recipe)
+    arch = legalise.legal_arch(net.arch, options.legalise) if options.legalise else net.arch
+    _check(arch, config.runtimes, chosen, options)
     config = config.model_copy(update={"scale": arch.input})
     display.stage("data")
     judge = open_judge(config, lambda done, total: display.update(done / max(1, total)))
-    float_mpjpe = judge.score(predict(net, judge.evaluation.images)).mpjpe
     out.mkdir(parents=True, exist_ok=True)
-    log = out / "converter.log"
-    with tempfile.TemporaryDirectory() as scratch, Converter(log) as converter:
-        folder = Path(scratch)
-        save_network(folder / "weights.safetensors", net, facts)
-        done = 0
-
-        def report(stage: str, part: int, total: int) -> None:
-            display.update(done / (len(config.runtimes) + 1), stage)
-
-        bench = Bench(config, judge, Lane(folder / "locks"), converter, report)
+    with tempfile.TemporaryDirectory() as scratch, Converter(out / "converter.log") as converter:
+        workshop = Workshop(Path(scratch), judge, converter, config)
+        about: dict[str, Any] = {}
+        if options.legalise:
+            net, about["legalised"] = _legalised(workshop, net, arch, options, display)
+            save_network(out / "legalised.safetensors", net, {"data": judge.train.name, **about})
         display.stage(f"export {arch.name}")
-        rows, calls = [], {}
+        weights = workshop.folder / "weights.safetensors"
+        save_network(weights, net, {})
+        whole = workshop.torch(net)
+        costs = simulated_costs(workshop, net) if chosen.int8 else {}
+        make = maker(workshop, net, weights, chosen, display)
+        floats, files = {}, {}
+        for index, runtime in enumerate(config.runtimes):
+            display.update(2 * index / (2 * len(config.runtimes) + 1), f"{runtime} float")
+            floats[runtime] = workshop.make(arch, weights, runtime, recipe("float"), f"{runtime}-float")
+            display.update((2 * index + 1) / (2 * len(config.runtimes) + 1), f"{runtime} {chosen.name}")
+            if chosen == recipe("float"):
+                files[runtime] = floats[runtime]
+            elif options.max_drop_mm is None:
+                files[runtime] = make(runtime, ())
+            else:
+                left = [step for step in costs if step not in chosen.float_steps(arch)]
+                most = whole.accuracy.mpjpe + options.max_drop_mm
+                files[runtime], _ = islands.fit(left, partial(make, runtime), most, options.max_drop_mm)
+        display.stage("latency")
+        latencies = workshop.latencies(_named(floats, files), f"{config.runtimes[0]} float")
+        rows = []
         for runtime in config.runtimes:
-            for name in dict.fromkeys(("float", config.recipe)):
-                row = export_and_judge(bench, arch, folder, runtime, name)
-                calls[f"{runtime} {name}"] = caller(bench, runtime, folder / row["file"])
-                if name == config.recipe:
-                    rows.append(row)
-            done += 1
-        calls["reference"] = next(iter(calls.values()))
-        latencies = measured(bench, calls, config.measure.model_copy(update={"budget": 3 * config.measure.budget}))
-        for row in rows:
-            latency = latencies[f"{row['runtime']} {row['recipe']}"]
-            row |= {
-                "latency_ms": latency.median_ms,
-                "latency": latency.as_dict(),
-                "float_mpjpe_mm": float_mpjpe,
-                "float_latency_ms": latencies[f"{row['runtime']} float"].median_ms,
-                "bundle": str(out / row["runtime"]),
-            }
-            ship(bench, arch, folder, row, float_mpjpe, out / row["runtime"])
+            proof = _certify(arch, whole, files[runtime], floats[runtime], costs)
+            row = _row(files[runtime], floats[runtime], whole, proof, latencies) | about
+            written = None
+            if proof.holds or not options.gates:
+                written = str(_ship(workshop, arch, files[runtime], row, proof, out / runtime, options.zip))
+            rows.append(row | {"bundle": written})
     return rows
+
+
+def _check(arch: Arch, runtimes: tuple[str, ...], chosen: Recipe, options: ExportOptions) -> None:
+    """Everything that can be refused before work begins."""
+    for runtime in runtimes:
+        audit.check(arch, runtime, chosen)
+    if chosen.qat_samples:
+        training.check()
+    if options.max_drop_mm is None:
+        return
+    if options.max_drop_mm <= 0:
+        raise InputError(f"max-drop: {options.max_drop_mm:g} mm is no budget; give a number above 0")
+    if not chosen.int8 or chosen.qat_samples:
+        raise InputError(f"max-drop: has no use with the recipe {chosen.name}; take int8-static or int8-float-stem")
+
+
+def _legalised(
+    workshop: Workshop, net: PoseNet, arch: Arch, options: ExportOptions, display: Display
+) -> tuple[PoseNet, dict[str, Any]]:
+    """The network with other activations, fine-tuned, and what that cost."""
+    display.stage(f"legalise {net.arch.activation} to {arch.activation}")
+    before = workshop.torch(net).accuracy.mpjpe
+    changed = legalise.replaced(net, arch)
+    at_once = workshop.torch(changed).accuracy.mpjpe
+    tuned = legalise.tuned(
+        changed,
+        workshop.judge.train,
+        options.legalise_samples,
+        workshop.config.seed,
+        workshop.folder,
+        lambda done, total: display.update(done / total),
+    )
+    return tuned, {
+        "from": net.arch.activation,
+        "to": arch.activation,
+        "samples": options.legalise_samples,
+        "before_mpjpe_mm": before,
+        "replaced_mpjpe_mm": at_once,
+        "after_mpjpe_mm": workshop.torch(tuned).accuracy.mpjpe,
+    }
+
+
+def simulated_costs(workshop: Workshop, net: PoseNet) -> dict[str, float]:
+    """What 8 bits cost in each step alone, on a few pictures of the training part."""
+    count = max(2, SIMULATED_PIXELS // net.arch.input**2)
+    return step_costs(net, normalised(workshop.judge.calibration(count, workshop.config.seed)))
+
+
+def maker(
+    workshop: Workshop, net: PoseNet, weights: Path, chosen: Recipe, display: Display
+) -> Callable[[str, tuple[str, ...]], MadeFile]:
+    """A function that makes a runtime's file by `chosen` with more steps in float; QAT happens once, at the first."""
+    arch = net.arch
+    trained: dict[str, Any] = {}
+
+    def make(runtime: str, steps: tuple[str, ...]) -> MadeFile:
+        given = chosen.with_islands(steps)
+        key = f"{runtime}-{chosen.name}-{len(steps)}"
+        if not chosen.qat_samples:
+            return workshop.make(arch, weights, runtime, given, key)
+        started = time.monotonic()
+        if not trained:
+            display.stage(f"training for {chosen.name}")
+            module = qat.finetune(
+                net,
+                workshop.judge.train,
+                chosen,
+                workshop.pictures(chosen),
+                workshop.config.seed,
+                lambda done, total: display.update(done / total),
+            )
+            path = workshop.folder / f"{chosen.name}.safetensors"
+            save_network(path, training.folded_back(module, net), {})
+            trained.update(module=module, weights=path)
+            display.stage(f"export {arch.name}")
+        if runtime == "openvino":
+            model = training.save_openvino(trained["module"], arch.input, workshop.folder / key)
+            return workshop.judged(arch, runtime, chosen, model, time.monotonic() - started)
+        made = workshop.make(arch, trained["weights"], runtime, chosen.after_training, key)
+        return MadeFile(made.mm, made.accuracy, runtime, chosen, made.model, made.audit, made.seconds)
+
+    return make
+
+
+def _named(floats: dict[str, MadeFile], files: dict[str, MadeFile]) -> dict[str, MadeFile]:
+    """By runtime and recipe, each once."""
+    return {f"{file.runtime} {file.recipe.name}": file for file in (*floats.values(), *files.values())}
+
+
+def _certify(arch: Arch, whole: Stage, file: MadeFile, plain: MadeFile, costs: dict[str, float]) -> Certificate:
+    both = {"float_mm": plain.mm, "float_audit": plain.audit} if file is not plain else {}
+    return certify(
+        arch,
+        file.recipe,
+        file.audit,
+        torch_mm=whole.mm,
+        file_mm=file.mm,
+        steps_mm=costs,
+        **both,  # type: ignore[arg-type]
+    )
+
+
+def _row(
+    file: MadeFile, plain: MadeFile, whole: Stage, proof: Certificate, latencies: dict[str, Latency] | str
+) -> dict[str, Any]:
+    row: dict[str, Any] = {
+        "runtime": file.runtime,
+        "recipe": file.recipe.name,
+        "float_islands": list(file.recipe.float_islands),
+        "bytes": file.audit.bytes,
+        "float_bytes": plain.audit.bytes,
+        "mpjpe_mm": file.accuracy.mpjpe,
+        "pa_mpjpe_mm": file.accuracy.pa_mpjpe,
+        "float_mpjpe_mm": whole.accuracy.mpjpe,
+        "float_file_mpjpe_mm": plain.accuracy.mpjpe,
+        "export_s": round(file.seconds, 2),
+        "certificate": proof.model_dump(mode="json"),
+        "gates_hold": proof.holds,
+    }
+    if isinstance(latencies, str):
+        return row | {"latency_ms": None, "latency": latencies, "float_latency_ms": None}
+    own, other = latencies[f"{file.runtime} {file.recipe.name}"], latencies[f"{file.runtime} float"]
+    return row | {"latency_ms": own.median_ms, "latency": own.as_dict(), "float_latency_ms": other.median_ms}
+
+
+def _ship(
+    workshop: Workshop, arch: Arch, file: MadeFile, row: dict[str, Any], proof: Certificate, target: Path, packed: bool
+) -> Path:
+    """The file as a bundle, a folder or one .zip, with its metrics and certificate."""
+    config, data = workshop.config, workshop.judge.train
+    keys = ("mpjpe_mm", "pa_mpjpe_mm", "latency_ms", "float_mpjpe_mm", "float_file_mpjpe_mm", "float_latency_ms")
+    metrics = {key: float(row[key]) for key in keys if row[key] is not None}
+    if "legalised" in row:
+        metrics["before_legalising_mpjpe_mm"] = row["legalised"]["before_mpjpe_mm"]
+    calibration = None
+    if file.recipe.int8:
+        used = workshop.pictures(file.recipe)
+        calibration = Calibration(count=len(used), seed=config.seed, hash=digest(used))
+    skeleton = data.skeleton
+    made = bundle.write(
+        workshop.folder / f"{file.runtime}-bundle" if packed else target,
+        file.model,
+        arch=arch,
+        runtime=file.runtime,
+        recipe=file.recipe,
+        skeleton=Skeleton(name=skeleton.name, joints=skeleton.names, edges=skeleton.edges, root=skeleton.root),
+        data=Data(name=data.name, hash=data.hash),
+        calibration=calibration,
+        metrics=metrics,
+        certificate=proof.model_dump(mode="json"),
+        seed=config.seed,
+        config_hash=config.hash,
+    )
+    return bundle.save_zip(made, target.with_suffix(".zip")) if packed else target

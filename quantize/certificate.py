@@ -42,6 +42,7 @@ class Certificate(BaseModel):
     transposes: int
     bytes: int
     float_bytes: int | None
+    steps_mm: dict[str, float] = {}  # what 8 bits cost in each step alone, simulated; the costliest first
     gates: tuple[Gate, ...]
 
     @property
@@ -59,10 +60,12 @@ def certify(
     file_mm: NDArray[Any],
     float_mm: NDArray[Any] | None = None,
     float_audit: FileAudit | None = None,
+    steps_mm: dict[str, float] | None = None,
 ) -> Certificate:
     """The certificate of a file from the same pictures' joints, camera mm (N, J, 3), at each stage.
 
-    `float_mm` and `float_audit` are those of the float file of the same runtime, where the recipe is another one.
+    `float_mm` and `float_audit` are those of the float file of the same runtime, where the recipe is another one;
+    `steps_mm` comes from `quantize.sensitivity.step_costs`.
     """
     deviations = {"torch to file": deviation(file_mm, torch_mm).as_dict()}
     if float_mm is not None:
@@ -78,6 +81,7 @@ def certify(
         transposes=audit.transposes,
         bytes=audit.bytes,
         float_bytes=float_audit.bytes if float_audit else None,
+        steps_mm={name: round(mm, 3) for name, mm in (steps_mm or {}).items()},
         gates=tuple(_gates(arch, recipe, audit, faithful)),
     )
 
@@ -139,4 +143,7 @@ def _named(audit: FileAudit, part: str) -> str:
 
 
 def _floats(audit: FileAudit) -> str:
-    return ", ".join(f"{count} {name}" for name, count in audit.operators.items() if "32" in name) or "none"
+    return (
+        ", ".join(f"{count} {name}" for name, count in audit.operators.items() if name.endswith(("float32", "f32")))
+        or "none"
+    )

@@ -78,6 +78,8 @@ class Converter:
             ConversionError: the converter failed, crashed or took longer than `timeout_s` seconds.
         """
         audit.check(arch, runtime, recipe)
+        if recipe.qat_samples:
+            raise InputError(f"recipe {recipe.name}: is made by training; only `export` and `bench` do that")
         chosen = calibration.check(pictures, arch, recipe)
         folder = Path(folder).absolute()
         what = f"{runtime} {recipe.name} of {arch.name}"

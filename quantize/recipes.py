@@ -29,6 +29,7 @@ class Recipe(BaseModel):
     calibration_images: int = Field(default=0, ge=0, le=10_000, description="pictures that the ranges come from")
     float_first: int = Field(default=0, ge=0, le=16)
     float_islands: tuple[str, ...] = ()
+    qat_samples: int = Field(default=0, ge=0, description="training samples of quantization-aware fine-tuning")
 
     @model_validator(mode="after")
     def _sensible(self) -> Recipe:
@@ -42,12 +43,23 @@ class Recipe(BaseModel):
             raise ValueError("calibration_images: int8 activations need at least one picture for their ranges")
         if (self.float_islands or self.float_first) and not self.int8:
             raise ValueError("float_islands: only an int8 recipe has them")
+        if self.qat_samples and not self.int8:
+            raise ValueError("qat_samples: only an int8 recipe trains for it")
         return self
 
     @property
     def int8(self) -> bool:
         """Whether activations, and with them the arithmetic, are 8-bit integers."""
         return self.activations == "int8"
+
+    @property
+    def after_training(self) -> Recipe:
+        """What is left to do once quantization-aware training, where it is part of the recipe, is done."""
+        return self.model_copy(update={"qat_samples": 0})
+
+    def with_islands(self, steps: tuple[str, ...]) -> Recipe:
+        """The recipe with more steps in float."""
+        return self.model_copy(update={"float_islands": tuple(dict.fromkeys((*self.float_islands, *steps)))})
 
     def float_steps(self, arch: Arch) -> tuple[str, ...]:
         """Names of the network's steps that stay float.
@@ -72,6 +84,7 @@ RECIPES: dict[str, Recipe] = {
         Recipe(name="fp16", weights="float16"),
         Recipe(name="int8-static", weights="int8", activations="int8", calibration_images=24),
         Recipe(name="int8-float-stem", weights="int8", activations="int8", calibration_images=24, float_first=2),
+        Recipe(name="int8-qat", weights="int8", activations="int8", calibration_images=24, qat_samples=4000),
     )
 }
 

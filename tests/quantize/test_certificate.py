@@ -15,7 +15,12 @@ JOINTS = np.random.default_rng(0).normal(size=(6, 18, 3)) * 100
 
 def made(audit: FileAudit, name: str = "int8-static", float_off: float = 0.0) -> Certificate:
     return certify(
-        ARCH, recipe(name), audit, torch_mm=JOINTS, float_mm=JOINTS + float_off, file_mm=JOINTS + 1,
+        ARCH,
+        recipe(name),
+        audit,
+        torch_mm=JOINTS,
+        float_mm=JOINTS + float_off,
+        file_mm=JOINTS + 1,
         float_audit=FileAudit(bytes=40),
     )
 
