@@ -69,11 +69,15 @@ class Rules:
 
 @dataclass(frozen=True)
 class Entry:
-    """What is timed: a function that runs it once, how often a round, and the threads it keeps busy."""
+    """What is timed: a function that runs it once, how often a round, and the threads it keeps busy.
+
+    Rounds go on until the intervals of what is `watched` are narrow enough.
+    """
 
     call: Callable[[], Any]
     count: int
     threads: int = 1
+    watched: bool = True
 
 
 @dataclass(frozen=True)
@@ -102,13 +106,14 @@ def time_rounds(
 ) -> tuple[dict[str, list[Block]], int]:
     """The blocks of the undisturbed rounds by entry, as many for each, and how many rounds were dropped.
 
-    Rounds go on until the interval of every entry's ratio to `reference` is within `rules.width`, or of the budget.
+    Rounds go on until the interval of every watched entry's ratio to `reference` is within `rules.width`, or of the budget.
 
     Raises:
         Disturbed: fewer than half of the rounds were quiet.
     """
     counts = _counts(entries, rules)
     kept: dict[str, list[Block]] = {name: [] for name in entries}
+    watched = [name for name, entry in entries.items() if entry.watched]
     names, order = list(entries), np.random.default_rng(0)
     count = dropped = 0
     started = time.monotonic()
@@ -123,7 +128,7 @@ def time_rounds(
                 kept[name].append(block)
         spent = time.monotonic() - started
         progress(min(1.0, max(spent / rules.budget, 0.5 * count / rules.rounds)), f"{count} rounds, {dropped} dropped")
-        if count >= rules.rounds and settled([kept[name] for name in entries], kept[reference], rules.width):
+        if count >= rules.rounds and settled([kept[name] for name in watched], kept[reference], rules.width):
             break
         enough = count >= rules.rounds or (spent > 2 * rules.budget and count + dropped >= max(3, rules.rounds // 2))
         if spent > rules.budget and enough:
@@ -553,8 +558,8 @@ def _time_models(task: dict[str, Any], say: Callable[..., None]) -> list[dict[st
         network.put(_picture(model))
         network.run()
         entries[f"network {index}"] = Entry(network.run, rules.calls, threads)
-        entries[f"decode {index}"] = Entry(_decoder(network.take(), model), few)
-        entries[f"whole {index}"] = Entry(_whole(network, photo, model), few, threads)
+        entries[f"decode {index}"] = Entry(_decoder(network.take(), model), few, watched=False)
+        entries[f"whole {index}"] = Entry(_whole(network, photo, model), few, threads, watched=False)
     told = [0.0]
 
     def progress(share: float, text: str) -> None:
