@@ -46,7 +46,7 @@ def main(argv: list[str] | None = None) -> int:
     except BrokenPipeError:
         return 1
     except Exception as error:
-        if type(error).__name__ not in ("SearchFailed", "ConversionError", "Disturbed", "Diverged"):
+        if type(error).__name__ not in ("SearchFailed", "ConversionError", "DeviceError", "Disturbed", "Diverged"):
             raise
         print(f"failed: {error}", file=sys.stderr)
         return 1
