@@ -11,6 +11,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict
 
 BENCHES: dict[str, str] = {
+    "data": "explore.bench.data",
     "profile": "explore.bench.profile",
 }
 

@@ -20,6 +20,7 @@ from explore.data.sample import Dataset
 
 PADDING = 1.25  # the crop is the box made square, times this (as in the 3DMPPE readers)
 DEPTH_RANGE = 2000.0  # mm between z = 0 and z = 1
+SLACK = 1.1  # by which a reduced picture may be enlarged again: no further from the ideal than plain bilinear sampling
 SMALL = 256  # px: a picture with a side up to this is decoded whole, it takes no time
 
 
@@ -50,7 +51,7 @@ def read_frame(path: str | Path, size: Sequence[int] | np.ndarray, allowed: floa
     if data[:4] == b"\x89PNG" and data[24:25] == b"\x10":
         raise SampleFault("format", f"{path}: has 16 bits a channel; convert it to 8")
     jpeg = data[:2] == b"\xff\xd8" and min(width, height) > SMALL
-    reduced = max(factor for factor in _FLAGS if factor == 1 or (jpeg and factor <= allowed))
+    reduced = max(factor for factor in _FLAGS if factor == 1 or (jpeg and factor <= allowed * SLACK))
     image = _decode(data, _FLAGS[reduced] | cv2.IMREAD_IGNORE_ORIENTATION, path)
     if image.shape[:2] != (-(-height // reduced), -(-width // reduced)):
         found = f"{image.shape[1] * reduced} x {image.shape[0] * reduced}"
@@ -90,7 +91,7 @@ def jpeg_is_whole(data: bytes) -> bool:
     at = 2
     while at + 4 <= len(data) and data[at] == 0xFF:
         if data[at + 1] == 0xDA:
-            return data.find(b"\xff\xd9", at) >= 0
+            return data.rfind(b"\xff\xd9", at) >= 0
         at += 2 + int.from_bytes(data[at + 2 : at + 4], "big")
     return False
 
@@ -138,7 +139,9 @@ def affine(
 def warp(image: np.ndarray, matrix: np.ndarray, size: int) -> np.ndarray:
     """Sample the crop: one warp from the full picture. A strong reduction is averaged, not picked at points."""
     shrink = 1 / math.hypot(matrix[0, 0], matrix[1, 0])
-    fine = min(max(round(shrink), 1), 8)
+    # a large frame is sharper than it is fine: one sample a px does there up to twice less SLACK
+    large = min(image.shape[:2]) > SMALL
+    fine = min(max(int(shrink * SLACK) if large else round(shrink), 1), 8)
     cv = matrix * fine
     # OpenCV counts from pixel centres
     cv[:, 2] += 0.5 * (cv[:, 0] + cv[:, 1]) - 0.5
@@ -288,8 +291,9 @@ def training_crop(
     if move.occlude:
         _occlude(picture, rng)
     if augment.colour:
-        factors = np.append(rng.uniform(1 - augment.colour, 1 + augment.colour, 3), 0.0)
-        picture = cv2.multiply(picture, factors)
+        factors = rng.uniform(1 - augment.colour, 1 + augment.colour, 3)
+        table = np.rint(np.arange(256)[:, None] * factors).clip(0, 255).astype(np.uint8)
+        picture = cv2.LUT(picture, table[None])
     return picture, *training_target(joints_img, vis, matrix, size, flip_order if move.flip else None)
 
 

@@ -12,6 +12,7 @@ from torch.utils.data import DataLoader
 from arch.errors import InputError
 from explore.data.crop import Augment, Batch, batch_at
 from explore.data.sample import Dataset
+from explore.train.memory import keep_freed_memory
 
 AHEAD = 4  # batches a worker prepares
 
@@ -26,6 +27,7 @@ def load_batches(
     """
     source = _Steps(data, batch, size, augment, seed)
     if not workers:
+        keep_freed_memory()
         yield from (batch_at(data, step, batch, size, augment, seed) for step in steps)
         return
     loader: Any = DataLoader(
@@ -35,7 +37,7 @@ def load_batches(
         num_workers=workers,
         prefetch_factor=AHEAD,
         collate_fn=_as_it_is,
-        worker_init_fn=_one_thread,
+        worker_init_fn=_start,
     )
     for found in loader:
         if isinstance(found, InputError):
@@ -62,5 +64,6 @@ def _as_it_is(found: Any) -> Any:
     return found
 
 
-def _one_thread(worker: int) -> None:
+def _start(worker: int) -> None:
     cv2.setNumThreads(0)
+    keep_freed_memory()

@@ -33,7 +33,9 @@ def smooth(width: int, height: int) -> np.ndarray:
     return cv2.resize(rng.integers(0, 255, (30, 40, 3), np.uint8), (width, height), interpolation=cv2.INTER_CUBIC)
 
 
-@pytest.mark.parametrize(("allowed", "reduced"), [(0.7, 1), (1.9, 1), (2.0, 2), (3.9, 2), (5, 4), (8, 8), (20, 8)])
+@pytest.mark.parametrize(
+    ("allowed", "reduced"), [(0.7, 1), (1.8, 1), (1.9, 2), (3.6, 2), (5, 4), (7, 4), (8, 8), (20, 8)]
+)
 def test_jpegs_are_decoded_as_small_as_the_crop_allows(tmp_path, allowed, reduced):
     path = tmp_path / "a.jpg"
     cv2.imwrite(str(path), smooth(1003, 801))
