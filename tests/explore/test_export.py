@@ -138,6 +138,7 @@ def test_training_in_eight_bits(checkpoint: Checkpoint, tmp_path: Path, capsys: 
         assert np.isfinite(row["mpjpe_mm"])
 
 
+@pytest.mark.slow
 def test_bench_int8(checkpoint: Checkpoint) -> None:
     config = parse(SearchConfig, RENDERED | {"runtimes": ("onnxruntime",), "measure": {"rounds": 3, "budget": 0.5}}, "")
     rows, (claim,) = bench_int8(checkpoint("relu"), config, Display(quiet=True), ("fp16", "int8-static"))
