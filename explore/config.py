@@ -24,7 +24,9 @@ class DatasetConfig(Strict):
 
     train_subjects: tuple[int, ...] | None = Field(None, description="subjects to train on; none: the protocol's")
     test_subjects: tuple[int, ...] | None = Field(None, description="subjects to test on; none: the protocol's")
-    train_step: int | None = Field(None, ge=1, description="every n-th frame; none: the protocol's, 1 with own subjects")
+    train_step: int | None = Field(
+        None, ge=1, description="every n-th frame; none: the protocol's, 1 with own subjects"
+    )
     test_step: int | None = Field(None, ge=1, description="every n-th frame; none: the protocol's, 1 with own subjects")
     protocol: Literal[1, 2] = Field(2, description="Human3.6M protocol where no subjects are given")
     test_on: str = Field("", description="READER:PATH whose test part is used; empty: that of the first data set")
@@ -97,6 +99,11 @@ class SearchConfig(Strict):
     @property
     def folder(self) -> Path:
         return Path(self.results) / self.name
+
+    @property
+    def every_runtime(self) -> tuple[str, ...]:
+        """The runtime that the search judges, then the others that it ships for."""
+        return tuple(dict.fromkeys((self.runtime, *self.runtimes)))
 
     @property
     def processes(self) -> int:

@@ -70,7 +70,7 @@ def run(args: argparse.Namespace) -> int:
     _check(args)
     for photo in args.photos:  # all of them before anything is written
         pipeline.boxes_in_photo(photo, read_image(photo), args.bbox or [])
-    bundle = bundles.load(args.model)
+    bundle = bundles.load(args.model).verify()
     results = []
     with closing(bundle.session(args.threads)) as session:
         pipeline.warm_up(bundle, session)

@@ -61,8 +61,8 @@ def make_reference(bench: Bench) -> None:
     save_network(folder / "weights.safetensors", build(arch, 0).eval(), {})
     pictures = _pictures(bench)
     figures = {}
-    for index, name in enumerate(_runtimes(bench.config)):
-        bench.report("reference", index, len(_runtimes(bench.config)))
+    for index, name in enumerate(bench.config.every_runtime):
+        bench.report("reference", index, len(bench.config.every_runtime))
         chosen = recipe("int8-static")
         bench.converter.export(
             arch, folder / "weights.safetensors", name, chosen, pictures, folder / name, bench.config.timeout
@@ -273,10 +273,6 @@ def _pictures(bench: Bench) -> Array:
 
 def _normalised(images: Any) -> Array:
     return np.ascontiguousarray(to_input(images).numpy())
-
-
-def _runtimes(config: SearchConfig) -> list[str]:
-    return list(dict.fromkeys((config.runtime, *config.runtimes)))
 
 
 def _reference_file(config: SearchConfig) -> Path:

@@ -100,10 +100,12 @@ def search(config: SearchConfig, display: Display) -> Summary:
 def _check(config: SearchConfig, space: Space) -> None:
     """Refuse what cannot end well before any time is spent on it."""
     chosen = recipe(config.recipe)
-    for name in (config.runtime, *config.runtimes):
+    if chosen.qat_samples:
+        raise InputError(f"recipe: {chosen.name} trains on; search with int8-static, then export with {chosen.name}")
+    for name in config.every_runtime:
         runtimes.get(name)
-    for arch in baselines(config, space).values():
-        audit.check(arch, config.runtime, chosen)
+        for arch in baselines(config, space).values():
+            audit.check(arch, name, chosen)
 
 
 def _write_config(config: SearchConfig) -> None:

@@ -161,7 +161,9 @@ def _admit(
         before = [t for t in trials if t.user_attrs.get("arch") == arch.id and t.number != trial.number]
         if any(t.state in (TrialState.COMPLETE, TrialState.RUNNING, TrialState.FAIL) for t in before):
             reason = f"already tried as trial {before[0].number}"
-        elif unshippable := audit.reasons(arch, config.runtime, recipe(config.recipe)):
+        elif unshippable := [
+            line for name in config.every_runtime for line in audit.reasons(arch, name, recipe(config.recipe))
+        ]:
             reason = f"cannot ship: {unshippable[0]}"
         elif share > config.max_cost and "baseline" not in trial.user_attrs:
             reason = f"{share:.2f} of paper-L's MACs, above max_cost {config.max_cost}"
