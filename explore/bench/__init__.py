@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict
 
 BENCHES: dict[str, str] = {
     "data": "explore.bench.data",
+    "training": "explore.bench.training",
     "profile": "explore.bench.profile",
 }
 

@@ -11,8 +11,10 @@ import torch
 from arch.errors import InputError
 from arch.space import preset
 from explore import metrics
+from explore.config import SearchConfig
 from explore.data import H36M18, MUCO21, Human36MOptions, open_dataset, to_skeleton
 from explore.data.crop import AUGMENTS, batch_at, epoch_length, sample_at
+from explore.search.dataset import open_judge
 from explore.train.loss import pose_loss
 from tests.explore import layouts
 
@@ -117,3 +119,23 @@ def test_real_frames_in_a_mix():
     assert len(data) == 8
     batch = batch_at(data, 1, 8, 64, AUGMENTS["paper"], 0)
     assert batch.has_depth.tolist() == [1, 0] * 4 and batch.faults == () and batch.images.std() > 20
+
+
+def test_another_set_to_test_on(tmp_path):
+    layouts.muco(tmp_path / "muco", 4)
+    layouts.mscoco(tmp_path / "coco", 4)
+    layouts.mupots(tmp_path / "mupots", 4)
+    layouts.human36m(tmp_path / "h36m", 4)
+    data = f"muco:{tmp_path / 'muco'}+mscoco:{tmp_path / 'coco'}"
+    study = SearchConfig.model_validate({"data": data, "dataset": {"test_on": f"mupots:{tmp_path / 'mupots'}"}})
+    judge = open_judge(study)
+    assert judge.train.name == "muco+mscoco" and judge.test.name == "mupots"
+    scores = metrics.score(judge.evaluation.to_camera(judge.evaluation.target), judge.test)
+    assert set(scores.sequences) == {"TS1", "TS2"} and scores.sequences["TS1"].pck_rel == 1
+    assert judge.mean_pose_mm < 100
+    other = {"test_on": f"human36m:{tmp_path / 'h36m'}", "test_subjects": [9]}
+    judge = open_judge(SearchConfig.model_validate({"data": data, "dataset": other}))
+    found = metrics.score(judge.evaluation.to_camera(judge.evaluation.target), judge.test)
+    assert "Nose" not in found.per_joint and found.per_joint["L_Knee"] < 0.1
+    with pytest.raises(InputError, match="muco: has a train part only; name another set"):
+        open_judge(SearchConfig.model_validate({"data": data}))
