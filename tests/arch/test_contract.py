@@ -66,8 +66,11 @@ def test_builds_runs_learns_and_reloads(encoder: str, concat: str, head: str) ->
     coordinates = torch_decode.decode(raw, arch)
     assert coordinates.shape == (2, arch.joints, 3)
     coordinates.square().sum().backward()
-    without = [name for name, parameter in net.named_parameters() if parameter.grad is None
-               or not parameter.grad.isfinite().all() or not parameter.grad.abs().sum() > 0]
+    without = [
+        name
+        for name, parameter in net.named_parameters()
+        if parameter.grad is None or not parameter.grad.isfinite().all() or not parameter.grad.abs().sum() > 0
+    ]
     assert not without
 
     twin = build(arch, seed=7)
@@ -108,8 +111,10 @@ def test_parts_decoder_runs(encoder: str, concat: str) -> None:
         assert build(arch).eval().forward_heatmaps(image(arch)).shape == raw_shape(arch, 2)
 
 
-ONNX = [small(encoder=name, concat=CONCATS[i % 3], head=HEADS[i // 2 % 3], activation="hardswish" if i % 2 else "prelu")
-        for i, name in enumerate(ENCODERS)]
+ONNX = [
+    small(encoder=name, concat=CONCATS[i % 3], head=HEADS[i // 2 % 3], activation="hardswish" if i % 2 else "prelu")
+    for i, name in enumerate(ENCODERS)
+]
 
 
 @pytest.mark.parametrize("arch", ONNX, ids=lambda arch: f"{arch.encoder}-{arch.concat}-{arch.head}")
@@ -168,8 +173,9 @@ def test_a_seed_gives_the_same_network_and_leaves_torch_alone() -> None:
     first, second = build(arch, seed=5).state_dict(), build(arch, seed=5).state_dict()
     assert torch.equal(before, torch.random.get_rng_state())
     assert all(torch.equal(first[key], second[key]) for key in first)
-    assert not torch.equal(build(arch, seed=6).state_dict()["steps.stem.0.0.conv.weight"],
-                           first["steps.stem.0.0.conv.weight"])
+    assert not torch.equal(
+        build(arch, seed=6).state_dict()["steps.stem.0.0.conv.weight"], first["steps.stem.0.0.conv.weight"]
+    )
 
 
 def test_the_papers_initialisation() -> None:

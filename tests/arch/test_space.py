@@ -69,9 +69,14 @@ SMALL: dict[str, dict[str, Any]] = {
     },
     "derived and written stages": {
         "dimensions": {
-            "encoder": ["mobilehumanpose", "mobilenet_v2"], "early_stride": [1, 2], "input": [128, 192, 256],
-            "heatmap": [8, 16, 24, 32, 64], "decoder_stages": [-1, 0, 1, 2, 3], "concat": ["none", "skip", "residual"],
-            "decoder_conv": ["dense", "separable"], "upsample": ["half_pixel", "nearest"],
+            "encoder": ["mobilehumanpose", "mobilenet_v2"],
+            "early_stride": [1, 2],
+            "input": [128, 192, 256],
+            "heatmap": [8, 16, 24, 32, 64],
+            "decoder_stages": [-1, 0, 1, 2, 3],
+            "concat": ["none", "skip", "residual"],
+            "decoder_conv": ["dense", "separable"],
+            "upsample": ["half_pixel", "nearest"],
         },
     },
     "rows at the family's own values": {
@@ -81,8 +86,13 @@ SMALL: dict[str, dict[str, Any]] = {
     "rows whose values make the same blocks": {
         "dimensions": {
             "encoder": ["mobilenext", "ghostnet", "mobilenet_v3", "resnet18", "mobilenet_v4"],
-            "concat": ["none", "residual"], "width": [0.1, 0.11, 1.0], "squeeze_excite": [False, True],
-            "depths.1": [1, 2], "expansions.1": [3, 6, 0], "expansions.3": [2.5, 6], "kernels.0": [3, 5],
+            "concat": ["none", "residual"],
+            "width": [0.1, 0.11, 1.0],
+            "squeeze_excite": [False, True],
+            "depths.1": [1, 2],
+            "expansions.1": [3, 6, 0],
+            "expansions.3": [2.5, 6],
+            "kernels.0": [3, 5],
         },
     },
     "strides taken back": {
@@ -92,22 +102,32 @@ SMALL: dict[str, dict[str, Any]] = {
     "conditions on the encoder's own fields": {
         "base": {"encoder": "mobilenet_v2"},
         "dimensions": {
-            "width": [0.5, 1.0], "depths.2": {"values": [2, 3, 4], "when": {"width": [1.0]}},
-            "kernels.2": [3, 5], "kernels.3": {"values": [3, 5], "when": {"width": [0.5]}},
+            "width": [0.5, 1.0],
+            "depths.2": {"values": [2, 3, 4], "when": {"width": [1.0]}},
+            "kernels.2": [3, 5],
+            "kernels.3": {"values": [3, 5], "when": {"width": [0.5]}},
         },
     },
     "two dimensions of a field": {
         "dimensions": {
-            "encoder": ["mobilenet_v2", "mobilenet_v3"], "input": [128, 192],
-            "heatmap#192": {"values": [24, 48], "when": {"input": [192]}}, "heatmap": [16, 32],
-            "depths.2#v3": {"values": [3, 4], "when": {"encoder": ["mobilenet_v3"]}}, "depths.2": [1, 2, 3],
-            "activation#small": {"values": ["relu"], "when": {"heatmap": [16, 24]}}, "activation": ["prelu", "relu6"],
+            "encoder": ["mobilenet_v2", "mobilenet_v3"],
+            "input": [128, 192],
+            "heatmap#192": {"values": [24, 48], "when": {"input": [192]}},
+            "heatmap": [16, 32],
+            "depths.2#v3": {"values": [3, 4], "when": {"encoder": ["mobilenet_v3"]}},
+            "depths.2": [1, 2, 3],
+            "activation#small": {"values": ["relu"], "when": {"heatmap": [16, 24]}},
+            "activation": ["prelu", "relu6"],
         },
     },
     "parts and deconv": {
         "dimensions": {
-            "encoder": ["mobilehumanpose", "mobilenet_v2"], "decoder": ["deconv", "parts"], "heatmap": [32, 64],
-            "concat": ["none", "skip"], "decoder_width": [64, 256], "head": ["volumetric", "depthmap"],
+            "encoder": ["mobilehumanpose", "mobilenet_v2"],
+            "decoder": ["deconv", "parts"],
+            "heatmap": [32, 64],
+            "concat": ["none", "skip"],
+            "decoder_width": [64, 256],
+            "head": ["volumetric", "depthmap"],
             "depth_bins": [32, 64],
         },
     },
@@ -139,7 +159,9 @@ def test_only_what_is_meaningful_is_asked() -> None:
     space.suggest(choose)
     assert asked == ["heatmap", "head"]
     assert space.parameters(make_arch({"heatmap": 64, "head": "volumetric"})) == {
-        "heatmap": 64, "head": "volumetric", "depth_bins": 64,
+        "heatmap": 64,
+        "head": "volumetric",
+        "depth_bins": 64,
     }
 
 
@@ -175,8 +197,7 @@ BAD_FILES = {
     "base: {width: 1.0}\ndimensions: {width: [1.0]}": r"base\.width: is a dimension too; leave it in one place",
     "base: {wide: 1.0}\ndimensions: {width: [1.0]}": r"base\.wide: unknown key",
     "base: {heatmap: 33}\ndimensions: {width: [1.0]}": r"33 cells are not a power of two",
-    "dimensions: {width#a: [0.5], inter: {values: [0], when: {width: [0.5]}}, width: [1.0]}":
-        r"inter: depends on width; write width above it",
+    "dimensions: {width#a: [0.5], inter: {values: [0], when: {width: [0.5]}}, width: [1.0]}": r"inter: depends on width; write width above it",
     "dimensions: {width#a: [0.5], width: [1.0]}": r"width: no network here takes 1.0 \(width is never asked for\)",
     "dimensions: {depth_bins: [32, 64], head: [volumetric, simcc]}": r"depth_bins: depends on head; write head above",
     "dimensions: {width: {values: [1.0, 2.0], when: {concat: [nothing]}}}": r"width\.when\.concat: 'nothing' is not",
