@@ -35,6 +35,7 @@ def load_batches(
         batch_size=None,
         sampler=steps,
         num_workers=workers,
+        multiprocessing_context="spawn",  # a fork of a process that has run other libraries' threads can crash
         prefetch_factor=AHEAD,
         collate_fn=_as_it_is,
         worker_init_fn=_start,
