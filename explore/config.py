@@ -81,7 +81,9 @@ class SearchConfig(Strict):
     max_cost: float = Field(0.5, gt=0, description="candidates above this share of paper-L's MACs are not trained")
     candidate: TrainConfig = Field(TrainConfig(augment="none"), description="training of a candidate")
     finalists: int = Field(6, ge=1, description="networks of the front that are trained longer and shipped")
-    final: TrainConfig = Field(TrainConfig(samples=6000), description="training of a finalist")
+    final: TrainConfig = Field(
+        TrainConfig(samples=6000, rate=3e-3, augment="none"), description="training of a finalist"
+    )
     runtime: str = Field("litert", description="runtime whose INT8 file the search judges")
     runtimes: tuple[str, ...] = Field(("litert", "openvino", "onnxruntime"), description="runtimes of the bundles")
     recipe: str = Field("int8-static", description="quantization recipe")
