@@ -18,14 +18,13 @@ from explore.measure.protocol import Latency
 from explore.progress import Display
 from explore.search.dataset import open_judge
 from explore.ship import islands, legalise, qat
+from explore.ship.bundles import write_bundle
 from explore.ship.files import MadeFile, Stage, Workshop, normalised
 from explore.train.checkpoint import load_network, save_network
 from quantize import audit, bundle
 from quantize import qat as training
-from quantize.calibration import digest
 from quantize.certificate import Certificate, certify
 from quantize.convert import Converter
-from quantize.manifest import Calibration, Data, Skeleton
 from quantize.recipes import Recipe, recipe
 from quantize.sensitivity import step_costs
 
@@ -231,28 +230,19 @@ def _ship(
     workshop: Workshop, arch: Arch, file: MadeFile, row: dict[str, Any], proof: Certificate, target: Path, packed: bool
 ) -> Path:
     """The file as a bundle, a folder or one .zip, with its metrics and certificate."""
-    config, data = workshop.config, workshop.judge.train
     keys = ("mpjpe_mm", "pa_mpjpe_mm", "latency_ms", "float_mpjpe_mm", "float_file_mpjpe_mm", "float_latency_ms")
     metrics = {key: float(row[key]) for key in keys if row[key] is not None}
     if "legalised" in row:
         metrics["before_legalising_mpjpe_mm"] = row["legalised"]["before_mpjpe_mm"]
-    calibration = None
-    if file.recipe.int8:
-        used = workshop.pictures(file.recipe)
-        calibration = Calibration(count=len(used), seed=config.seed, hash=digest(used))
-    skeleton = data.skeleton
-    made = bundle.write(
+    made = write_bundle(
         workshop.folder / f"{file.runtime}-bundle" if packed else target,
         file.model,
-        arch=arch,
-        runtime=file.runtime,
-        recipe=file.recipe,
-        skeleton=Skeleton(name=skeleton.name, joints=skeleton.names, edges=skeleton.edges, root=skeleton.root),
-        data=Data(name=data.name, hash=data.hash),
-        calibration=calibration,
-        metrics=metrics,
-        certificate=proof.model_dump(mode="json"),
-        seed=config.seed,
-        config_hash=config.hash,
+        arch,
+        file.runtime,
+        file.recipe,
+        workshop.judge,
+        metrics,
+        workshop.config,
+        proof.model_dump(mode="json"),
     )
     return bundle.save_zip(made, target.with_suffix(".zip")) if packed else target

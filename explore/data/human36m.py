@@ -12,7 +12,6 @@ Every n-th frame is taken by its number (frame_idx), as the reference readers do
 from __future__ import annotations
 
 import hashlib
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,7 +24,19 @@ from explore.data.crop import PADDING
 from explore.data.faults import Faults, SampleFault
 from explore.data.sample import Dataset
 from explore.data.skeleton import H36M17, H36M18
-from explore.data.table import Picture, array, box, finite, need, numbers, picture, present, project, read_json
+from explore.data.table import (
+    Picture,
+    array,
+    box,
+    finite,
+    need,
+    numbers,
+    picture,
+    present,
+    project,
+    read_content,
+    read_json,
+)
 
 # Protocol -> (train subjects, train step, test subjects, test step). Protocol 2 is the one with MPJPE,
 # protocol 1 the one with PA-MPJPE (Section 4 of the paper).
@@ -217,14 +228,7 @@ def _before_the_camera(rows: list[_Row], root: Path, faults: Faults) -> list[_Ro
 def _detections(root: Path, file: str, digest: Any) -> dict[str, tuple[np.ndarray, float]]:
     """Box (x, y, w, h px, tight) and root depth mm by image id."""
     path = Path(file) if Path(file).is_absolute() else root / file
-    if not path.is_file():
-        raise InputError(f"{path}: missing; dataset.detected names it")
-    data = path.read_bytes()
-    digest.update(data)
-    try:
-        entries = json.loads(data)
-    except ValueError as error:
-        raise InputError(f"{path}: not whole JSON ({error}); fetch the file again, it may be cut off") from error
+    entries = read_content(path, digest, "dataset.detected names it")
     found = {}
     for index, entry in enumerate(entries if isinstance(entries, list) else []):
         where = f"{path}: entry {index}"

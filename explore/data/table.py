@@ -21,18 +21,23 @@ from explore.data.skeleton import Skeleton
 
 
 def read_json(path: Path, digest: Any, missing: str = "give the folder that holds it") -> dict[str, Any]:
-    """The object in a JSON file, whose bytes go into `digest`. InputError: missing (with that advice) or broken."""
+    """The object in a JSON file; see `read_content`."""
+    value = read_content(path, digest, missing)
+    if not isinstance(value, dict):
+        raise InputError(f"{path}: a JSON object is expected, not a {type(value).__name__}")
+    return value
+
+
+def read_content(path: Path, digest: Any, missing: str) -> Any:
+    """What a JSON file holds; its bytes go into `digest`. InputError: missing (with that advice) or broken."""
     if not path.is_file():
         raise Absent(f"{path}: missing; {missing}")
     data = path.read_bytes()
     digest.update(data)
     try:
-        value = json.loads(data)
+        return json.loads(data)
     except ValueError as error:
         raise InputError(f"{path}: not whole JSON ({error}); fetch the file again, it may be cut off") from error
-    if not isinstance(value, dict):
-        raise InputError(f"{path}: a JSON object is expected, not a {type(value).__name__}")
-    return value
 
 
 def need(entry: Any, key: str, where: object) -> Any:

@@ -23,13 +23,13 @@ from explore.config import MeasureConfig, SearchConfig, TrainConfig
 from explore.judge import Judge
 from explore.measure.lane import Lane
 from explore.measure.protocol import Disturbed, Latency, measure
+from explore.ship.bundles import write_bundle
+from explore.ship.files import normalised
 from explore.train.checkpoint import save_network
-from explore.train.loop import predict, to_input, train
-from quantize import bundle, runtimes
-from quantize.calibration import digest
+from explore.train.loop import predict, train
+from quantize import runtimes
 from quantize.convert import Converter
-from quantize.manifest import Calibration, Data, Skeleton
-from quantize.recipes import Recipe, recipe
+from quantize.recipes import recipe
 from quantize.runtimes import Array
 
 REFERENCE_CONFIG = MeasureConfig(rounds=30, calls=50, budget=10.0)
@@ -172,7 +172,7 @@ def export_and_judge(bench: Bench, arch: Arch, folder: Path, runtime: str, recip
     answers = []
     for begin in range(0, len(images), 50):
         with bench.lane.work():
-            raw = session.run(_normalised(images[begin : begin + 50]))
+            raw = session.run(normalised(images[begin : begin + 50]))
             answers.append(to_normalised(decode(raw, arch), arch))
     session.close()
     accuracy = bench.judge.score(np.concatenate(answers))
@@ -224,28 +224,17 @@ def _trained(bench: Bench, arch: Arch, settings: TrainConfig, folder: Path, star
 
 def ship(bench: Bench, arch: Arch, folder: Path, row: dict[str, Any], float_mpjpe_mm: float, target: Path) -> None:
     """Make one judged and timed file a bundle with its metrics."""
-    config, data = bench.config, bench.judge.train
-    chosen = recipe(row["recipe"])
-    skeleton = data.skeleton
     metrics = {key: float(row[key]) for key in ("mpjpe_mm", "pa_mpjpe_mm", "latency_ms")}
-    bundle.write(
+    write_bundle(
         target,
         folder / row["file"],
-        arch=arch,
-        runtime=row["runtime"],
-        recipe=chosen,
-        skeleton=Skeleton(name=skeleton.name, joints=skeleton.names, edges=skeleton.edges, root=skeleton.root),
-        data=Data(name=data.name, hash=data.hash),
-        calibration=_calibration(bench, chosen) if chosen.int8 else None,
-        metrics=metrics | {"float_mpjpe_mm": float_mpjpe_mm},
-        seed=config.seed,
-        config_hash=config.hash,
+        arch,
+        row["runtime"],
+        recipe(row["recipe"]),
+        bench.judge,
+        metrics | {"float_mpjpe_mm": float_mpjpe_mm},
+        bench.config,
     )
-
-
-def _calibration(bench: Bench, chosen: Recipe) -> Calibration:
-    used = _pictures(bench)[: chosen.calibration_images]
-    return Calibration(count=len(used), seed=bench.config.seed, hash=digest(used))
 
 
 def measured(bench: Bench, calls: dict[str, Callable[[], None]], settings: MeasureConfig) -> dict[str, Latency]:
@@ -263,16 +252,12 @@ def measured(bench: Bench, calls: dict[str, Callable[[], None]], settings: Measu
 
 def caller(bench: Bench, runtime: str, model: Path) -> Callable[[], None]:
     session = runtimes.get(runtime).load(model, bench.config.measure.threads)
-    return session.prepare(_normalised(bench.judge.evaluation.images[:1]))
+    return session.prepare(normalised(bench.judge.evaluation.images[:1]))
 
 
 def _pictures(bench: Bench) -> Array:
     count = max(recipe("int8-static").calibration_images, recipe(bench.config.recipe).calibration_images)
-    return _normalised(bench.judge.calibration(count, bench.config.seed))
-
-
-def _normalised(images: Any) -> Array:
-    return np.ascontiguousarray(to_input(images).numpy())
+    return normalised(bench.judge.calibration(count, bench.config.seed))
 
 
 def _reference_file(config: SearchConfig) -> Path:

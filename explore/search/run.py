@@ -53,6 +53,7 @@ class Crew:
     shares: dict[int, float] = field(default_factory=dict)
     names: dict[int, str] = field(default_factory=dict)
     restarts: dict[int, int] = field(default_factory=dict)
+    finished: int = 0
 
 
 def search(config: SearchConfig, display: Display) -> Summary:
@@ -76,20 +77,16 @@ def search(config: SearchConfig, display: Display) -> Summary:
         judge = open_judge(config, lambda done, total: display.update(done / max(1, total)))
         if not (config.folder / "reference" / "reference.json").exists():
             display.stage("reference network")
-            _run(config, "reference", 1, display, lambda crew: sum(crew.shares.values()))
+            _run(config, "reference", 1, display, 0, 1)
         study = prepare_study(config, space)
-        display.stage(f"candidates, {config.trials}", _finished(study) / config.trials)
-        _run(config, "candidates", config.processes, display, lambda crew: _candidate_share(config, study, crew))
+        before = _finished(study)
+        display.stage(f"candidates, {config.trials}", before / config.trials)
+        _run(config, "candidates", config.processes, display, before, config.trials)
         _choose_finalists(config, study, space)
         finalists = worker.chosen_finalists(config)
-        display.stage(f"finalists, {len(finalists)}", _finalist_share(config, finalists))
-        _run(
-            config,
-            "finalists",
-            config.processes,
-            display,
-            lambda crew: _finalist_share(config, finalists) + sum(crew.shares.values()) / len(finalists),
-        )
+        before = sum(_finalist(config, arch).exists() for arch in finalists)
+        display.stage(f"finalists, {len(finalists)}", before / len(finalists))
+        _run(config, "finalists", config.processes, display, before, len(finalists))
         missing = [a.name for a in finalists if not _finalist(config, a).exists()]
         if len(missing) == len(finalists):
             raise SearchFailed(f"no finalist could be shipped; see {config.folder / 'logs'}")
@@ -135,16 +132,8 @@ def _finished(study: optuna.Study) -> int:
     return sum(t.state == TrialState.COMPLETE for t in study.get_trials(deepcopy=False))
 
 
-def _candidate_share(config: SearchConfig, study: optuna.Study, crew: Crew) -> float:
-    return (_finished(study) + sum(crew.shares.values())) / config.trials
-
-
 def _finalist(config: SearchConfig, arch: Arch) -> Path:
     return config.folder / "finalists" / arch.id / "result.json"
-
-
-def _finalist_share(config: SearchConfig, finalists: list[Arch]) -> float:
-    return sum(_finalist(config, arch).exists() for arch in finalists) / len(finalists)
 
 
 def _choose_finalists(config: SearchConfig, study: optuna.Study, space: Space) -> None:
@@ -175,10 +164,11 @@ def _macs(config: SearchConfig, arch: Arch) -> float:
     return float(json.loads((config.folder / "candidates" / arch.id / "result.json").read_text())["macs"])
 
 
-def _run(
-    config: SearchConfig, phase: worker.Phase, count: int, display: Display, share: Callable[[Crew], float]
-) -> None:
-    """Run a stage in `count` workers until all are done; one that dies is started again."""
+def _run(config: SearchConfig, phase: worker.Phase, count: int, display: Display, before: int, total: int) -> None:
+    """Run a stage of `total` pieces of work, `before` of them done already, in `count` workers until all are done.
+
+    A worker that dies is started again.
+    """
     context = multiprocessing.get_context("spawn")
     crew = Crew()
 
@@ -201,7 +191,7 @@ def _run(
                     _ended(crew, index, start, display, phase)
                     continue
                 _hear(crew, index, kind, facts, display)
-            display.update(share(crew))
+            display.update((before + crew.finished + sum(crew.shares.values())) / total)
     finally:
         for process in crew.processes.values():
             process.terminate()
@@ -238,6 +228,7 @@ def _hear(crew: Crew, index: int, kind: str, facts: dict[str, Any], display: Dis
             display.worker(index, f"{crew.names.get(index, '')} {facts['stage']}", crew.shares[index])
         case "finished":
             crew.shares[index] = 0.0
+            crew.finished += 1
             if "mpjpe_mm" in facts:
                 display.log(
                     f"trial {facts['number']:>3}  {facts['name']:<18} {facts['mpjpe_mm']:7.1f} mm "

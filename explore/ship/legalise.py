@@ -11,8 +11,9 @@ from arch.network import PoseNet, build
 from arch.space import Activation, Arch
 from explore.config import TrainConfig
 from explore.data.sample import Dataset
-from explore.train.checkpoint import load_state, save_network
+from explore.train.checkpoint import save_network
 from explore.train.loop import train
+from quantize.weights import fill
 
 RATE = 2e-3
 
@@ -34,7 +35,7 @@ def replaced(net: PoseNet, arch: Arch) -> PoseNet:
     """The weights of `net` in the network of `arch`, which differs in activations alone; PReLU's slopes are dropped."""
     made = build(arch, 0)
     wanted = made.state_dict()
-    load_state(made, {k: v for k, v in net.state_dict().items() if k in wanted}, "legalise")
+    fill(made, {k: v for k, v in net.state_dict().items() if k in wanted}, "legalise")
     return made.eval()
 
 

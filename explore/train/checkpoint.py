@@ -5,15 +5,15 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
-from torch import Tensor, nn
+from torch import Tensor
 
 from arch.errors import InputError
 from arch.files import write_atomic
 from arch.network import PoseNet, build
 from arch.space import Arch, make_arch
+from quantize.weights import fill
 
 
 def save_tensors(path: str | Path, tensors: dict[str, Tensor], facts: dict[str, object]) -> None:
@@ -57,16 +57,5 @@ def load_network(path: str | Path, expected: Arch | None = None) -> tuple[PoseNe
     if expected is not None and arch.id != expected.id:
         raise InputError(f"{path}: arch: holds {arch.name}, not {expected.name}; take that network's own checkpoint")
     net = build(arch)
-    load_state(net, {name: t for name, t in tensors.items() if not name.startswith("optimizer.")}, str(path))
+    fill(net, {name: t for name, t in tensors.items() if not name.startswith("optimizer.")}, str(path))
     return net.eval(), facts
-
-
-def load_state(module: nn.Module, tensors: dict[str, Tensor], where: str) -> None:
-    """Copy tensors into a module; one line tells the first that is missing, left over or of another shape."""
-    own = module.state_dict()
-    for name in [*own, *tensors]:
-        if name not in tensors or name not in own or own[name].shape != tensors[name].shape:
-            raise InputError(f"{where}: {name}: does not fit the network; the checkpoint is of another architecture")
-    with torch.no_grad():
-        for name, tensor in own.items():
-            tensor.copy_(tensors[name])

@@ -24,9 +24,10 @@ from explore.data.crop import AUGMENTS
 from explore.data.faults import FAULTY
 from explore.data.sample import Dataset
 from explore.train.average import Average
-from explore.train.checkpoint import load_state, load_tensors, save_network, save_tensors
+from explore.train.checkpoint import load_tensors, save_network, save_tensors
 from explore.train.loader import load_batches
 from explore.train.loss import pose_loss
+from quantize.weights import fill
 
 CHECKPOINT_SECONDS = 20.0
 STEPS = (17 / 25, 21 / 25)  # of the run (Section 4.2 of the paper: at the 17th and 21st of 25 epochs)
@@ -106,7 +107,7 @@ def train(
     net = build(arch, seed)
     if start is not None:
         tensors, _ = load_tensors(start)
-        load_state(net, tensors, str(start))
+        fill(net, tensors, str(start))
     net = net.to(memory_format=torch.channels_last).train()  # type: ignore[call-overload]
     optimizer = _optimizer(net, config)
     average = Average(net, config.ema) if config.ema else None
@@ -200,7 +201,7 @@ def _resume(
             f"{state}: of another run: its data, configuration or seed differ; undo the change, or delete the file"
         )
     extra = ("optimizer.", "average.")
-    load_state(net, {k: v for k, v in tensors.items() if not k.startswith(extra)}, str(state))
+    fill(net, {k: v for k, v in tensors.items() if not k.startswith(extra)}, str(state))
     for index, parameter in enumerate(net.parameters()):
         prefix = f"optimizer.{index}."
         found = {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}
