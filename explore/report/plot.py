@@ -21,7 +21,7 @@ def plot_front(path: Path, config: SearchConfig, summary: Summary) -> None:
 
     matplotlib.use("Agg")
     from matplotlib import pyplot
-    from matplotlib.ticker import FormatStrFormatter
+    from matplotlib.ticker import FormatStrFormatter, LogLocator, NullFormatter
 
     done = [row for row in summary.trials if row["state"] == "complete"]
     others = [row for row in done if row["name"] not in summary.baselines]
@@ -107,8 +107,9 @@ def plot_front(path: Path, config: SearchConfig, summary: Summary) -> None:
     )
     axes.set_xscale("log")
     axes.xaxis.set_major_formatter(FormatStrFormatter("%g"))
-    axes.xaxis.set_minor_formatter(FormatStrFormatter("%g"))
-    axes.tick_params(axis="x", which="minor", labelsize=7)
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.xaxis.set_minor_formatter(NullFormatter())
+    axes.margins(x=0.12)  # room for the names of the slowest
     axes.set_xlabel(f"latency of the {config.runtime} {config.recipe} file, ms, {config.measure.threads} thread(s)")
     axes.set_ylabel(f"MPJPE of the same file, mm, {config.data}")
     axes.set_title(f"{config.name}: networks at {config.scale} px", loc="left", fontsize=11)
