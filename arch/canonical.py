@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from arch.encoders import ENCODERS, Encoder
+from arch.heads import HEADS
 from arch.plan import natural_stride
 
 TABLE_OVERRIDES = {"depths": "n", "expansions": "t", "kernels": "k"}
@@ -22,11 +23,15 @@ def canonical(given: dict[str, Any], defaults: dict[str, Any]) -> dict[str, Any]
         ValueError: an impossible network, with the field and the fix.
     """
     values = defaults | given
-    if not isinstance(values["encoder"], str) or any(type(values[key]) is not int for key in INTEGERS):
+    if any(not isinstance(values[key], str) for key in ("encoder", "head")) or any(
+        type(values[key]) is not int for key in INTEGERS
+    ):
         return given
     encoder = ENCODERS.get(values["encoder"])
     if encoder is None:
         raise ValueError(f"encoder: '{values['encoder']}' is not one of {', '.join(sorted(ENCODERS))}")
+    if values["head"] not in HEADS:
+        raise ValueError(f"head: '{values['head']}' is not one of {', '.join(HEADS)}")
     if values["early_stride"] == -1:
         values["early_stride"] = encoder.early_stride
     if values["early_stride"] not in (1, 2):
@@ -40,7 +45,7 @@ def canonical(given: dict[str, Any], defaults: dict[str, Any]) -> dict[str, Any]
         values |= {key: defaults[key] for key in ("decoder_width", "decoder_conv", "upsample")}
         if values["concat"] == "skip":
             values["concat"] = "none"
-    if values["head"] == "depthmap" or values["depth_bins"] == -1:
+    if not HEADS[values["head"]].DEPTH_BINS or values["depth_bins"] == -1:
         values["depth_bins"] = values["heatmap"]
     return values
 
@@ -76,7 +81,7 @@ def _parts(given: dict[str, Any], values: dict[str, Any]) -> dict[str, Any]:
             raise ValueError(f"{key}: the parts decoder has only {fixed}; leave it out")
     if values["decoder_stages"] not in (-1, PARTS_STAGES):
         raise ValueError(f"decoder_stages: the parts decoder has 3, not {values['decoder_stages']}; leave it out")
-    if values["head"] == "simcc":
+    if not HEADS[values["head"]].MAPS:
         raise ValueError("head: the parts decoder ends in maps; take volumetric or depthmap, or decoder deconv")
     return PARTS_DECODER | {"decoder_stages": PARTS_STAGES}
 

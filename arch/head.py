@@ -9,29 +9,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from arch.heads import HEADS
 from arch.space import Arch
-from arch.spec import SIMCC_SPLIT
-
-
-def centres(cells: int, like: Tensor, step: float = 1.0) -> Tensor:
-    """Centres of `cells` cells of width `step`."""
-    return (torch.arange(cells, dtype=like.dtype, device=like.device) + 0.5) * step
-
-
-def marginals(raw: Tensor, arch: Arch) -> tuple[Tensor, Tensor, Tensor | None]:
-    """Probabilities along x, y and z, each (B, J, cells); a depthmap head has none along z."""
-    batch, joints = raw.shape[0], arch.joints
-    if arch.head == "simcc":
-        plane = SIMCC_SPLIT * arch.heatmap
-        x, y, z = torch.split(raw, [plane, plane, arch.depth_bins], 2)
-        return x.softmax(2), y.softmax(2), z.softmax(2)
-    side = raw.shape[2]
-    if arch.head == "volumetric":
-        volume = raw.reshape(batch, joints, -1).softmax(2).reshape(batch, joints, arch.depth_bins, side, side)
-        plane_xy, plane_dx = volume.sum(2), volume.sum(3)
-        return plane_xy.sum(2), plane_xy.sum(3), plane_dx.sum(3)
-    maps = raw[:, :joints].reshape(batch, joints, -1).softmax(2).reshape(batch, joints, side, side)
-    return maps.sum(2), maps.sum(3), None
 
 
 def decode(raw: Tensor, arch: Arch) -> Tensor:
@@ -40,16 +19,7 @@ def decode(raw: Tensor, arch: Arch) -> Tensor:
 
 
 def decode_with_marginals(raw: Tensor, arch: Arch) -> tuple[Tensor, tuple[Tensor, Tensor, Tensor | None]]:
-    """Coordinates (B, J, 3) in cells and the probabilities they were read from (see `marginals`)."""
-    along_x, along_y, along_z = marginals(raw, arch)
-    step = 1 / SIMCC_SPLIT if arch.head == "simcc" else 1.0
-    x = along_x @ centres(along_x.shape[2], raw, step)
-    y = along_y @ centres(along_y.shape[2], raw, step)
-    if along_z is not None:
-        z = along_z @ centres(arch.depth_bins, raw)
-    else:
-        batch, joints = raw.shape[0], arch.joints
-        weights = raw[:, :joints].reshape(batch, joints, -1).softmax(2)
-        depth = raw[:, joints:].reshape(batch, joints, -1)
-        z = ((weights * depth).sum(2) + 0.5) * arch.depth_bins
-    return torch.stack([x, y, z], 2), (along_x, along_y, along_z)
+    """Coordinates (B, J, 3) in cells, and the probabilities along x, y and z, each (B, J, cells), that they were read
+    from; a head without a distribution of depth has none along z."""
+    coordinates, marginals = HEADS[arch.head].expectation(raw, arch)
+    return torch.stack(coordinates, 2), marginals

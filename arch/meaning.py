@@ -7,6 +7,7 @@ from typing import Any
 
 from arch.canonical import TABLE_OVERRIDES
 from arch.encoders import ENCODERS
+from arch.heads import HEADS
 from arch.plan import natural_stride
 from arch.space import Arch
 
@@ -48,7 +49,7 @@ MEANS: dict[str, tuple[tuple[str, ...], Callable[[Point], bool]]] = {
     "decoder_width": (WIRING, _deconv),
     "decoder_conv": (WIRING, _deconv),
     "upsample": (WIRING, _upsamples),
-    "depth_bins": (("head",), lambda point: point.get("head", "volumetric") != "depthmap"),
+    "depth_bins": (("head",), lambda point: HEADS[point.get("head", "volumetric")].DEPTH_BINS),
     "squeeze_excite": (("encoder",), _has_column("se", 0)),
 }
 

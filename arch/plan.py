@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 from arch.decoder import MAX_MIDDLE, Tap, decoder_block, parts_branch
 from arch.encoders import ENCODERS
 from arch.errors import InputError
-from arch.spec import SIMCC_SPLIT, AxisClassifier, Block, Conv, Node, Op, Plan, Stage
+from arch.heads import HEADS
+from arch.spec import Block, Conv, Node, Plan, Stage
 
 if TYPE_CHECKING:
     from arch.space import Arch
@@ -55,12 +56,6 @@ def stage_strides(stages: tuple[Stage, ...], total: int) -> list[int]:
     return strides
 
 
-def head_channels(arch: Arch) -> int:
-    """Channels of the map that the head reads."""
-    per_joint = {"volumetric": arch.depth_bins, "depthmap": 2, "simcc": 1}
-    return arch.joints * per_joint[arch.head]
-
-
 def make_plan(arch: Arch) -> Plan:
     """All steps of the network of `arch`, stem to head.
 
@@ -71,6 +66,8 @@ def make_plan(arch: Arch) -> Plan:
     total = arch.input * 2**arch.decoder_stages // arch.heatmap
     strides = stage_strides(stages, total)
     residual = arch.concat == "residual"
+    head = HEADS[arch.head]
+    channels = head.channels(arch)
     nodes: list[Node] = []
 
     def inputs() -> tuple[tuple[int, str], ...]:
@@ -107,13 +104,13 @@ def make_plan(arch: Arch) -> Plan:
     if arch.decoder == "parts":
         trunk = ((len(nodes) - 1, ""),)
         cin = nodes[-1].channels
-        small = head_channels(arch) // 4
+        small = channels // 4
         branches = [
             add("parts0", parts_branch(cin, 64, small, arch.upsample), small, arch.heatmap, trunk),
             add(
                 "parts1",
-                parts_branch(cin, 192, head_channels(arch) - small, arch.upsample),
-                head_channels(arch) - small,
+                parts_branch(cin, 192, channels - small, arch.upsample),
+                channels - small,
                 arch.heatmap,
                 trunk,
             ),
@@ -140,10 +137,6 @@ def make_plan(arch: Arch) -> Plan:
         )
         add(f"decoder{index}", made, arch.decoder_width, size, wires)
     last = ((len(nodes) - 1, ""),)
-    channels = head_channels(arch)
-    readout: tuple[Op, ...] = (Conv(width_of(last), channels, bias=True, norm=False),)
-    if arch.head == "simcc":
-        readout += (AxisClassifier(arch.joints, size * size, 2 * SIMCC_SPLIT * size + arch.depth_bins),)
-    final = (Block(readout),)
-    output = add("head", final, channels, size, last)
+    readout = Block((Conv(width_of(last), channels, bias=True, norm=False), *head.readout(arch)))
+    output = add("head", (readout,), channels, size, last)
     return Plan(tuple(nodes), (output,))

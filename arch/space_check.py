@@ -13,6 +13,7 @@ from pydantic import TypeAdapter, ValidationError
 from arch.canonical import TABLE_OVERRIDES
 from arch.encoders import ENCODERS
 from arch.errors import InputError
+from arch.heads import HEADS
 from arch.meaning import GATES, field_of, means
 from arch.space import Arch
 
@@ -109,6 +110,8 @@ def _check_value(field: str, value: Any, where: str) -> None:
     name, dot, _ = field.partition(".")
     if name == "encoder" and value not in ENCODERS:
         raise InputError(f"{where}: '{value}' is not one of {', '.join(sorted(ENCODERS))}")
+    if name == "head" and value not in HEADS:
+        raise InputError(f"{where}: '{value}' is not one of {', '.join(HEADS)}")
     try:
         _adapter(name).validate_python((value,) if dot else value, strict=False)
     except ValidationError as error:

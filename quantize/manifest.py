@@ -38,7 +38,7 @@ class Preprocessing(Part):
 class Postprocessing(Part):
     """From the raw output to coordinates: x and y as shares of the crop's side, z within the depth range."""
 
-    head: Literal["volumetric", "depthmap", "simcc"]
+    head: str
     heatmap: int = Field(description="cells of a side")
     depth_bins: int = Field(description="cells in depth")
     depth_range_mm: float = Field(default=DEPTH_RANGE_MM, description="nearest to farthest cell; root in the middle")

@@ -7,10 +7,11 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 from arch.errors import InputError
+from arch.heads import HEADS
 from arch.space import Arch, make_arch
-from arch.spec import SIMCC_SPLIT
 from quantize import runtimes
 
 PROJECT = Path(__file__).resolve().parent.parent
@@ -56,12 +57,9 @@ def probe(path: str | Path, runtime: str, size: int, timeout_s: float = 60.0, ar
     raise InputError(f"{path}: {reason.removeprefix(f'{Path(path).absolute()}: ')}; the file is refused")
 
 
-def raw_shape(arch: Arch) -> tuple[int, ...]:
-    """Of the raw output of one picture (see `arch.head`)."""
-    joints, side, bins = arch.joints, arch.heatmap, arch.depth_bins
-    if arch.head == "simcc":
-        return joints, 2 * SIMCC_SPLIT * side + bins
-    return joints * bins if arch.head == "volumetric" else 2 * joints, side, side
+def _raw_shape(values: dict[str, Any]) -> tuple[int, ...]:
+    arch = make_arch(values)
+    return HEADS[arch.head].raw_shape(arch)
 
 
 def main(module: str, path: str, size: int, arch: str | None = None) -> int:
@@ -85,7 +83,7 @@ def main(module: str, path: str, size: int, arch: str | None = None) -> int:
     if not np.isfinite(raw).all():
         print("its answer to an empty picture is not finite", file=sys.stderr)
         return REFUSED
-    if arch is not None and raw.shape != (expected := (1, *raw_shape(make_arch(json.loads(arch))))):
+    if arch is not None and raw.shape != (expected := (1, *_raw_shape(json.loads(arch)))):
         print(f"its answer is of shape {raw.shape}, the manifest's network gives {expected}", file=sys.stderr)
         return REFUSED
     return ENDS_WELL

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from arch.errors import InputError
+from arch.heads import HEADS
 from arch.space import Arch
 from quantize.plans import activations
 from quantize.recipes import Recipe
@@ -47,7 +48,7 @@ def export(net: PoseNet, folder: Path, recipe: Recipe, calibration: Array | None
     plain = inference_module(net)
     if recipe.int8:
         lift_dead_channels(plain)
-    outputs = [] if arch.head == "simcc" else [0]
+    outputs = [0] if HEADS[arch.head].MAPS else []
     module = litert_torch.to_channel_last_io(plain, args=[0], outputs=outputs).eval()
     path = folder / FILES[0]
     converted = litert_torch.convert(module, (torch.zeros(1, arch.input, arch.input, 3),))

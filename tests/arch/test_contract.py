@@ -14,11 +14,11 @@ from arch import decode as numpy_decode
 from arch import head as torch_decode
 from arch.encoders import ENCODERS
 from arch.errors import InputError
+from arch.heads import HEADS
 from arch.network import PoseNet, average_pool, build
 from arch.space import Arch, make_arch, preset
 
 CONCATS = ["none", "skip", "residual"]
-HEADS = ["volumetric", "depthmap", "simcc"]
 SMALL = {"input": 64, "heatmap": 16, "width": 0.25, "inter": 32, "decoder_width": 16, "depth_bins": 8, "joints": 5}
 
 
@@ -32,12 +32,7 @@ def small(**values: Any) -> Arch:
 
 
 def raw_shape(arch: Arch, batch: int) -> tuple[int, ...]:
-    side = arch.heatmap
-    return {
-        "volumetric": (batch, arch.joints * arch.depth_bins, side, side),
-        "depthmap": (batch, 2 * arch.joints, side, side),
-        "simcc": (batch, arch.joints, 4 * side + arch.depth_bins),
-    }[arch.head]
+    return batch, *HEADS[arch.head].raw_shape(arch)
 
 
 def live(net: PoseNet) -> PoseNet:
@@ -112,7 +107,9 @@ def test_parts_decoder_runs(encoder: str, concat: str) -> None:
 
 
 ONNX = [
-    small(encoder=name, concat=CONCATS[i % 3], head=HEADS[i // 2 % 3], activation="hardswish" if i % 2 else "prelu")
+    small(
+        encoder=name, concat=CONCATS[i % 3], head=list(HEADS)[i // 2 % 3], activation="hardswish" if i % 2 else "prelu"
+    )
     for i, name in enumerate(ENCODERS)
 ]
 

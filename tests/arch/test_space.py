@@ -188,7 +188,7 @@ BAD_FILES = {
     "dimensions: {}": r"dimensions: is empty",
     "dimensions: {width: {values: [1.0], wenn: {}}}": r"dimensions\.width\.wenn: unknown key; the keys are values",
     "dimensions: {width: [0.0, 1.0]}": r"dimensions\.width: 0\.0 is not possible: input should be greater than 0",
-    "dimensions: {head: [volumetric, volume]}": r"dimensions\.head: 'volume' is not possible: input should be 'volum",
+    "dimensions: {head: [volumetric, volume]}": r"dimensions\.head: 'volume' is not one of volumetric",
     "dimensions: {encoder: [vgg]}": r"dimensions\.encoder: 'vgg' is not one of",
     "dimensions: {heatmap: [64, 63]}": r"dimensions\.heatmap: no network here takes 63 \(.*power of two.*\); remove it",
     "dimensions: {width: [1, 1]}": r"dimensions\.width.values: a value is there twice; keep one of them",

@@ -14,7 +14,7 @@ from arch.errors import InputError
 from quantize import archive, bundle
 from quantize.recipes import recipe
 from quantize.runtimes import RUNTIMES
-from tests.quantize.conftest import HEADS, Case, small_arch
+from tests.quantize.conftest import Case
 from tests.quantize.test_bundle import write
 
 
@@ -106,10 +106,3 @@ def test_verify_refuses_a_model_of_another_network(exported: Callable[[str, str,
     made = write(tmp_path / "b", exported("onnxruntime", "simcc", "float"), recipe=recipe("float"))
     with pytest.raises(InputError, match=r"its answer is of shape .* the manifest's network gives \(1, 34, 8, 8\)"):
         made.verify()
-
-
-@pytest.mark.parametrize("head", HEADS)
-def test_raw_shape_is_torchs(head: str, case: Callable[[str], Case]) -> None:
-    from quantize.probe import raw_shape
-
-    assert raw_shape(small_arch(head)) == case(head).raw.shape[1:]
