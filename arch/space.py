@@ -45,9 +45,11 @@ class Arch(BaseModel):
     decoder_stages: int = Field(-1, ge=-1, le=6, description="blocks of the decoder; -1: what the strides ask for")
     upsample: Literal["half_pixel", "align_corners", "nearest"] = Field("half_pixel", description="factor two")
     head: str = Field("volumetric", description="what the last map means (arch.heads)")
-    heatmap: int = Field(64, ge=4, le=256, description="cells of a side of the heatmap")
-    depth_bins: int = Field(-1, ge=-1, le=256, description="cells in depth; -1: as many as the heatmap's side")
-    input: int = Field(256, ge=32, le=1024, description="pixels of a side of the input")
+    heatmap: int = Field(64, ge=4, le=256, description="side of the heatmap", json_schema_extra={"unit": "cells"})
+    depth_bins: int = Field(
+        -1, ge=-1, le=256, description="depth; -1: as the side", json_schema_extra={"unit": "cells"}
+    )
+    input: int = Field(256, ge=32, le=1024, description="side of the input", json_schema_extra={"unit": "px"})
     joints: int = Field(18, ge=1, le=133, description="joints of the skeleton")
 
     @model_validator(mode="before")

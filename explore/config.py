@@ -7,12 +7,16 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
 
 from arch.errors import InputError
 from arch.files import content_hash
 
 Model = TypeVar("Model", bound=BaseModel)
+
+PX: dict[str, JsonValue] = {"unit": "px"}
+SECONDS: dict[str, JsonValue] = {"unit": "s"}
+SHARE: dict[str, JsonValue] = {"unit": "share"}
 
 
 class Strict(BaseModel):
@@ -33,7 +37,9 @@ class DatasetConfig(Strict):
     detected: str = Field("", description="Human3.6M: file of detected boxes and root depths; empty: the annotated")
     train: int = Field(6000, ge=1, description="embedded set: frames to train on")
     test: int = Field(500, ge=1, description="embedded set: frames to test on, of bodies never trained on")
-    frame: int = Field(0, ge=0, description="embedded set: px of a frame's side; 0: twice the scale, 128 to 512")
+    frame: int = Field(
+        0, ge=0, description="embedded set: side of a frame; 0: twice the scale, 128 to 512", json_schema_extra=PX
+    )
     seed: int = Field(0, ge=0, description="embedded set: seed of the renderer")
 
 
@@ -47,7 +53,7 @@ class TrainConfig(Strict):
     schedule: Literal["cosine", "steps"] = Field(
         "cosine", description="steps: a tenth of the rate after 17/25 of the run, and again after 21/25 (the paper's)"
     )
-    warmup: float = Field(0.1, ge=0, lt=1, description="share of the run in which the rate rises")
+    warmup: float = Field(0.1, ge=0, lt=1, description="of the run, in which the rate rises", json_schema_extra=SHARE)
     weight_decay: float = Field(1e-4, ge=0, description="of AdamW; Adam has none")
     clip: float = Field(1.0, ge=0, description="norm that gradients are cut to; 0: none")
     ema: float = Field(0.0, ge=0, lt=1, description="decay of the averaged weights that a run ends with; 0: the last")
@@ -57,14 +63,27 @@ class TrainConfig(Strict):
     )
 
 
+class CandidateConfig(TrainConfig):
+    """Training of a candidate: short, so nothing is augmented."""
+
+    augment: Literal["none", "light", "paper"] = Field("none", description="augmentation of crops")
+
+
+class FinalConfig(CandidateConfig):
+    """Training of a finalist, which goes on from its candidate's weights: longer, at a lower rate."""
+
+    samples: int = Field(6000, ge=1, description="training samples seen, beside the candidate's")
+    rate: float = Field(3e-3, gt=0, description="peak learning rate")
+
+
 class MeasureConfig(Strict):
     """The latency protocol (see explore.measure.protocol)."""
 
     threads: int = Field(1, ge=1, description="threads of the runtime")
     rounds: int = Field(12, ge=3, description="interleaved rounds at least")
     calls: int = Field(30, ge=1, description="timed calls of a model in a round")
-    width: float = Field(0.03, gt=0, description="asked relative width of the ratio's 95% interval")
-    budget: float = Field(6.0, gt=0, description="seconds after which no further round is started")
+    width: float = Field(0.03, gt=0, description="asked width of the ratio's 95% interval", json_schema_extra=SHARE)
+    budget: float = Field(6.0, gt=0, description="after which no further round is started", json_schema_extra=SECONDS)
 
 
 class SearchConfig(Strict):
@@ -73,24 +92,26 @@ class SearchConfig(Strict):
     study: str = Field("", description="name of the study's folder; empty: from space, data and scale")
     results: str = Field("results", description="folder that holds the studies")
     space: str = Field("mobile", description="name of a space, or a YAML file")
-    scale: int = Field(64, ge=32, description="px of the input; networks and heatmaps scale with it")
+    scale: int = Field(
+        64, ge=32, description="side of the input; networks and heatmaps scale with it", json_schema_extra=PX
+    )
     data: str = Field("synthetic:easy", description="synthetic:easy, READER:PATH, or several joined by +")
     dataset: DatasetConfig = Field(DatasetConfig(), description="parts of the data set")
     trials: int = Field(20, ge=1, description="candidates to finish, the paper's three among them")
     sampler: Literal["tpe", "nsga2", "gp", "random"] = Field("tpe", description="Optuna's sampler")
-    max_cost: float = Field(0.5, gt=0, description="candidates above this share of paper-L's MACs are not trained")
-    candidate: TrainConfig = Field(TrainConfig(augment="none"), description="training of a candidate")
-    finalists: int = Field(6, ge=1, description="networks of the front that are trained longer and shipped")
-    final: TrainConfig = Field(
-        TrainConfig(samples=6000, rate=3e-3, augment="none"), description="training of a finalist"
+    max_cost: float = Field(
+        0.5, gt=0, description="of paper-L's MACs; candidates above are not trained", json_schema_extra=SHARE
     )
+    candidate: CandidateConfig = Field(CandidateConfig(), description="training of a candidate")
+    finalists: int = Field(6, ge=1, description="networks of the front that are trained longer and shipped")
+    final: FinalConfig = Field(FinalConfig(), description="training of a finalist")
     runtime: str = Field("litert", description="runtime whose INT8 file the search judges")
     runtimes: tuple[str, ...] = Field(("litert", "openvino", "onnxruntime"), description="runtimes of the bundles")
     recipe: str = Field("int8-static", description="quantization recipe")
     measure: MeasureConfig = Field(MeasureConfig(), description="latency protocol")
     workers: int = Field(0, ge=0, description="processes; 0: one a core")
     seed: int = Field(0, ge=0, description="seed of sampler, weights and batches")
-    timeout: float = Field(300.0, gt=0, description="seconds that one conversion may take")
+    timeout: float = Field(300.0, gt=0, description="that one conversion may take", json_schema_extra=SECONDS)
 
     @property
     def name(self) -> str:

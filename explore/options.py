@@ -29,7 +29,9 @@ def add_options(
         key = prefix + name
         flags = dict.fromkeys((f"--{key}", f"--{key.replace('_', '-')}"))
         shown = ",".join(map(str, field.default)) if isinstance(field.default, tuple) else field.default
-        text = f"{field.description} (default: {shown!r})" if shown is not None else str(field.description)
+        extra = field.json_schema_extra if isinstance(field.json_schema_extra, dict) else {}
+        text = ", ".join(filter(None, (str(extra.get("unit", "")), field.description)))
+        text += f" (default: {shown!r})" if shown is not None else ""
         choices = typing.get_args(field.annotation) if typing.get_origin(field.annotation) is typing.Literal else None
         metavar = "|".join(map(str, choices)) if choices else name.upper()
         parser.add_argument(*flags, dest=key, default=argparse.SUPPRESS, metavar=metavar, help=text.replace("%", "%%"))

@@ -23,12 +23,17 @@ class Recipe(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    name: str = Field(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
-    weights: Precision = "float32"
-    activations: Precision = "float32"
+    name: str = Field(
+        min_length=1,
+        max_length=64,
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$",
+        description="what results call it; a file's own",
+    )
+    weights: Precision = Field(default="float32", description="per output channel where int8")
+    activations: Precision = Field(default="float32", description="per tensor where int8, from calibrated ranges")
     calibration_images: int = Field(default=0, ge=0, le=10_000, description="pictures that the ranges come from")
-    float_first: int = Field(default=0, ge=0, le=16)
-    float_islands: tuple[str, ...] = ()
+    float_first: int = Field(default=0, ge=0, le=16, description="first steps of the network that stay float")
+    float_islands: tuple[str, ...] = Field(default=(), description="steps that stay float: stem, decoder1, head")
     qat_samples: int = Field(default=0, ge=0, description="training samples of quantization-aware fine-tuning")
 
     @model_validator(mode="after")

@@ -10,6 +10,7 @@ COMMANDS = {
     "measure": "latency of bundles on this machine, by an interleaved protocol",
     "predict": "3D poses of the people in photos, by a bundle",
     "data": "render the embedded data set, or check a real one",
+    "config": "every key of a study, with its default, to start a file of your own from",
     "report": "a model of your own as one more row of the paper's Tables 7, 8 and 9",
     "bench": "the project's own claims, measured again on this machine",
 }
