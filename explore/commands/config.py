@@ -53,7 +53,7 @@ def _lines(model: type[BaseModel], indent: str) -> Iterator[str]:
 def _pages() -> Iterator[str]:
     yield "# Configuration"
     yield "\nMade by `python explore.py config --markdown`; a test compares it. `python explore.py config` prints a file"
-    yield "with every default to start from. Numbers in brackets are the bounds that are checked."
+    yield "with every default to start from."
     for title, model in TABLES.items():
         yield f"\n## {title}\n"
         yield "| key | type | unit | default | what it does |"
@@ -97,13 +97,11 @@ def _among(field: FieldInfo) -> str:
 
 
 def _type(field: FieldInfo) -> str:
-    """`float (0, 1)`, or the choices; round brackets leave the bound out."""
+    """The choices, or the type with its bounds: `float > 0, < 1`."""
     if choices := _choices(field):
         return ", ".join(f"`{choice}`" for choice in choices)
     named = str(field.annotation) if typing.get_origin(field.annotation) else getattr(field.annotation, "__name__", "")
     named = named.replace("typing.", "").replace("tuple[", "list of ").replace(", ...]", "").replace("NoneType", "none")
-    low, high = "", ""
-    for bound in field.metadata:
-        low = f"[{bound.ge:g}" if hasattr(bound, "ge") else f"({bound.gt:g}" if hasattr(bound, "gt") else low
-        high = f"{bound.le:g}]" if hasattr(bound, "le") else f"{bound.lt:g})" if hasattr(bound, "lt") else high
-    return f"{named} {low or '('}, {high or ')'}" if low or high else named
+    signs = {"ge": "≥", "gt": ">", "le": "≤", "lt": "<"}
+    bounds = [f"{sign} {getattr(b, key):g}" for b in field.metadata for key, sign in signs.items() if hasattr(b, key)]
+    return f"{named} {', '.join(bounds)}" if bounds else named
