@@ -108,6 +108,10 @@ class SearchConfig(Strict):
     runtime: str = Field("litert", description="runtime whose INT8 file the search judges")
     runtimes: tuple[str, ...] = Field(("litert", "openvino", "onnxruntime"), description="runtimes of the bundles")
     recipe: str = Field("int8-static", description="quantization recipe")
+    recipes: tuple[str, ...] = Field((), description="recipes that the search chooses among; none: `recipe` alone")
+    objective: Literal["int8", "float"] = Field(
+        "int8", description="what candidates are judged by: the recipe's file, or the float file for comparison"
+    )
     measure: MeasureConfig = Field(MeasureConfig(), description="latency protocol")
     workers: int = Field(0, ge=0, description="processes; 0: one a core")
     seed: int = Field(0, ge=0, description="seed of sampler, weights and batches")
@@ -135,7 +139,9 @@ class SearchConfig(Strict):
     def identity(self) -> dict[str, Any]:
         """Everything that a candidate's result depends on: the study may be resumed only with the same."""
         free = {"study", "results", "trials", "finalists", "final", "workers", "timeout", "runtimes"}
-        return {key: value for key, value in self.model_dump(mode="json").items() if key not in free}
+        values = {key: value for key, value in self.model_dump(mode="json").items() if key not in free}
+        younger = {"recipes": [], "objective": "int8"}  # than studies that have no such key
+        return {key: value for key, value in values.items() if key not in younger or value != younger[key]}
 
     @property
     def hash(self) -> str:

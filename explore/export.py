@@ -17,18 +17,15 @@ from explore.config import SearchConfig
 from explore.measure.protocol import Latency
 from explore.progress import Display
 from explore.search.dataset import open_judge
-from explore.ship import islands, legalise, qat
-from explore.ship.bundles import write_bundle
-from explore.ship.files import MadeFile, Stage, Workshop, normalised
+from explore.ship import islands, legalise, qat, tensorflow
+from explore.ship.bundles import ship
+from explore.ship.certified import certified, simulated_costs
+from explore.ship.files import MadeFile, Workshop
 from explore.train.checkpoint import load_network, save_network
-from quantize import audit, bundle
+from quantize import audit
 from quantize import qat as training
-from quantize.certificate import Certificate, certify
 from quantize.convert import Converter
 from quantize.recipes import Recipe, recipe
-from quantize.sensitivity import step_costs
-
-SIMULATED_PIXELS = 16 * 64 * 64  # of the pictures that rank the steps
 
 
 @dataclass(frozen=True)
@@ -40,6 +37,8 @@ class ExportOptions:
     legalise: str | None = None
     legalise_samples: int = 4000
     max_drop_mm: float | None = None
+    verify: str | None = None  # tensorflow
+    saved_model: bool = False
 
 
 DEFAULTS = ExportOptions()
@@ -94,12 +93,17 @@ def export_bundles(
         latencies = workshop.latencies(_named(floats, files), f"{config.runtimes[0]} float")
         rows = []
         for runtime in config.runtimes:
-            proof = _certify(arch, whole, files[runtime], floats[runtime], costs)
-            row = _row(files[runtime], floats[runtime], whole, proof, latencies) | about
+            row = certified(arch, whole, files[runtime], floats[runtime], costs) | about
+            row |= _latency(files[runtime], latencies)
+            if options.verify and runtime == "litert":
+                row["tensorflow"] = tensorflow.verified(workshop, _distinct(floats[runtime], files[runtime]), arch)
             written = None
-            if proof.holds or not options.gates:
-                written = str(_ship(workshop, arch, files[runtime], row, proof, out / runtime, options.zip))
+            if row["gates_hold"] or not options.gates:
+                written = str(ship(workshop, arch, files[runtime], row, out / runtime, options.zip))
             rows.append(row | {"bundle": written})
+        if options.saved_model:
+            display.stage("SavedModel")
+            rows[0]["saved_model"] = tensorflow.saved_model(workshop, net, whole, out / "saved_model")
     return rows
 
 
@@ -109,6 +113,8 @@ def _check(arch: Arch, runtimes: tuple[str, ...], chosen: Recipe, options: Expor
         audit.check(arch, runtime, chosen)
     if chosen.qat_samples:
         training.check()
+    if options.verify or options.saved_model:
+        tensorflow.check(options.verify, runtimes)
     if options.max_drop_mm is None:
         return
     if options.max_drop_mm <= 0:
@@ -143,12 +149,6 @@ def _legalised(
     }
 
 
-def simulated_costs(workshop: Workshop, net: PoseNet) -> dict[str, float]:
-    """What 8 bits cost in each step alone, on a few pictures of the training part."""
-    count = max(2, SIMULATED_PIXELS // net.arch.input**2)
-    return step_costs(net, normalised(workshop.judge.calibration(count, workshop.config.seed)))
-
-
 def maker(
     workshop: Workshop, net: PoseNet, weights: Path, chosen: Recipe, display: Display
 ) -> Callable[[str, tuple[str, ...]], MadeFile]:
@@ -161,6 +161,9 @@ def maker(
         key = f"{runtime}-{chosen.name}-{len(steps)}"
         if not chosen.qat_samples:
             return workshop.make(arch, weights, runtime, given, key)
+        made_of = workshop.made_of(weights, chosen)
+        if kept := workshop.kept(runtime, chosen, key, made_of):
+            return kept
         started = time.monotonic()
         if not trained:
             display.stage(f"training for {chosen.name}")
@@ -178,11 +181,15 @@ def maker(
             display.stage(f"export {arch.name}")
         if runtime == "openvino":
             model = training.save_openvino(trained["module"], arch.input, workshop.folder / key)
-            return workshop.judged(arch, runtime, chosen, model, time.monotonic() - started)
-        made = workshop.make(arch, trained["weights"], runtime, chosen.after_training, key)
-        return MadeFile(made.mm, made.accuracy, runtime, chosen, made.model, made.audit, made.seconds)
+        else:
+            model = workshop.exported(arch, trained["weights"], runtime, chosen.after_training, key)
+        return workshop.judged(arch, runtime, chosen, model, time.monotonic() - started, made_of)
 
     return make
+
+
+def _distinct(plain: MadeFile, file: MadeFile) -> list[MadeFile]:
+    return [plain] if file is plain else [plain, file]
 
 
 def _named(floats: dict[str, MadeFile], files: dict[str, MadeFile]) -> dict[str, MadeFile]:
@@ -190,59 +197,9 @@ def _named(floats: dict[str, MadeFile], files: dict[str, MadeFile]) -> dict[str,
     return {f"{file.runtime} {file.recipe.name}": file for file in (*floats.values(), *files.values())}
 
 
-def _certify(arch: Arch, whole: Stage, file: MadeFile, plain: MadeFile, costs: dict[str, float]) -> Certificate:
-    both = {"float_mm": plain.mm, "float_audit": plain.audit} if file is not plain else {}
-    return certify(
-        arch,
-        file.recipe,
-        file.audit,
-        torch_mm=whole.mm,
-        file_mm=file.mm,
-        steps_mm=costs,
-        **both,  # type: ignore[arg-type]
-    )
-
-
-def _row(
-    file: MadeFile, plain: MadeFile, whole: Stage, proof: Certificate, latencies: dict[str, Latency] | str
-) -> dict[str, Any]:
-    row: dict[str, Any] = {
-        "runtime": file.runtime,
-        "recipe": file.recipe.name,
-        "float_islands": list(file.recipe.float_islands),
-        "bytes": file.audit.bytes,
-        "float_bytes": plain.audit.bytes,
-        "mpjpe_mm": file.accuracy.mpjpe,
-        "pa_mpjpe_mm": file.accuracy.pa_mpjpe,
-        "float_mpjpe_mm": whole.accuracy.mpjpe,
-        "float_file_mpjpe_mm": plain.accuracy.mpjpe,
-        "export_s": round(file.seconds, 2),
-        "certificate": proof.model_dump(mode="json"),
-        "gates_hold": proof.holds,
-    }
+def _latency(file: MadeFile, latencies: dict[str, Latency] | str) -> dict[str, Any]:
+    """Of the file and its float file; the reason where it could not be measured."""
     if isinstance(latencies, str):
-        return row | {"latency_ms": None, "latency": latencies, "float_latency_ms": None}
+        return {"latency_ms": None, "latency": latencies, "float_latency_ms": None}
     own, other = latencies[f"{file.runtime} {file.recipe.name}"], latencies[f"{file.runtime} float"]
-    return row | {"latency_ms": own.median_ms, "latency": own.as_dict(), "float_latency_ms": other.median_ms}
-
-
-def _ship(
-    workshop: Workshop, arch: Arch, file: MadeFile, row: dict[str, Any], proof: Certificate, target: Path, packed: bool
-) -> Path:
-    """The file as a bundle, a folder or one .zip, with its metrics and certificate."""
-    keys = ("mpjpe_mm", "pa_mpjpe_mm", "latency_ms", "float_mpjpe_mm", "float_file_mpjpe_mm", "float_latency_ms")
-    metrics = {key: float(row[key]) for key in keys if row[key] is not None}
-    if "legalised" in row:
-        metrics["before_legalising_mpjpe_mm"] = row["legalised"]["before_mpjpe_mm"]
-    made = write_bundle(
-        workshop.folder / f"{file.runtime}-bundle" if packed else target,
-        file.model,
-        arch,
-        file.runtime,
-        file.recipe,
-        workshop.judge,
-        metrics,
-        workshop.config,
-        proof.model_dump(mode="json"),
-    )
-    return bundle.save_zip(made, target.with_suffix(".zip")) if packed else target
+    return {"latency_ms": own.median_ms, "latency": own.as_dict(), "float_latency_ms": other.median_ms}

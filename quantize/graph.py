@@ -72,6 +72,19 @@ def save_onnx(net: PoseNet, path: Path) -> None:
         )
 
 
+def save_folded_onnx(net: PoseNet, path: Path) -> None:
+    """`save_onnx` with everything that is constant computed: no shapes, no scatters, standard operators alone."""
+    import onnxruntime
+
+    traced = path.with_suffix(".traced.onnx")
+    save_onnx(net, traced)
+    options = onnxruntime.SessionOptions()
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
+    options.optimized_model_filepath = str(path)
+    options.log_severity_level = 3
+    onnxruntime.InferenceSession(str(traced), options, providers=["CPUExecutionProvider"])
+
+
 def step_of(node: str) -> str:
     """The step of the network that a node of `save_onnx` belongs to: /stage0/stage0.0/.../Conv is of stage0."""
     return node.split("/")[1] if node.startswith("/") else ""

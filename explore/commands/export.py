@@ -38,6 +38,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--legalise-samples", type=int, default=4000, metavar="N", help="training samples of that (default: 4000)"
     )
+    parser.add_argument(
+        "--verify", metavar="tensorflow", help="run every .tflite in tf.lite.Interpreter, too; fails where it disagrees"
+    )
+    parser.add_argument(
+        "--saved-model", action="store_true", help="also write FOLDER/saved_model, the float network for TensorFlow"
+    )
     add_options(parser, SearchConfig, only=("data", "dataset", "seed", "runtimes", "recipe", "timeout", "measure"))
 
 
@@ -49,7 +55,13 @@ def run(args: argparse.Namespace) -> int:
     out = Path(args.out) if args.out else Path(args.checkpoint).with_suffix("")
     config = take(args, SearchConfig, {})
     options = ExportOptions(
-        not args.no_gates, args.zip, args.legalise, args.legalise_samples, _millimetres(args.max_drop)
+        not args.no_gates,
+        args.zip,
+        args.legalise,
+        args.legalise_samples,
+        _millimetres(args.max_drop),
+        args.verify,
+        args.saved_model,
     )
     with Display(args.json) as display:
         rows = export_bundles(Path(args.checkpoint), out, config, display, options)
@@ -78,6 +90,10 @@ def _print(rows: list[dict[str, Any]], out: Path) -> None:
         )
     for row in rows:
         print("\n".join(_certificate(row)) + "\n")
+    if saved := rows[0].get("saved_model"):
+        print(
+            f"{saved['path']}: the float network, joints {saved['mean']:.4f} mm from torch, {saved['max']:.4f} at most\n"
+        )
     print(f"{'bundle':<40} {'MPJPE mm':>9} {'PA mm':>7} {'torch mm':>9} {'ms':>8} {'KiB':>7}")
     for row in rows:
         print(
@@ -111,6 +127,8 @@ def _certificate(row: dict[str, Any]) -> list[str]:
         f"{proof['partitions']} partition{'s' * (proof['partitions'] != 1)}, {proof['transposes']} transposes",
         f"  {row['bytes'] / 1024:.0f} KiB (float file {row['float_bytes'] / 1024:.0f}), {_latency(row)}",
     ]
+    for name, apart in row.get("tensorflow", {}).items():
+        lines.append(f"  tf.lite.Interpreter  {name}: {apart['mean']:.4f} mm from LiteRT, {apart['max']:.4f} at most")
     for gate in proof["gates"]:
         if gate["holds"]:
             lines.append(f"  gate holds: {gate['name']} ({gate['measured']:g})")

@@ -12,6 +12,7 @@ from explore.config import SearchConfig
 if TYPE_CHECKING:
     from explore.report.study import Summary
 
+MARKERS = "osv^P"  # a recipe each
 GREY, BLUE, RED = "#9aa3ad", "#1565c0", "#c62828"
 
 
@@ -28,13 +29,16 @@ def plot_front(path: Path, config: SearchConfig, summary: Summary) -> None:
     paper = [row for row in done if row["name"] in summary.baselines]
     shipped = sorted((r for r in summary.shipped if r.runtime == config.runtime), key=lambda r: r.latency_ms)
     figure, axes = pyplot.subplots(figsize=(9, 5.5), dpi=120, layout="constrained")
-    axes.scatter(
-        [r["latency_ms"] for r in others],
-        [r["mpjpe_mm"] for r in others],
-        s=26,
-        c=GREY,
-        label=f"candidates, {config.candidate.samples} samples",
-    )
+    recipes = list(dict.fromkeys(r["recipe"] for r in others)) or [config.recipe]
+    for index, name in enumerate(recipes):
+        axes.scatter(
+            [r["latency_ms"] for r in others if r["recipe"] == name],
+            [r["mpjpe_mm"] for r in others if r["recipe"] == name],
+            s=26,
+            c=GREY,
+            marker=MARKERS[index % len(MARKERS)],
+            label=f"candidates, {config.candidate.samples} samples" + f", {name}" * (name != config.recipe),
+        )
     axes.scatter(
         [r["latency_ms"] for r in paper],
         [r["mpjpe_mm"] for r in paper],
@@ -53,6 +57,7 @@ def plot_front(path: Path, config: SearchConfig, summary: Summary) -> None:
             fontsize=9,
         )
     total = config.candidate.samples + config.final.samples
+    kinds = ", ".join(dict.fromkeys(r.recipe for r in summary.shipped)) or config.recipe
     own = [r for r in shipped if r.name not in summary.baselines]
     theirs = [r for r in shipped if r.name in summary.baselines]
     front = [r for r in shipped if r.on_front]
@@ -63,11 +68,11 @@ def plot_front(path: Path, config: SearchConfig, summary: Summary) -> None:
         s=52,
         c=BLUE,
         zorder=3,
-        label=f"shipped {config.recipe} files, {total} samples",
+        label=f"shipped {kinds} files, {total} samples",
     )
     for file in own:
         axes.annotate(
-            file.name,
+            f"{file.name} {file.recipe}" if "," in kinds else file.name,
             (file.latency_ms, file.mpjpe_mm),
             textcoords="offset points",
             xytext=(5, -12),
@@ -110,7 +115,9 @@ def plot_front(path: Path, config: SearchConfig, summary: Summary) -> None:
     axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axes.xaxis.set_minor_formatter(NullFormatter())
     axes.margins(x=0.12)  # room for the names of the slowest
-    axes.set_xlabel(f"latency of the {config.runtime} {config.recipe} file, ms, {config.measure.threads} thread(s)")
+    same = kinds if recipes == [kinds] else ""  # candidates may be judged by other recipes than they ship by
+    named = " ".join(filter(None, (config.runtime, same)))
+    axes.set_xlabel(f"latency of the {named} file, ms, {config.measure.threads} thread(s)")
     axes.set_ylabel(f"MPJPE of the same file, mm, {config.data}")
     axes.set_title(f"{config.name}: networks at {config.scale} px", loc="left", fontsize=11)
     axes.grid(alpha=0.25, which="both")

@@ -26,6 +26,7 @@ TRIAL_COLUMNS = (
     "state",
     "name",
     "arch_id",
+    "recipe",
     "mpjpe_mm",
     "pa_mpjpe_mm",
     "float_mpjpe_mm",
@@ -59,6 +60,7 @@ FRONT_COLUMNS = (
     "seed",
     "config_hash",
     "on_front",
+    "gates_failed",
     "bundle",
 )
 
@@ -85,6 +87,7 @@ class Shipped:
     network: str
     on_front: bool
     bundle: str
+    gates_failed: str  # of its certificate, joined by semicolons
 
 
 @dataclass(frozen=True)
@@ -140,6 +143,7 @@ def _trials(study: optuna.Study, config: SearchConfig) -> list[dict[str, Any]]:
                 "trial": trial.number,
                 "state": trial.state.name.lower(),
                 "arch_id": trial.user_attrs.get("arch", ""),
+                "recipe": trial.user_attrs.get("recipe", ""),
                 "reason": trial.user_attrs.get("reason", "").splitlines()[0] if "reason" in trial.user_attrs else "",
                 "name": trial.user_attrs.get("baseline", trial.user_attrs.get("arch", "")),
                 **{key: result[key] for key in TRIAL_COLUMNS if key in result and key not in ("name", "arch_id")},
@@ -159,9 +163,8 @@ def _shipped(config: SearchConfig) -> list[Shipped]:
         result = json.loads(path.read_text())
         floats = {row["runtime"]: row for row in result["rows"] if row["recipe"] == "float"}
         for row in result["rows"]:
-            if row["recipe"] != config.recipe:
-                continue
-            rows.append((row, result, floats[row["runtime"]]))
+            if row["bundle"] is not None:
+                rows.append((row, result, floats[row["runtime"]]))
     shipped = []
     for runtime in config.runtimes:
         mine = sorted((r for r in rows if r[0]["runtime"] == runtime), key=lambda r: r[0]["latency_ms"])
@@ -188,7 +191,8 @@ def _shipped(config: SearchConfig) -> list[Shipped]:
                     result["samples"],
                     short(make_arch(result["arch"])),
                     bool(level == 0),
-                    f"bundles/{result['name']}/{runtime}",
+                    row["bundle"],
+                    "; ".join(row["gates_failed"]),
                 )
             )
     return shipped
@@ -197,6 +201,7 @@ def _shipped(config: SearchConfig) -> list[Shipped]:
 def _findings(trials: list[dict[str, Any]], baselines: dict[str, Arch]) -> list[str]:
     """Which of the paper's models was beaten in error and latency at once, under the same training budget."""
     done = [row for row in trials if row["state"] == "complete"]
+    several = len({row["recipe"] for row in done}) > 1
     lines = []
     for name in baselines:
         paper = next((row for row in done if row["name"] == name), None)
@@ -217,7 +222,7 @@ def _findings(trials: list[dict[str, Any]], baselines: dict[str, Arch]) -> list[
         best = min(better, key=lambda row: (row["mpjpe_mm"], row["latency_ms"]))
         lines.append(
             f"{name} ({paper['mpjpe_mm']:.1f} mm, {paper['latency_ms']:.2f} ms) is beaten in both by {len(better)}; "
-            f"{best['name']}: {best['mpjpe_mm']:.1f} mm, {best['latency_ms']:.2f} ms."
+            f"{best['name']}{' ' + best['recipe'] if several else ''}: {best['mpjpe_mm']:.1f} mm, {best['latency_ms']:.2f} ms."
         )
     return lines
 
@@ -241,15 +246,17 @@ def _csv(columns: tuple[str, ...], rows: list[dict[str, Any]]) -> str:
 
 
 def front_table(shipped: tuple[Shipped, ...], runtime: str) -> list[tuple[str, ...]]:
-    """Cells of the table of one runtime's files, heading first."""
+    """Cells of the table of one runtime's files, heading first; with their recipes where these differ."""
+    several = len({row.recipe for row in shipped}) > 1
+    ms = "INT8 ms" if all(row.recipe.startswith("int8") for row in shipped) else "ms"
     table: list[tuple[str, ...]] = [
-        ("model", "MPJPE mm", "PA mm", "float mm", "INT8 ms", "float ms", "M MACs", "M params", "KiB", "front")
+        ("model", "MPJPE mm", "PA mm", "float mm", ms, "float ms", "M MACs", "M params", "KiB", "front")
     ]
     for row in shipped:
         if row.runtime == runtime:
             table.append(
                 (
-                    row.name,
+                    f"{row.name} {row.recipe}" if several else row.name,
                     f"{row.mpjpe_mm:.1f}",
                     f"{row.pa_mpjpe_mm:.1f}",
                     f"{row.float_mpjpe_mm:.1f}",
@@ -269,6 +276,14 @@ def _markdown(table: list[tuple[str, ...]]) -> str:
     return "\n".join([lines[0], "|" + "---|" * len(table[0]), *lines[1:]])
 
 
+def _gates(shipped: tuple[Shipped, ...]) -> str:
+    """Whether the certificates of the shipped files hold, and which do not."""
+    failed = [f"{row.bundle}: {row.gates_failed}" for row in shipped if row.gates_failed]
+    if not failed:
+        return "Every bundle carries its certificate (`docs/certificate.md`), and every gate of every file holds."
+    return f"Every bundle carries its certificate; gates fail in {len(failed)} of {len(shipped)}: {', '.join(failed)}."
+
+
 def _readme(config: SearchConfig, judge: Judge, summary: Summary) -> str:
     here = machine()
     counts: dict[str, int] = {}
@@ -280,6 +295,8 @@ def _readme(config: SearchConfig, judge: Judge, summary: Summary) -> str:
     findings = "\n".join(f"- {line}" for line in summary.findings)
     networks = "\n".join(f"- `{name}`: {text}" for name, text in {r.name: r.network for r in summary.shipped}.items())
     packages = ", ".join(f"{name} {version}" for name, version in versions().items())
+    recipes = ", ".join(f"`{name}`" for name in dict.fromkeys(row.recipe for row in summary.shipped))
+    gates = _gates(summary.shipped)
     return f"""# Study {config.name}
 
 Scale: every network reads {config.scale} px; the paper's are scaled with it, heatmap and all. Errors are in mm on
@@ -290,13 +307,14 @@ the mean training pose gives {summary.mean_pose_mm:.1f} mm. Error, latency and s
 
 ## Shipped files
 
-Each was trained on {config.candidate.samples} + {config.final.samples} samples; `{config.recipe}` beside the float file, {config.measure.threads} thread(s).
+Each was trained on {config.candidate.samples} + {config.final.samples} samples; {recipes} beside the float file, {config.measure.threads} thread(s).
+{gates}
 
 {tables}
 
 {networks}
 
-## Under equal training, {config.candidate.samples} samples each
+## Under equal training, {config.candidate.samples} samples each{", judged as float files" * (config.objective == "float")}
 
 {findings}
 

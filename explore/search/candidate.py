@@ -15,21 +15,23 @@ from typing import Any
 import numpy as np
 
 from arch.cost import cost
-from arch.decode import decode, to_normalised
 from arch.files import write_atomic
 from arch.network import build
 from arch.space import Arch, preset
 from explore.config import MeasureConfig, SearchConfig, TrainConfig
-from explore.judge import Judge
+from explore.judge import Accuracy, Judge
 from explore.measure.lane import Lane
 from explore.measure.protocol import Disturbed, Latency, measure
-from explore.ship.bundles import write_bundle
-from explore.ship.files import normalised
-from explore.train.checkpoint import save_network
+from explore.search.choice import bundle_name, result_file
+from explore.search.study import locked
+from explore.ship.bundles import ship
+from explore.ship.certified import certified, simulated_costs
+from explore.ship.files import MadeFile, Stage, Workshop, judged, normalised
+from explore.train.checkpoint import load_network, save_network
 from explore.train.loop import predict, train
 from quantize import runtimes
 from quantize.convert import Converter
-from quantize.recipes import recipe
+from quantize.recipes import Recipe, recipe
 from quantize.runtimes import Array
 
 REFERENCE_CONFIG = MeasureConfig(rounds=30, calls=50, budget=10.0)
@@ -73,21 +75,25 @@ def make_reference(bench: Bench) -> None:
     write_atomic(folder / "reference.json", json.dumps(figures, indent=2))
 
 
-def evaluate(bench: Bench, arch: Arch) -> dict[str, Any]:
+def evaluate(bench: Bench, arch: Arch, recipe_name: str) -> dict[str, Any]:
     """Figures of a candidate: its file's error in mm and latency in ms, beside the float network's error and costs.
+
+    Candidates of one network by several recipes share its weights.
 
     Raises:
         ConversionError, Disturbed, Diverged: why the candidate has no figures.
     """
     config = bench.config
     folder = config.folder / "candidates" / arch.id
-    if (folder / "result.json").exists():
-        return _read(folder / "result.json")
-    trained = _trained(bench, arch, config.candidate, folder, None)
-    shipped = export_and_judge(bench, arch, folder, config.runtime, config.recipe)
+    path = result_file(config, arch.id, recipe_name)
+    if path.exists():
+        return _read(path)
+    with locked(config.folder / "locks" / f"weights-{arch.id}.lock"):
+        trained = _trained(bench, arch, config.candidate, folder, None)
+    file = _made(bench, arch, folder, config.runtime, recipe(recipe_name))
     calls = {
         "reference": caller(bench, config.runtime, _reference_file(config)),
-        "candidate": caller(bench, config.runtime, folder / shipped["file"]),
+        "candidate": caller(bench, config.runtime, file.model),
     }
     bench.report("latency", 0, 1)
     latency = measured(bench, calls, config.measure)["candidate"]
@@ -95,21 +101,28 @@ def evaluate(bench: Bench, arch: Arch) -> dict[str, Any]:
         "name": arch.name,
         "arch_id": arch.id,
         **trained,
-        **shipped,
+        "runtime": file.runtime,
+        "recipe": file.recipe.name,
+        "file": str(file.model.relative_to(folder)),
+        "bytes": file.audit.bytes,
+        "mpjpe_mm": file.accuracy.mpjpe,
+        "pa_mpjpe_mm": file.accuracy.pa_mpjpe,
+        "export_s": file.seconds,
         "latency_ms": latency.ratio * _reference_ms(config, config.runtime),
         "latency": latency.as_dict(),
         **_costs(arch),
         "arch": arch.model_dump(mode="json"),
         "config_hash": config.hash,
     }
-    write_atomic(folder / "result.json", json.dumps(result, indent=2))
+    write_atomic(path, json.dumps(result, indent=2))
     return result
 
 
-def finish(bench: Bench, arch: Arch) -> dict[str, Any]:
-    """A finalist: trained on from its candidate's weights, exported for every runtime in float and by the recipe.
+def finish(bench: Bench, arch: Arch, recipes: tuple[str, ...]) -> dict[str, Any]:
+    """A finalist: trained on from its candidate's weights, exported for every runtime in float and by each recipe.
 
-    Bundles appear in `bundles/NAME/RUNTIME`; the result has a row a runtime and recipe.
+    Bundles with their certificates appear in `bundles/NAME`; the result has a row a runtime and recipe. A gate that
+    fails is told in the row and in the bundle's certificate, and the finalist stays.
     """
     config = bench.config
     folder = config.folder / "finalists" / arch.id
@@ -117,28 +130,34 @@ def finish(bench: Bench, arch: Arch) -> dict[str, Any]:
         return _read(folder / "result.json")
     start = config.folder / "candidates" / arch.id / "weights.safetensors"
     trained = _trained(bench, arch, config.final, folder, start)
-    rows = []
+    shop = workshop(bench, folder)
+    whole = Stage(
+        np.load(folder / "torch.npy", allow_pickle=False),
+        Accuracy(trained["float_mpjpe_mm"], trained["float_pa_mpjpe_mm"]),
+    )
+    with bench.lane.work():
+        costs = simulated_costs(shop, load_network(folder / "weights.safetensors")[0])
+    files = {
+        (name, chosen.name): _made(bench, arch, folder, name, chosen)
+        for name in config.runtimes
+        for chosen in dict.fromkeys(map(recipe, ("float", *recipes)))
+    }
     calls = {"reference": caller(bench, config.runtime, _reference_file(config))}
-    for name in config.runtimes:
-        for chosen in dict.fromkeys(("float", config.recipe)):
-            row = export_and_judge(bench, arch, folder, name, chosen)
-            calls[f"{name} {chosen}"] = caller(bench, name, folder / row["file"])
-            rows.append(row)
+    calls |= {" ".join(key): caller(bench, key[0], file.model) for key, file in files.items()}
     bench.report("latency", 0, 1)
     settings = config.measure.model_copy(update={"budget": config.measure.budget * len(calls) / 2})
     latencies = measured(bench, calls, settings)
-    for row in rows:
-        latency = latencies[f"{row['runtime']} {row['recipe']}"]
-        row |= {"latency_ms": latency.ratio * _reference_ms(config, config.runtime), "latency": latency.as_dict()}
-        if row["recipe"] != "float" or config.recipe == "float":
-            ship(
-                bench,
-                arch,
-                folder,
-                row,
-                trained["float_mpjpe_mm"],
-                config.folder / "bundles" / arch.name / row["runtime"],
-            )
+    reference_ms = _reference_ms(config, config.runtime)
+    rows = []
+    for (name, made_by), file in files.items():
+        row = certified(arch, whole, file, files[name, "float"], costs if file.recipe.int8 else {})
+        latency, plain = latencies[f"{name} {made_by}"], latencies[f"{name} float"]
+        row |= {"latency_ms": latency.ratio * reference_ms, "latency": latency.as_dict(), "bundle": None}
+        row |= {"float_latency_ms": plain.ratio * reference_ms, "file": str(file.model.relative_to(folder))}
+        if made_by in {recipe(name).name for name in recipes}:
+            row["bundle"] = bundle_name(config, arch, name, made_by)
+            ship(shop, arch, file, row, config.folder / row["bundle"])
+        rows.append(row)
     result = {
         "name": arch.name,
         "arch_id": arch.id,
@@ -152,46 +171,23 @@ def finish(bench: Bench, arch: Arch) -> dict[str, Any]:
     return result
 
 
-def export_and_judge(bench: Bench, arch: Arch, folder: Path, runtime: str, recipe_name: str) -> dict[str, Any]:
-    """The model file of a trained network, and what that file's own predictions are worth."""
-    config = bench.config
-    made = folder / f"{runtime}-{recipe_name}"
-    if (made / "judged.json").exists():
-        return _read(made / "judged.json")
-    chosen = recipe(recipe_name)
+def workshop(bench: Bench, folder: Path) -> Workshop:
+    """Where the files of one network are made, training standing still while a file is timed."""
+    return Workshop(folder, bench.judge, bench.converter, bench.config, bench.lane.work)
+
+
+def _made(bench: Bench, arch: Arch, folder: Path, runtime: str, chosen: Recipe) -> MadeFile:
     bench.report(f"export {runtime}", 0, 1)
-    started = time.monotonic()
-    with bench.lane.work():
-        model = bench.converter.export(
-            arch, folder / "weights.safetensors", runtime, chosen, _pictures(bench), made, config.timeout
-        )
-    seconds = time.monotonic() - started
-    bench.report(f"judge {runtime}", 0, 1)
-    images = bench.judge.evaluation.images
-    session = runtimes.get(runtime).load(model, config.measure.threads)
-    answers = []
-    for begin in range(0, len(images), 50):
-        with bench.lane.work():
-            raw = session.run(normalised(images[begin : begin + 50]))
-            answers.append(to_normalised(decode(raw, arch), arch))
-    session.close()
-    accuracy = bench.judge.score(np.concatenate(answers))
-    row = {
-        "runtime": runtime,
-        "recipe": recipe_name,
-        "file": f"{made.name}/{model.name}",
-        "bytes": sum((made / name).stat().st_size for name in runtimes.get(runtime).FILES),
-        "mpjpe_mm": accuracy.mpjpe,
-        "pa_mpjpe_mm": accuracy.pa_mpjpe,
-        "export_s": round(seconds, 2),
-    }
-    write_atomic(made / "judged.json", json.dumps(row, indent=2))
-    return row
+    weights, key = folder / "weights.safetensors", f"{runtime}-{chosen.name}"
+    return workshop(bench, folder).make(arch, weights, runtime, chosen, key)
 
 
 def _trained(bench: Bench, arch: Arch, settings: TrainConfig, folder: Path, start: Path | None) -> dict[str, Any]:
-    """Train unless done; weights in `weights.safetensors`, the float network's figures returned."""
-    if (folder / "trained.json").exists():
+    """Train unless done; the float network's figures are returned.
+
+    Weights are left in `weights.safetensors`, the network's joints on the test part, camera mm, in `torch.npy`.
+    """
+    if (folder / "trained.json").exists() and (folder / "torch.npy").exists():
         return _read(folder / "trained.json")
     state = folder / "state.safetensors"
     result = train(
@@ -205,36 +201,22 @@ def _trained(bench: Bench, arch: Arch, settings: TrainConfig, folder: Path, star
         lambda done, total: bench.report("train", done, total),
     )
     with bench.lane.work():
-        accuracy = bench.judge.score(predict(result.net, bench.judge.evaluation.images))
+        stage = judged(bench.judge, predict(result.net, bench.judge.evaluation.images))
     facts = {
         "samples": result.samples,
         "train_s": round(result.seconds, 1),
         "loss": result.loss,
         "skipped_steps": result.skipped_steps,
-        "float_mpjpe_mm": accuracy.mpjpe,
-        "float_pa_mpjpe_mm": accuracy.pa_mpjpe,
+        "float_mpjpe_mm": stage.accuracy.mpjpe,
+        "float_pa_mpjpe_mm": stage.accuracy.pa_mpjpe,
     }
     if start is not None:
         facts["samples"] = result.samples + bench.config.candidate.samples
     save_network(folder / "weights.safetensors", result.net, {"data": bench.judge.train.name, **facts})
+    np.save(folder / "torch.npy", stage.mm)
     write_atomic(folder / "trained.json", json.dumps(facts, indent=2))
     state.unlink(missing_ok=True)
     return facts
-
-
-def ship(bench: Bench, arch: Arch, folder: Path, row: dict[str, Any], float_mpjpe_mm: float, target: Path) -> None:
-    """Make one judged and timed file a bundle with its metrics."""
-    metrics = {key: float(row[key]) for key in ("mpjpe_mm", "pa_mpjpe_mm", "latency_ms")}
-    write_bundle(
-        target,
-        folder / row["file"],
-        arch,
-        row["runtime"],
-        recipe(row["recipe"]),
-        bench.judge,
-        metrics | {"float_mpjpe_mm": float_mpjpe_mm},
-        bench.config,
-    )
 
 
 def measured(bench: Bench, calls: dict[str, Callable[[], None]], settings: MeasureConfig) -> dict[str, Latency]:
@@ -256,8 +238,7 @@ def caller(bench: Bench, runtime: str, model: Path) -> Callable[[], None]:
 
 
 def _pictures(bench: Bench) -> Array:
-    count = max(recipe("int8-static").calibration_images, recipe(bench.config.recipe).calibration_images)
-    return normalised(bench.judge.calibration(count, bench.config.seed))
+    return normalised(bench.judge.calibration(recipe("int8-static").calibration_images, bench.config.seed))
 
 
 def _reference_file(config: SearchConfig) -> Path:

@@ -16,21 +16,22 @@ from typing import Any
 import numpy as np
 import optuna
 import yaml
-from optuna.trial import TrialState
+from optuna.trial import FrozenTrial, TrialState
 
+from arch.cost import cost
 from arch.errors import InputError
 from arch.files import write_atomic
 from arch.search_space import Space
 from arch.space import Arch, make_arch
-from explore.config import SearchConfig, load_yaml
+from explore.config import SearchConfig, load_yaml, parse
 from explore.progress import Display
 from explore.report.study import Summary, write_report
 from explore.search import worker
+from explore.search.choice import check_recipes, read_finalists, result_file, write_finalists
 from explore.search.dataset import open_judge
 from explore.search.front import choose
 from explore.search.study import SearchFailed, baselines, prepare_study, storage_url, try_lock
 from quantize import audit, runtimes
-from quantize.recipes import recipe
 
 RESTARTS = 3  # of a worker that died, in one stage
 # Read by a worker when it starts: one thread each, and memory of large maps kept instead of given back every step
@@ -83,7 +84,7 @@ def search(config: SearchConfig, display: Display) -> Summary:
         display.stage(f"candidates, {config.trials}", before / config.trials)
         _run(config, "candidates", config.processes, display, before, config.trials)
         _choose_finalists(config, study, space)
-        finalists = worker.chosen_finalists(config)
+        finalists = [finalist.arch for finalist in read_finalists(config)]
         before = sum(_finalist(config, arch).exists() for arch in finalists)
         display.stage(f"finalists, {len(finalists)}", before / len(finalists))
         _run(config, "finalists", config.processes, display, before, len(finalists))
@@ -96,26 +97,27 @@ def search(config: SearchConfig, display: Display) -> Summary:
 
 def _check(config: SearchConfig, space: Space) -> None:
     """Refuse what cannot end well before any time is spent on it."""
-    chosen = recipe(config.recipe)
-    if chosen.qat_samples:
-        raise InputError(f"recipe: {chosen.name} trains on; search with int8-static, then export with {chosen.name}")
+    chosen = check_recipes(config)
     for name in config.every_runtime:
         runtimes.get(name)
         for arch in baselines(config, space).values():
-            audit.check(arch, name, chosen)
+            for tried in chosen:
+                audit.check(arch, name, tried)
 
 
 def _write_config(config: SearchConfig) -> None:
     """Leave the resolved configuration in the folder, or refuse a folder that was made with another one."""
     path = config.folder / "config.yaml"
     if path.exists():
-        old = load_yaml(path)
-        new = config.identity()
-        changed = [key for key in new if old.get(key) != new[key]]
+        values = load_yaml(path) or {}
+        values.pop("hash", None)
+        before = parse(SearchConfig, values, str(path))
+        old, new = before.model_dump(mode="json"), config.model_dump(mode="json")
+        changed = [key for key in before.identity() | config.identity() if old[key] != new[key]]
         if changed:
             key = changed[0]
             raise InputError(
-                f"{path}: {key}: the study was made with {_short(old.get(key), new[key])}; "
+                f"{path}: {key}: the study was made with {_short(old[key], new[key])}; "
                 f"give --study another name, or the old value"
             )
     values = config.model_dump(mode="json") | {"hash": config.hash}
@@ -141,27 +143,20 @@ def _choose_finalists(config: SearchConfig, study: optuna.Study, space: Space) -
     trials = [t for t in study.get_trials(deepcopy=False) if t.state == TrialState.COMPLETE]
     if not trials:
         raise SearchFailed("no candidate finished; the reasons stand in trials.csv and in the log folder")
-    archs = {}
-    for index in choose(np.array([t.values for t in trials]), config.finalists):
-        arch = candidate_arch(config, trials[index].user_attrs["arch"])
-        archs[arch.id] = arch
+    chosen = [trials[index] for index in choose(np.array([t.values for t in trials]), config.finalists)]
     for trial in trials:
         constraint = trial.constraints.get("cost", 0.0) if hasattr(trial, "constraints") else 0.0
         if "baseline" in trial.user_attrs and constraint <= 0:
-            arch = candidate_arch(config, trial.user_attrs["arch"])
-            archs[arch.id] = arch
-    dearest = sorted(archs.values(), key=lambda a: -_macs(config, a))
-    write_atomic(config.folder / "finalists.json", json.dumps([a.model_dump(mode="json") for a in dearest], indent=1))
+            chosen.append(trial)
+    pairs = [_pair(config, trial) for trial in chosen]
+    write_finalists(config, sorted(pairs, key=lambda pair: -cost(pair[0]).macs))
 
 
-def candidate_arch(config: SearchConfig, arch_id: str) -> Arch:
-    """The network of a finished candidate."""
-    path = config.folder / "candidates" / arch_id / "result.json"
-    return make_arch(json.loads(path.read_text())["arch"], str(path))
-
-
-def _macs(config: SearchConfig, arch: Arch) -> float:
-    return float(json.loads((config.folder / "candidates" / arch.id / "result.json").read_text())["macs"])
+def _pair(config: SearchConfig, trial: FrozenTrial) -> tuple[Arch, str]:
+    """The network of a finished trial and the recipe that it was judged by."""
+    facts = trial.user_attrs
+    path = result_file(config, facts["arch"], facts["recipe"])
+    return make_arch(json.loads(path.read_text())["arch"], str(path)), facts["recipe"]
 
 
 def _run(config: SearchConfig, phase: worker.Phase, count: int, display: Display, before: int, total: int) -> None:

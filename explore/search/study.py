@@ -23,6 +23,7 @@ from arch.errors import InputError
 from arch.search_space import Space
 from arch.space import Arch, preset
 from explore.config import SearchConfig
+from explore.search.choice import searched, shipped, suggest
 from quantize import audit
 from quantize.recipes import recipe
 
@@ -44,6 +45,7 @@ class Claim:
 
     trial: Trial
     arch: Arch
+    recipe: str
     lock: TextIOWrapper
 
     def close(self) -> None:
@@ -84,7 +86,8 @@ def prepare_study(config: SearchConfig, space: Space) -> optuna.Study:
         if not study.get_trials(deepcopy=False):
             study.set_metric_names(list(OBJECTIVES))
             for name, arch in baselines(config, space).items():
-                study.enqueue_trial(space.parameters(arch), user_attrs={"baseline": name})
+                first = {"recipe": searched(config)[0]} if len(searched(config)) > 1 else {}
+                study.enqueue_trial(space.parameters(arch) | first, user_attrs={"baseline": name})
     return study
 
 
@@ -151,18 +154,27 @@ def _admit(
     """The claim on a trial if its network is possible, new and cheap enough to train; else it ends here, pruned."""
     reason = ""
     try:
-        arch = space.suggest(lambda key, values: trial.suggest_categorical(key, values))
+        arch, chosen = suggest(trial, config, space)
     except InputError as error:
         reason = f"impossible: {error}"
     else:
         share = cost(arch).macs / cost(preset(f"paper-L@{config.scale}")).macs
         if "cost" not in trial.constraints:  # set before by a worker that died
             trial.set_constraint("cost", share - config.max_cost)
-        before = [t for t in trials if t.user_attrs.get("arch") == arch.id and t.number != trial.number]
+        before = [
+            t
+            for t in trials
+            if t.user_attrs.get("arch") == arch.id
+            and t.user_attrs.get("recipe", config.recipe) == chosen
+            and t.number != trial.number
+        ]
         if any(t.state in (TrialState.COMPLETE, TrialState.RUNNING, TrialState.FAIL) for t in before):
             reason = f"already tried as trial {before[0].number}"
         elif unshippable := [
-            line for name in config.every_runtime for line in audit.reasons(arch, name, recipe(config.recipe))
+            line
+            for name in config.every_runtime
+            for tried in {chosen, *shipped(config)}
+            for line in audit.reasons(arch, name, recipe(tried))
         ]:
             reason = f"cannot ship: {unshippable[0]}"
         elif share > config.max_cost and "baseline" not in trial.user_attrs:
@@ -173,7 +185,8 @@ def _admit(
         lock.close()
         return None
     trial.set_user_attr("arch", arch.id)
-    return Claim(trial, arch, lock)
+    trial.set_user_attr("recipe", chosen)
+    return Claim(trial, arch, chosen, lock)
 
 
 def finish(study: optuna.Study, claim: Claim, values: list[float], facts: dict[str, Any]) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ctypes
-import json
 import os
 import signal
 import sys
@@ -13,12 +12,12 @@ from typing import Any, Literal
 
 from arch.errors import InputError
 from arch.search_space import Space
-from arch.space import Arch, make_arch
 from explore.config import SearchConfig
 from explore.measure.lane import Lane
 from explore.measure.protocol import Disturbed
 from explore.search import candidate
 from explore.search.candidate import Bench
+from explore.search.choice import read_finalists
 from explore.search.dataset import open_judge
 from explore.search.study import SearchFailed, claim, fail, finish, open_study, try_lock
 from explore.train.loop import Diverged
@@ -81,7 +80,7 @@ def candidates(bench: Bench, index: int, pipe: Connection) -> None:
     while (taken := claim(study, config, space)) is not None:
         tell(pipe, "trial", worker=index, number=taken.trial.number, name=taken.arch.name)
         try:
-            result = candidate.evaluate(bench, taken.arch)
+            result = candidate.evaluate(bench, taken.arch, taken.recipe)
         except FAILURES as error:
             fail(study, taken, str(error))
             tell(pipe, "failed", worker=index, number=taken.trial.number, name=taken.arch.name, reason=str(error))
@@ -95,21 +94,16 @@ def candidates(bench: Bench, index: int, pipe: Connection) -> None:
 def finalists(bench: Bench, index: int, pipe: Connection) -> None:
     """Work on the chosen finalists that nobody else holds."""
     folder = bench.config.folder
-    for arch in chosen_finalists(bench.config):
+    for chosen in read_finalists(bench.config):
+        arch = chosen.arch
         lock = try_lock(folder / "locks" / f"finalist-{arch.id}.lock")
         if lock is None:
             continue
         if not (folder / "finalists" / arch.id / "result.json").exists():
             tell(pipe, "trial", worker=index, number=-1, name=arch.name)
             try:
-                candidate.finish(bench, arch)
+                candidate.finish(bench, arch, chosen.recipes)
                 tell(pipe, "finished", worker=index, number=-1, name=arch.name)
             except FAILURES as error:
                 tell(pipe, "failed", worker=index, number=-1, name=arch.name, reason=str(error))
         lock.close()
-
-
-def chosen_finalists(config: SearchConfig) -> list[Arch]:
-    """The networks that the search chose, the dearest first."""
-    chosen = json.loads((config.folder / "finalists.json").read_text())
-    return [make_arch(values, "finalists.json") for values in chosen]

@@ -8,12 +8,14 @@ from typing import Any
 from arch.space import Arch
 from explore.config import SearchConfig
 from explore.judge import Judge
-from explore.ship.files import normalised
+from explore.ship.files import MadeFile, Workshop, normalised
 from quantize import bundle
 from quantize.bundle import Bundle
 from quantize.calibration import digest
 from quantize.manifest import Calibration, Data, Skeleton
 from quantize.recipes import Recipe
+
+METRICS = ("mpjpe_mm", "pa_mpjpe_mm", "latency_ms", "float_mpjpe_mm", "float_file_mpjpe_mm", "float_latency_ms")
 
 
 def write_bundle(
@@ -48,3 +50,24 @@ def write_bundle(
         seed=config.seed,
         config_hash=config.hash,
     )
+
+
+def ship(
+    workshop: Workshop, arch: Arch, file: MadeFile, row: dict[str, Any], target: Path, packed: bool = False
+) -> Path:
+    """The file as a bundle, a folder or one .zip, with the metrics and the certificate of its row."""
+    metrics = {key: float(row[key]) for key in METRICS if row[key] is not None}
+    if "legalised" in row:
+        metrics["before_legalising_mpjpe_mm"] = row["legalised"]["before_mpjpe_mm"]
+    made = write_bundle(
+        workshop.folder / f"{file.runtime}-bundle" if packed else target,
+        file.model,
+        arch,
+        file.runtime,
+        file.recipe,
+        workshop.judge,
+        metrics,
+        workshop.config,
+        row["certificate"],
+    )
+    return bundle.save_zip(made, target.with_suffix(".zip")) if packed else target

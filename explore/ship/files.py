@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from arch.decode import decode, to_normalised
+from arch.files import content_hash, sha256_file, write_atomic
 from arch.network import PoseNet
 from arch.space import Arch
 from explore.config import MeasureConfig, SearchConfig
@@ -25,6 +28,7 @@ from quantize.runtimes import Array, FileAudit
 
 BATCH = 50
 ATTEMPTS = 3
+JUDGED, JOINTS = "judged.json", "joints.npy"
 
 
 @dataclass(frozen=True)
@@ -48,12 +52,13 @@ class MadeFile(Stage):
 
 @dataclass(frozen=True)
 class Workshop:
-    """Where files are made and by what they are judged; `folder` is for scratch."""
+    """Where files are made and by what they are judged. A file that `folder` holds already is not made again."""
 
     folder: Path
     judge: Judge
     converter: Converter
     config: SearchConfig
+    work: Callable[[], AbstractContextManager[None]] = nullcontext  # entered around whatever disturbs a measurement
 
     def pictures(self, recipe: Recipe) -> Array:
         """Calibration pictures of the training part, the same for the same seed."""
@@ -65,20 +70,61 @@ class Workshop:
         Raises:
             InputError, ConversionError: see `Converter.export`.
         """
+        made_of = self.made_of(weights, recipe)
+        if kept := self.kept(runtime, recipe, key, made_of):
+            return kept
         started = time.monotonic()
-        pictures = self.pictures(recipe) if recipe.int8 else None
-        model = self.converter.export(arch, weights, runtime, recipe, pictures, self.folder / key, self.config.timeout)
-        return self.judged(arch, runtime, recipe, model, time.monotonic() - started)
+        model = self.exported(arch, weights, runtime, recipe, key)
+        return self.judged(arch, runtime, recipe, model, time.monotonic() - started, made_of)
 
-    def judged(self, arch: Arch, runtime: str, recipe: Recipe, model: Path, seconds: float) -> MadeFile:
-        """The file's own joints on the whole test part."""
+    def exported(self, arch: Arch, weights: Path, runtime: str, recipe: Recipe, key: str) -> Path:
+        """The model file from the converter's process."""
+        pictures = self.pictures(recipe) if recipe.int8 else None
+        with self.work():
+            return self.converter.export(
+                arch, weights, runtime, recipe, pictures, self.folder / key, self.config.timeout
+            )
+
+    def made_of(self, weights: Path, recipe: Recipe) -> str:
+        """Hash of what a file of one network depends on: its weights, the recipe and the pictures."""
+        data = {"data": self.judge.train.hash, "test": self.judge.test.hash, "seed": self.config.seed}
+        return content_hash({"weights": sha256_file(weights), "recipe": recipe.model_dump(), **data})
+
+    def kept(self, runtime: str, recipe: Recipe, key: str, made_of: str) -> MadeFile | None:
+        """The file that was made and judged before from the same."""
+        folder = self.folder / key
+        if not (folder / JUDGED).exists():
+            return None
+        facts = json.loads((folder / JUDGED).read_text())
+        if facts.get("made_of") != made_of:
+            return None
+        return MadeFile(
+            np.load(folder / JOINTS, allow_pickle=False),
+            Accuracy(**facts["accuracy"]),
+            runtime,
+            recipe,
+            folder / facts["model"],
+            FileAudit(**facts["audit"]),
+            facts["seconds"],
+        )
+
+    def judged(self, arch: Arch, runtime: str, recipe: Recipe, model: Path, seconds: float, made_of: str) -> MadeFile:
+        """The file's own joints on the whole test part; left beside it, and with them what it is worth."""
         images = self.judge.evaluation.images
         session = runtimes.get(runtime).load(model, self.config.measure.threads)
-        parts = [session.run(normalised(images[i : i + BATCH])) for i in range(0, len(images), BATCH)]
+        parts = []
+        for begin in range(0, len(images), BATCH):
+            with self.work():
+                parts.append(decode(session.run(normalised(images[begin : begin + BATCH])), arch))
         session.close()
-        stage = judged(self.judge, to_normalised(np.concatenate([decode(part, arch) for part in parts]), arch))
-        found = audit.inspect(model, runtime)
-        return MadeFile(stage.mm, stage.accuracy, runtime, recipe, model, found, seconds)
+        stage = judged(self.judge, to_normalised(np.concatenate(parts), arch))
+        made = MadeFile(
+            stage.mm, stage.accuracy, runtime, recipe, model, audit.inspect(model, runtime), round(seconds, 2)
+        )
+        np.save(model.parent / JOINTS, made.mm)
+        facts = {"accuracy": asdict(made.accuracy), "audit": asdict(made.audit), "seconds": made.seconds}
+        write_atomic(model.parent / JUDGED, json.dumps(facts | {"model": model.name, "made_of": made_of}, indent=2))
+        return made
 
     def torch(self, net: PoseNet) -> Stage:
         """The network itself."""
