@@ -12,7 +12,6 @@ from pathlib import Path
 import numpy as np
 
 from arch.errors import InputError
-from arch.files import atomic_dir
 from arch.network import PoseNet
 from quantize.convert import PROJECT, ConversionError
 from quantize.runtimes import Array
@@ -36,11 +35,11 @@ def run_tflite(model: Path, x: Array) -> Array:
     Raises:
         ConversionError: TensorFlow failed on it.
     """
-    return _child("tflite", model, x)
+    return _child("tflite", model.absolute(), x)
 
 
 def save_model(net: PoseNet, folder: Path, x: Array) -> Array:
-    """Write the float network as a SavedModel; returns its raw output on x, as torch has it.
+    """Write the float network as a SavedModel into a folder; returns its raw output on x, as torch has it.
 
     `serving_default` takes `image` (1, S, S, 3), normalised RGB, and gives `raw`, channels last.
 
@@ -49,10 +48,10 @@ def save_model(net: PoseNet, folder: Path, x: Array) -> Array:
     """
     from quantize.graph import save_folded_onnx
 
-    with atomic_dir(folder) as made, tempfile.TemporaryDirectory() as scratch:
+    with tempfile.TemporaryDirectory() as scratch:
         path = Path(scratch, "model.onnx")
         save_folded_onnx(net, path)
-        return _child("saved-model", path, x, str(made))
+        return _child("saved-model", path, x, str(folder.absolute()))
 
 
 def _child(task: str, source: Path, x: Array, *more: str) -> Array:

@@ -14,6 +14,7 @@ BENCHES: dict[str, str] = {
     "data": "explore.bench.data",
     "training": "explore.bench.training",
     "profile": "explore.bench.profile",
+    "int8": "explore.bench.int8",
 }
 
 
@@ -43,5 +44,8 @@ class Record(BaseModel):
 
 
 def get(name: str) -> Any:
-    """The module of a bench; its `run()` gives rows and claims, its `CONFIG` says how it is set."""
+    """The module of a bench; its `run()` gives rows and claims, its `CONFIG` says how it is set.
+
+    One with `markdown(rows, claims)` also leaves a page.
+    """
     return importlib.import_module(BENCHES[name])

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from arch.files import content_hash
-from arch.space import named_arch
+from arch.space import Arch
 from explore.config import CandidateConfig
 from explore.data.synthetic.dataset import default_cache
 from explore.judge import Judge
@@ -14,15 +14,14 @@ from explore.train.checkpoint import save_network
 from explore.train.loop import train
 
 
-def trained(name: str, samples: int, judge: Judge, seed: int, progress: Callable[[int, int], None]) -> Path:
-    """The checkpoint of the network called `name`, trained on `samples` samples of the judge's training part.
+def trained(arch: Arch, samples: int, judge: Judge, seed: int, progress: Callable[[int, int], None]) -> Path:
+    """The checkpoint of a network, trained on `samples` samples of the judge's training part.
 
     Raises:
         Diverged: the loss is no number.
     """
     config = CandidateConfig(samples=samples)
     made_by = {"config": config.model_dump(mode="json"), "data": judge.train.hash, "seed": seed}
-    arch = named_arch(name)
     path = default_cache() / f"bench-{arch.id}-{content_hash(made_by)}" / "weights.safetensors"
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)

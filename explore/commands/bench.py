@@ -56,4 +56,6 @@ def _record(name: str, args: argparse.Namespace) -> Record:
         claims=claims,
     )
     write_atomic(Path(args.out) / f"{name}.json", record.model_dump_json(indent=2) + "\n")
+    if hasattr(bench, "markdown"):
+        write_atomic(Path(args.out) / f"{name}.md", bench.markdown(rows, claims))
     return record

@@ -9,6 +9,7 @@ from typing import Any
 
 from arch.decode import decode, to_normalised
 from arch.errors import InputError
+from arch.files import atomic_dir
 from arch.network import PoseNet
 from arch.space import Arch
 from explore.data.crop import Evaluation
@@ -62,10 +63,13 @@ def saved_model(workshop: Workshop, net: PoseNet, whole: Stage, folder: Path) ->
         ConversionError: TensorFlow failed, or computes another network.
     """
     part = _part(workshop)
-    raw = tensorflow_files.save_model(net, folder, normalised(part.images))
-    apart = deviation(_mm(part, raw, net.arch), whole.mm[:: _step(workshop)])
-    if apart.mean > FLOAT_MM:
-        raise ConversionError(f"tensorflow: the SavedModel moves joints by {apart.mean:.2f} mm from torch; report it")
+    with atomic_dir(folder) as made:
+        raw = tensorflow_files.save_model(net, made, normalised(part.images))
+        apart = deviation(_mm(part, raw, net.arch), whole.mm[:: _step(workshop)])
+        if apart.mean > FLOAT_MM:
+            raise ConversionError(
+                f"tensorflow: the SavedModel moves joints by {apart.mean:.2f} mm from torch; report it"
+            )
     return {"path": str(folder), "mean": apart.mean, "max": apart.max}
 
 

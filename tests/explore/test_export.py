@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from arch.network import build
-from explore.bench.int8 import bench_int8
+from explore.bench.by_recipe import files_by_recipe
 from explore.cli import main
 from explore.config import SearchConfig, parse
 from explore.progress import Display
@@ -20,6 +20,7 @@ from explore.search.dataset import open_judge
 from explore.train.checkpoint import load_network, save_network
 from explore.train.loop import to_input
 from quantize import bundle, certificate
+from quantize.recipes import recipe
 from tests.quantize.conftest import small_arch
 
 RENDERED = {"dataset": {"train": 24, "test": 8}, "scale": 64}
@@ -127,10 +128,10 @@ def test_float_steps_for_a_budget(checkpoint: Checkpoint, tmp_path: Path, capsys
 
 @pytest.mark.slow
 def test_training_in_eight_bits(checkpoint: Checkpoint, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    recipe = tmp_path / "short-qat.yaml"
-    recipe.write_text("weights: int8\nactivations: int8\ncalibration_images: 8\nqat_samples: 32\n")
+    file = tmp_path / "short-qat.yaml"
+    file.write_text("weights: int8\nactivations: int8\ncalibration_images: 8\nqat_samples: 32\n")
     rows = export(
-        capsys, checkpoint("relu"), f"--recipe={recipe}", "--runtimes=openvino,onnxruntime", f"--out={tmp_path}"
+        capsys, checkpoint("relu"), f"--recipe={file}", "--runtimes=openvino,onnxruntime", f"--out={tmp_path}"
     )
     for row in rows:
         assert row["gates_hold"] and row["certificate"]["int8_share"] == 1
@@ -139,11 +140,16 @@ def test_training_in_eight_bits(checkpoint: Checkpoint, tmp_path: Path, capsys: 
 
 
 @pytest.mark.slow
-def test_bench_int8(checkpoint: Checkpoint) -> None:
+def test_files_by_recipe(checkpoint: Checkpoint, tmp_path: Path) -> None:
     config = parse(SearchConfig, RENDERED | {"runtimes": ("onnxruntime",), "measure": {"rounds": 3, "budget": 0.5}}, "")
-    rows, (claim,) = bench_int8(checkpoint("relu"), config, Display(quiet=True), ("fp16", "int8-static"))
+    given = (checkpoint("relu"), tmp_path, config, Display(quiet=True), [recipe("fp16"), recipe("int8-static")])
+    rows, (claim,) = files_by_recipe(*given)
     plain, half, small = rows
     assert (plain["recipe"], plain["drop_mm"], plain["int8_share"]) == ("float", 0, 0)
     assert "no fp16 kernels" in half["refused"]
     assert small["kib"] < plain["kib"] and small["int8_share"] == 1
     assert claim.measured == f"{small['drop_mm']:+.2f} mm" and claim.holds == (small["drop_mm"] <= 0.5)
+    files = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("model.onnx")}
+    again, _ = files_by_recipe(*given)
+    assert [row.get("mpjpe_mm") for row in again] == [row.get("mpjpe_mm") for row in rows]
+    assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("model.onnx")} == files

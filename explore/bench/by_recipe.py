@@ -1,0 +1,95 @@
+"""What INT8 costs and gains: one network by every recipe in every runtime, judged as files and timed interleaved."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from explore.bench import Claim
+from explore.config import SearchConfig
+from explore.export import maker
+from explore.progress import Display
+from explore.search.dataset import open_judge
+from explore.ship.files import MadeFile, Workshop
+from explore.train.checkpoint import load_network
+from quantize import audit
+from quantize.convert import Converter
+from quantize.recipes import Recipe, recipe
+
+MOST_LOSS_MM = 0.5  # of the best INT8 recipe of a runtime
+
+
+def files_by_recipe(
+    checkpoint: Path, folder: Path, config: SearchConfig, display: Display, recipes: Sequence[Recipe]
+) -> tuple[list[dict[str, Any]], list[Claim]]:
+    """A row a runtime of `config` and recipe, and the claims: the best INT8 file within 0.5 mm of the float file.
+
+    A row: network, samples it was trained on, runtime, recipe, mpjpe_mm, pa_mpjpe_mm, drop_mm (beyond the float file),
+    kib, int8_share, export_s, and latency_ms, speedup over the float file (None where other processes kept disturbing),
+    or `refused`, the reason why the network cannot ship so. Files stay in `folder` and are not made twice.
+
+    Raises:
+        InputError: no checkpoint.
+        ConversionError, Diverged: making a file failed.
+    """
+    net, facts = load_network(checkpoint)
+    arch = net.arch
+    config = config.model_copy(update={"scale": arch.input})
+    recipes = [recipe("float"), *(chosen for chosen in recipes if chosen.name != "float")]
+    display.stage("data")
+    judge = open_judge(config, lambda done, total: display.update(done / max(1, total)))
+    files: dict[tuple[str, str], MadeFile | str] = {}
+    folder.mkdir(parents=True, exist_ok=True)
+    with Converter(folder / "converter.log") as converter:
+        workshop = Workshop(folder, judge, converter, config)
+        display.stage(f"int8 {arch.name}")
+        for chosen in recipes:
+            make = maker(workshop, net, checkpoint, chosen, display)
+            for runtime in config.runtimes:
+                display.update(len(files) / (len(recipes) * len(config.runtimes)), f"{runtime} {chosen.name}")
+                reasons = audit.reasons(arch, runtime, chosen)
+                files[runtime, chosen.name] = "; ".join(reasons) or make(runtime, ())
+        display.stage("latency")
+        made = {f"{r} {name}": file for (r, name), file in files.items() if isinstance(file, MadeFile)}
+        latencies = workshop.latencies(made, f"{config.runtimes[0]} float")
+    ms = {name: None if isinstance(latencies, str) else latencies[name].median_ms for name in made}
+    rows = []
+    for (runtime, name), file in files.items():
+        row = {"part": "recipes", "network": arch.name, "samples": facts.get("samples")}
+        row |= {"runtime": runtime, "recipe": name}
+        if isinstance(file, str):
+            rows.append(row | {"refused": file})
+        else:
+            key, plain = f"{runtime} {name}", made[f"{runtime} float"]
+            rows.append(row | _figures(file, plain, ms[key], ms[f"{runtime} float"]))
+    return rows, [_claim(arch.name, runtime, rows) for runtime in config.runtimes]
+
+
+def _figures(file: MadeFile, plain: MadeFile, ms: float | None, float_ms: float | None) -> dict[str, Any]:
+    return {
+        "mpjpe_mm": file.accuracy.mpjpe,
+        "pa_mpjpe_mm": file.accuracy.pa_mpjpe,
+        "drop_mm": file.accuracy.mpjpe - plain.accuracy.mpjpe,
+        "kib": file.audit.bytes / 1024,
+        "int8_share": file.audit.int8_share,
+        "export_s": file.seconds,
+        "latency_ms": ms,
+        "speedup": float_ms / ms if ms and float_ms else None,
+    }
+
+
+def _claim(network: str, runtime: str, rows: list[dict[str, Any]]) -> Claim:
+    """Of the runtime's INT8 files the one that loses least."""
+    drops = [row["drop_mm"] for row in rows if row["runtime"] == runtime and _is_int8(row)]
+    return Claim(
+        name=f"{network} {runtime}: best INT8 recipe against float",
+        asked=f"+{MOST_LOSS_MM} mm",
+        measured=f"{min(drops):+.2f} mm" if drops else "no INT8 file",
+        holds=bool(drops) and min(drops) <= MOST_LOSS_MM,
+    )
+
+
+def _is_int8(row: dict[str, Any]) -> bool:
+    chosen: Recipe = recipe(row["recipe"])
+    return chosen.int8 and "drop_mm" in row
