@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import json
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ Gates: the float file is the network within 0.1 mm, no transpose between convolu
 the MACs in INT8 (float islands aside). A file that misses one is not written, and the exit status is 1; --no-gates
 writes it with what failed in its manifest."""
 WORST = 4
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -49,6 +51,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     from explore.export import ExportOptions, export_bundles
+    from quantize.convert import ConversionError
 
     if args.legalise_samples < 1:
         raise InputError(f"legalise-samples: {args.legalise_samples} is no number of samples; give 1 or more")
@@ -63,8 +66,13 @@ def run(args: argparse.Namespace) -> int:
         args.verify,
         args.saved_model,
     )
-    with Display(args.json) as display:
-        rows = export_bundles(Path(args.checkpoint), out, config, display, options)
+    try:
+        with Display(args.json) as display:
+            rows = export_bundles(Path(args.checkpoint), out, config, display, options)
+    except OSError as error:
+        if error.errno not in FULL:
+            raise
+        raise ConversionError(f"{out}: {error.strerror}; free some space; what was there is untouched") from None
     if args.json:
         print(json.dumps(rows))
     else:
