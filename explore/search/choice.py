@@ -68,6 +68,11 @@ def suggest(trial: Trial, config: SearchConfig, space: Space) -> tuple[Arch, str
     return space.suggest(lambda key, values: trial.suggest_categorical(key, values)), chosen
 
 
+def label(config: SearchConfig, arch: Arch, recipe_name: str) -> str:
+    """What a candidate is called: its network, and its recipe where there are several."""
+    return arch.name if len(searched(config)) == 1 else f"{arch.name} {recipe(recipe_name).name}"
+
+
 def result_file(config: SearchConfig, arch_id: str, recipe_name: str) -> Path:
     """What a candidate gave, by that recipe; in a study of one recipe it is called result.json."""
     name = "result.json" if len(searched(config)) == 1 else f"result-{recipe(recipe_name).name}.json"

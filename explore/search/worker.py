@@ -17,7 +17,7 @@ from explore.measure.lane import Lane
 from explore.measure.protocol import Disturbed
 from explore.search import candidate
 from explore.search.candidate import Bench
-from explore.search.choice import read_finalists
+from explore.search.choice import label, read_finalists
 from explore.search.dataset import open_judge
 from explore.search.study import SearchFailed, claim, fail, finish, open_study, try_lock
 from explore.train.loop import Diverged
@@ -78,16 +78,17 @@ def candidates(bench: Bench, index: int, pipe: Connection) -> None:
     study = open_study(config)
     space = Space.named(config.space).at(config.scale)
     while (taken := claim(study, config, space)) is not None:
-        tell(pipe, "trial", worker=index, number=taken.trial.number, name=taken.arch.name)
+        name = label(config, taken.arch, taken.recipe)
+        tell(pipe, "trial", worker=index, number=taken.trial.number, name=name)
         try:
             result = candidate.evaluate(bench, taken.arch, taken.recipe)
         except FAILURES as error:
             fail(study, taken, str(error))
-            tell(pipe, "failed", worker=index, number=taken.trial.number, name=taken.arch.name, reason=str(error))
+            tell(pipe, "failed", worker=index, number=taken.trial.number, name=name, reason=str(error))
         else:
             facts = {key: value for key, value in result.items() if key not in ("latency", "arch")}
             finish(study, taken, [result["mpjpe_mm"], result["latency_ms"]], {"result": facts})
-            tell(pipe, "finished", worker=index, number=taken.trial.number, **facts)
+            tell(pipe, "finished", worker=index, number=taken.trial.number, **facts | {"name": name})
         taken.close()
 
 
