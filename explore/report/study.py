@@ -143,7 +143,7 @@ def _trials(study: optuna.Study, config: SearchConfig) -> list[dict[str, Any]]:
                 "trial": trial.number,
                 "state": trial.state.name.lower(),
                 "arch_id": trial.user_attrs.get("arch", ""),
-                "recipe": trial.user_attrs.get("recipe", ""),
+                "recipe": trial.user_attrs.get("recipe", config.recipe),
                 "reason": trial.user_attrs.get("reason", "").splitlines()[0] if "reason" in trial.user_attrs else "",
                 "name": trial.user_attrs.get("baseline", trial.user_attrs.get("arch", "")),
                 **{key: result[key] for key in TRIAL_COLUMNS if key in result and key not in ("name", "arch_id")},
@@ -163,7 +163,9 @@ def _shipped(config: SearchConfig) -> list[Shipped]:
         result = json.loads(path.read_text())
         floats = {row["runtime"]: row for row in result["rows"] if row["recipe"] == "float"}
         for row in result["rows"]:
-            if row["bundle"] is not None:
+            if row["recipe"] == config.recipe:  # of studies whose rows do not name their bundles
+                row.setdefault("bundle", f"bundles/{result['name']}/{row['runtime']}")
+            if row.get("bundle") is not None:
                 rows.append((row, result, floats[row["runtime"]]))
     shipped = []
     for runtime in config.runtimes:
@@ -192,7 +194,7 @@ def _shipped(config: SearchConfig) -> list[Shipped]:
                     short(make_arch(result["arch"])),
                     bool(level == 0),
                     row["bundle"],
-                    "; ".join(row["gates_failed"]),
+                    "; ".join(row.get("gates_failed", ())),
                 )
             )
     return shipped

@@ -155,8 +155,9 @@ def _choose_finalists(config: SearchConfig, study: optuna.Study, space: Space) -
 def _pair(config: SearchConfig, trial: FrozenTrial) -> tuple[Arch, str]:
     """The network of a finished trial and the recipe that it was judged by."""
     facts = trial.user_attrs
-    path = result_file(config, facts["arch"], facts["recipe"])
-    return make_arch(json.loads(path.read_text())["arch"], str(path)), facts["recipe"]
+    judged_by = facts.get("recipe", config.recipe)
+    path = result_file(config, facts["arch"], judged_by)
+    return make_arch(json.loads(path.read_text())["arch"], str(path)), judged_by
 
 
 def _run(config: SearchConfig, phase: worker.Phase, count: int, display: Display, before: int, total: int) -> None:
