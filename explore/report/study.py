@@ -143,7 +143,7 @@ def _trials(study: optuna.Study, config: SearchConfig) -> list[dict[str, Any]]:
                 "trial": trial.number,
                 "state": trial.state.name.lower(),
                 "arch_id": trial.user_attrs.get("arch", ""),
-                "recipe": trial.user_attrs.get("recipe", config.recipe),
+                "recipe": trial.user_attrs.get("recipe", trial.params.get("recipe", config.recipe)),
                 "reason": trial.user_attrs.get("reason", "").splitlines()[0] if "reason" in trial.user_attrs else "",
                 "name": trial.user_attrs.get("baseline", trial.user_attrs.get("arch", "")),
                 **{key: result[key] for key in TRIAL_COLUMNS if key in result and key not in ("name", "arch_id")},
