@@ -10,22 +10,26 @@ from urllib.parse import quote
 
 from arch.errors import InputError
 from explore.config import MeasureConfig
-from explore.options import add_options, from_options
+from explore.measure.calibrate_config import CalibrateConfig
+from explore.options import add_options, from_options, take
 from explore.progress import Display
 
 if TYPE_CHECKING:
-    from explore.measure.rows import Row, State
+    from explore.measure.rows import Row, Settings, State
 
 EXAMPLE = """python explore.py measure results/STUDY/bundles/*/litert --threads 1,2
 
 devices: local
          ssh://user@host:port        options: ?python=PATH&hostkeys=yes|accept-new&config=FILE
          adb://serial                Android, by adb and TensorFlow's benchmark_model
-         web, web://host:port        the browser that opens the page it serves; option: ?wait=SECONDS"""
+         web, web://host:port        the browser that opens the page it serves; option: ?wait=SECONDS
+
+a predictor of latency for one device, which `search --predictor FILE` screens candidates with:
+         python explore.py measure --calibrate ssh://pi@raspberrypi.local --scale 64 --networks 100"""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("bundles", nargs="+", metavar="BUNDLE", help="bundle folders")
+    parser.add_argument("bundles", nargs="*", metavar="BUNDLE", help="bundle folders")
     parser.add_argument(
         "--device", action="append", metavar="ADDRESS", help="where to measure; may be repeated (default: local)"
     )
@@ -36,19 +40,26 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--limit", type=float, default=120.0, metavar="S", help="seconds a device may keep silent")
     parser.add_argument("--config", metavar="FILE", help="YAML file with any of the keys below, and threads")
     add_options(parser, MeasureConfig, only=("rounds", "calls", "width", "budget"))
+    group = parser.add_argument_group("--calibrate: a predictor from networks with random weights")
+    group.add_argument("--calibrate", metavar="ADDRESS", help="device to make a predictor for; no bundles are given")
+    add_options(group, CalibrateConfig, only=tuple(CalibrateConfig.model_fields))  # type: ignore[arg-type]
 
 
 def run(args: argparse.Namespace) -> int:
     from explore.measure.bundles import measure_bundles
-    from explore.measure.rows import Isa, Settings
+    from explore.measure import rows as measured
 
     rules = from_options(args, MeasureConfig)
-    if args.isa not in (None, *get_args(Isa)):
-        raise InputError(f"isa: '{args.isa}' is not one of {', '.join(get_args(Isa))}")
+    if args.isa not in (None, *get_args(measured.Isa)):
+        raise InputError(f"isa: '{args.isa}' is not one of {', '.join(get_args(measured.Isa))}")
     if not 1 <= args.limit <= 3600:
         raise InputError(f"limit: {args.limit:g} is not within 1 and 3600 seconds")
     counts = _counts(args.counts) if args.counts else (rules.threads,)
-    settings = Settings(counts, args.isa, rules, args.limit)
+    settings = measured.Settings(counts, args.isa, rules, args.limit)
+    if args.calibrate:
+        return _calibrate(args, settings)
+    if not args.bundles:
+        raise InputError("measure: no bundle given; write measure BUNDLE, or --calibrate DEVICE")
     with Display(args.json) as display:
         display.stage("measure")
         addresses = [_address(text, args.benchmark_model) for text in args.device or ["local"]]
@@ -62,6 +73,37 @@ def run(args: argparse.Namespace) -> int:
     for _, error in outcome.failures:
         print(f"failed: {error}", file=sys.stderr)
     return 1 if outcome.failures else 0
+
+
+def _calibrate(args: argparse.Namespace, settings: Settings) -> int:
+    from explore.measure.calibration import calibrate
+
+    if args.bundles or args.against or args.device:
+        raise InputError("calibrate: makes its own networks; give no bundles, --against or --device")
+    if len(settings.threads) > 1:
+        raise InputError("threads: a predictor is of one number of threads; calibrate once for each")
+    config = take(args, CalibrateConfig, {})
+    with Display(args.json) as display:
+        display.stage(f"calibrate {args.calibrate}")
+        address = _address(args.calibrate, args.benchmark_model)
+        path, predictor = calibrate(config, address, settings, display.update)
+    report, about = predictor.report, predictor.about
+    assert report is not None
+    if args.json:
+        print(json.dumps({"path": str(path), **predictor.model_dump(mode="json", include={"about", "kind", "report"})}))
+        return 0
+    print(
+        f"{about.device}: {about.processor}, {about.runtime_version}, {about.recipe}, {about.threads} thread(s); "
+        f"{about.reference} takes {about.reference_ms:.3f} ms"
+    )
+    print(f"fitted on {report.fitted_on} networks of {about.space} at {about.scale} px: {report.chosen}")
+    print(
+        f"{f'on {report.unseen} networks never seen':<34} {'within 5%':>9} {'within 10%':>10} {'worst':>6} {'tau':>6}"
+    )
+    for name, found in (("predictor", report.predictor), ("MACs alone", report.macs)):
+        print(f"{name:<34} {found.within_5:>9.0%} {found.within_10:>10.0%} {found.worst:>6.0%} {found.tau:>6.3f}")
+    print(f"written: {path}\nnext: python explore.py search --predictor {path}")
+    return 0
 
 
 def _address(text: str, benchmark_model: str | None) -> str:

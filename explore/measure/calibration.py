@@ -5,22 +5,25 @@ from __future__ import annotations
 import json
 import os
 import random
-import tempfile
+import shutil
+import threading
 import time
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from pydantic import Field
+import numpy as np
 
 from arch.cost import cost
 from arch.errors import InputError
 from arch.search_space import Space
 from arch.space import Arch
-from explore.config import Strict
+from explore.measure.calibrate_config import CalibrateConfig
 from explore.measure.devices import Device, Report, Row, Settings, open_device
+from explore.measure.predictor import Predictor, about_of, fit
 from explore.measure.probe import Disturbed
-from explore.measure.rows import DeviceError
+from explore.measure.rows import DeviceError, Model, checked
 from explore.measure.sampling import design, reference, unseen
 from explore.measure.untrained import untrained
 from quantize.convert import ConversionError, Converter
@@ -32,21 +35,22 @@ PAUSE_S = 5.0  # before the second attempt; longer before each further one
 FAILED = 5  # networks that may fail before the calibration is given up
 
 
-class CalibrateConfig(Strict):
-    """What a calibration is of."""
+def calibrate(config: CalibrateConfig, address: str, settings: Settings, report: Report) -> tuple[Path, Predictor]:
+    """Measure what was not measured before, fit, and write the predictor; its rows lie beside it as .jsonl.
 
-    space: str = Field("mobile", description="name of a space, or a YAML file")
-    scale: int = Field(64, ge=32, description="px of the input")
-    runtime: str = Field("litert", description="runtime of the model files")
-    recipe: str = Field("int8-static", description="their recipe")
-    networks: int = Field(150, ge=20, description="networks to learn from")
-    unseen: int = Field(50, ge=5, description="networks that the predictor is judged on and never learns from")
-    seed: int = Field(0, ge=0, description="seed of the choice of networks")
-    out: str = Field("", description="file of the predictor; empty: results/predictors/ and its name")
-
-
-class CalibrationFailed(RuntimeError):
-    """The device gave too few figures; says why."""
+    Raises:
+        InputError, DeviceError, ConversionError: see `measured_rows`.
+    """
+    device = address.partition("?")[0].replace("://", "-").replace("/", "")
+    stem = f"{device}-{config.runtime}-{config.recipe}-{Path(config.space).stem}-{config.scale}-{settings.threads[0]}"
+    path = Path(config.out or Path("results", "predictors", f"{stem}.json"))
+    rows = measured_rows(config, address, settings, path.with_suffix(".jsonl"), report)
+    batches = [row["row"] for row in rows if "row" in row]
+    reference_ms = float(np.median([batch["median_ms"] for batch in batches]))
+    about = about_of(checked(Row, batches[-1], address), config.space, config.scale, reference_ms)
+    predictor = fit(rows, about)
+    predictor.save(path)
+    return path, predictor
 
 
 def measured_rows(
@@ -59,7 +63,8 @@ def measured_rows(
 
     Raises:
         InputError: a wrong option; `path` holds rows of another calibration.
-        CalibrationFailed: the device went away for good, or too many networks failed.
+        DeviceError: the device stayed away or busy; the rows so far are kept.
+        ConversionError: too many networks failed.
     """
     device = open_device(address)
     chosen = recipe(config.recipe)
@@ -69,35 +74,60 @@ def measured_rows(
     random.Random(config.seed).shuffle(archs)  # so that both parts are measured under the same conditions
     done = _read(path, _key(config, device, settings))
     wanted = [arch for arch in archs if arch.id not in {row["arch_id"] for row in done}]
-    total, failed = len(done) + len(wanted), 0
-    with (
-        tempfile.TemporaryDirectory() as scratch,
-        Converter(path.with_suffix(".log")) as converter,
-        open(path, "a", encoding="utf-8") as file,
-    ):
-        first = untrained(converter, reference(config.scale), config.runtime, chosen, Path(scratch, "reference"))
-        for start in range(0, len(wanted), BATCH):
-            models, batch = [first], []
-            for arch in wanted[start : start + BATCH]:
-                report((len(done) + 0.8 * len(batch)) / total, f"converting {arch.name}")
-                try:
-                    models.append(untrained(converter, arch, config.runtime, chosen, Path(scratch, arch.id)))
-                    batch.append(arch)
-                except ConversionError as error:
-                    failed += 1
-                    if failed > FAILED:
-                        raise CalibrationFailed(f"{failed} networks could not be converted; the last: {error}") from None
-            rows = _measured(device, models, settings, lambda share, text: report(len(done) / total, text))
-            for row in _kept(rows, batch):
+    files = path.with_suffix(".files")  # of networks converted but not measured yet
+    models = _converted(
+        config, [reference(config.scale), *wanted], files, lambda share, text: report(0.8 * share, text)
+    )
+    first, *others = models
+    with open(path, "a", encoding="utf-8") as file:
+        for start in range(0, len(others), BATCH):
+            batch = others[start : start + BATCH]
+            report(0.8 + 0.2 * start / len(others), f"{start} of {len(others)} measured")
+            for row in _kept(_measured(device, [*first, *batch], settings), batch):
                 file.write(json.dumps(row) + "\n")
                 done.append(row)
             file.flush()
             os.fsync(file.fileno())
-            for model in models[1:]:
-                for part in model.files:
-                    part.unlink()
+    shutil.rmtree(files, ignore_errors=True)
     judged = {arch.id for arch in tests}
     return [row | {"part": "unseen" if row["arch_id"] in judged else "fit"} for row in done]
+
+
+def _converted(config: CalibrateConfig, archs: Sequence[Arch], files: Path, report: Report) -> list[Model]:
+    """The model files, those that an earlier run made as they are; one process a core makes the others.
+
+    Raises:
+        ConversionError: too many could not be made, or that of the first.
+    """
+    chosen, free = recipe(config.recipe), threading.local()
+    converters: list[Converter] = []
+
+    def make(arch: Arch) -> Model | ConversionError:
+        if not hasattr(free, "converter"):
+            free.converter = Converter(files / f"converter-{threading.get_ident()}.log")
+            converters.append(free.converter)
+        try:
+            return untrained(free.converter, arch, config.runtime, chosen, files / arch.id)
+        except ConversionError as error:
+            return error
+
+    made: list[Model] = []
+    failures: list[ConversionError] = []
+    pool = ThreadPoolExecutor(config.workers or len(os.sched_getaffinity(0)))
+    try:
+        for index, result in enumerate(pool.map(make, archs)):
+            report(index / len(archs), f"{index} of {len(archs)} converted")
+            if isinstance(result, Model):
+                made.append(result)
+                continue
+            failures.append(result)
+            if index == 0 or len(failures) > FAILED:
+                raise ConversionError(f"{len(failures)} networks could not be converted; the last: {result}")
+    finally:
+        pool.shutdown(cancel_futures=True)
+        for converter in converters:
+            converter.close()
+    return made
 
 
 def _key(config: CalibrateConfig, device: Device, settings: Settings) -> dict[str, Any]:
@@ -132,23 +162,23 @@ def _read(path: Path, key: dict[str, Any]) -> list[dict[str, Any]]:
     return rows
 
 
-def _measured(device: Device, models: Sequence[Any], settings: Settings, report: Report) -> list[Row]:
+def _measured(device: Device, models: Sequence[Model], settings: Settings) -> list[Row]:
     for attempt in range(ATTEMPTS):
         try:
-            return device.measure(models, settings, report)
+            return device.measure(models, settings, lambda share, text: None)
         except (DeviceError, Disturbed) as error:
             if attempt == ATTEMPTS - 1:
-                raise CalibrationFailed(f"given up after {ATTEMPTS} attempts: {error}; the rows so far are kept") from None
+                raise DeviceError(f"given up after {ATTEMPTS} attempts: {error}; the rows so far are kept") from None
             time.sleep(PAUSE_S * (attempt + 1))
     raise AssertionError("unreachable")
 
 
-def _kept(rows: Sequence[Row], batch: Sequence[Arch]) -> list[dict[str, Any]]:
+def _kept(rows: Sequence[Row], batch: Sequence[Model]) -> list[dict[str, Any]]:
     """What is kept of each network's row; the first row is the reference's."""
     made = []
-    for arch, row in zip(batch, rows[1:], strict=True):
+    for model, row in zip(batch, rows[1:], strict=True):
         figures = row.model_dump(mode="json", include={"ratio", "ratio_low", "ratio_high", "settled", "cpu_over_wall"})
-        known = {"arch_id": arch.id, "macs": cost(arch).macs, "reference_ms": rows[0].median_ms}
-        made.append(known | figures | {"arch": arch.model_dump(mode="json")})
+        known = {"arch_id": model.arch.id, "macs": cost(model.arch).macs, "reference_ms": rows[0].median_ms}
+        made.append(known | figures | {"arch": model.arch.model_dump(mode="json")})
     made[0]["row"] = rows[0].model_dump(mode="json")
     return made
