@@ -46,8 +46,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from explore.measure.bundles import measure_bundles
     from explore.measure import rows as measured
+    from explore.measure.bundles import measure_bundles
 
     rules = from_options(args, MeasureConfig)
     if args.isa not in (None, *get_args(measured.Isa)):
