@@ -113,6 +113,11 @@ class SearchConfig(Strict):
         "int8", description="what candidates are judged by: the recipe's file, or the float file for comparison"
     )
     measure: MeasureConfig = Field(MeasureConfig(), description="latency protocol")
+    devices: tuple[str, ...] = Field(
+        ("local",), description="where latency counts; each beside local is one more objective (see measure --help)"
+    )
+    max_ms: tuple[str, ...] = Field((), description="DEVICE=MS: limits; a further device with one is no objective")
+    predictor: str = Field("", description="file of measure --calibrate: candidates it finds too slow are not trained")
     workers: int = Field(0, ge=0, description="processes; 0: one a core")
     seed: int = Field(0, ge=0, description="seed of sampler, weights and batches")
     timeout: float = Field(300.0, gt=0, description="that one conversion may take", json_schema_extra=SECONDS)
@@ -138,9 +143,14 @@ class SearchConfig(Strict):
 
     def identity(self) -> dict[str, Any]:
         """Everything that a candidate's result depends on: the study may be resumed only with the same."""
-        free = {"study", "results", "trials", "finalists", "final", "workers", "timeout", "runtimes"}
+        free = {"study", "results", "trials", "finalists", "final", "workers", "timeout", "runtimes", "predictor"}
         values = {key: value for key, value in self.model_dump(mode="json").items() if key not in free}
-        younger = {"recipes": [], "objective": "int8"}  # than studies that have no such key
+        younger = {
+            "recipes": [],
+            "objective": "int8",
+            "devices": ["local"],
+            "max_ms": [],
+        }  # than studies that have no such key
         return {key: value for key, value in values.items() if key not in younger or value != younger[key]}
 
     @property

@@ -22,6 +22,7 @@ from explore.config import MeasureConfig, SearchConfig, TrainConfig
 from explore.judge import Accuracy, Judge
 from explore.measure.lane import Lane
 from explore.measure.protocol import Disturbed, Latency, measure
+from explore.search import devices
 from explore.search.choice import bundle_name, result_file
 from explore.search.study import locked
 from explore.ship.bundles import ship
@@ -72,6 +73,7 @@ def make_reference(bench: Bench) -> None:
         calls = {"reference": caller(bench, name, folder / name / runtimes.get(name).FILES[0])}
         settings = REFERENCE_CONFIG.model_copy(update={"threads": bench.config.measure.threads})
         figures[name] = measured(bench, calls, settings)["reference"].as_dict()
+    devices.time_reference(bench.config, bench.report)
     write_atomic(folder / "reference.json", json.dumps(figures, indent=2))
 
 
@@ -110,6 +112,7 @@ def evaluate(bench: Bench, arch: Arch, recipe_name: str) -> dict[str, Any]:
         "export_s": file.seconds,
         "latency_ms": latency.ratio * _reference_ms(config, config.runtime),
         "latency": latency.as_dict(),
+        "elsewhere": devices.elsewhere(config, arch, recipe_name, file.model, bench.report),
         **_costs(arch),
         "arch": arch.model_dump(mode="json"),
         "config_hash": config.hash,
@@ -156,6 +159,8 @@ def finish(bench: Bench, arch: Arch, recipes: tuple[str, ...]) -> dict[str, Any]
         row |= {"float_latency_ms": plain.ratio * reference_ms, "file": str(file.model.relative_to(folder))}
         if made_by in {recipe(name).name for name in recipes}:
             row["bundle"] = bundle_name(config, arch, name, made_by)
+            if name == config.runtime:
+                row["elsewhere"] = devices.elsewhere(config, arch, made_by, file.model, bench.report)
             ship(shop, arch, file, row, config.folder / row["bundle"])
         rows.append(row)
     result = {

@@ -29,17 +29,17 @@ def ranks(points: Points) -> NDArray[np.int64]:
 def choose(points: Points, count: int) -> list[int]:
     """Indices of `count` rows along the front: its ends first, then where the gap is widest; then the next front.
 
-    Gaps are measured after taking the logarithm of both objectives, so that halving counts alike everywhere.
+    Gaps are measured after taking the logarithm of the objectives, so that halving counts alike everywhere.
     """
     chosen: list[int] = []
     rank = ranks(points)
     scaled = np.log(np.maximum(points, 1e-9))
     scaled = (scaled - scaled.min(0)) / np.maximum(np.ptp(scaled, axis=0), 1e-9)
     for level in range(int(rank.max(initial=-1)) + 1):
-        members = sorted(np.flatnonzero(rank == level), key=lambda i: (points[i, 1], points[i, 0]))
+        members = sorted(np.flatnonzero(rank == level), key=lambda i: tuple(points[i, ::-1]))
         left = [int(i) for i in members]
         if level == 0 and left:
-            ends = dict.fromkeys((left[-1], left[0]))
+            ends = dict.fromkeys(left[int(np.argmin(points[left, axis]))] for axis in range(points.shape[1]))
             chosen += list(ends)[: count - len(chosen)]
             left = [i for i in left if i not in chosen]
         while left and len(chosen) < count:

@@ -26,7 +26,7 @@ from arch.space import Arch, make_arch
 from explore.config import SearchConfig, load_yaml, parse
 from explore.progress import Display
 from explore.report.study import Summary, write_report
-from explore.search import worker
+from explore.search import devices, worker
 from explore.search.choice import check_recipes, read_finalists, result_file, write_finalists
 from explore.search.dataset import open_judge
 from explore.search.front import choose
@@ -97,6 +97,7 @@ def search(config: SearchConfig, display: Display) -> Summary:
 
 def _check(config: SearchConfig, space: Space) -> None:
     """Refuse what cannot end well before any time is spent on it."""
+    devices.check(config)
     chosen = check_recipes(config)
     for name in config.every_runtime:
         runtimes.get(name)
@@ -143,7 +144,10 @@ def _choose_finalists(config: SearchConfig, study: optuna.Study, space: Space) -
     trials = [t for t in study.get_trials(deepcopy=False) if t.state == TrialState.COMPLETE]
     if not trials:
         raise SearchFailed("no candidate finished; the reasons stand in trials.csv and in the log folder")
-    chosen = [trials[index] for index in choose(np.array([t.values for t in trials]), config.finalists)]
+    kept = [t for t in trials if devices.keeps(config, t.user_attrs["result"])]
+    if not kept:
+        raise SearchFailed(f"none of {len(trials)} candidates keeps max_ms; try more, or raise it")
+    chosen = [kept[index] for index in choose(np.array([t.values for t in kept]), config.finalists)]
     for trial in trials:
         constraint = trial.constraints.get("cost", 0.0) if hasattr(trial, "constraints") else 0.0
         if "baseline" in trial.user_attrs and constraint <= 0:

@@ -23,11 +23,11 @@ from arch.errors import InputError
 from arch.search_space import Space
 from arch.space import Arch, preset
 from explore.config import SearchConfig
+from explore.search import devices
 from explore.search.choice import searched, shipped, suggest
 from quantize import audit
 from quantize.recipes import recipe
 
-OBJECTIVES = ("mpjpe_mm", "latency_ms")
 BASELINES = ("paper-L", "paper-S", "paper-XS")
 ATTEMPTS = 200  # draws in a row that give nothing new before the space counts as exhausted
 
@@ -73,7 +73,7 @@ def open_study(config: SearchConfig) -> optuna.Study:
     study = optuna.create_study(
         storage=optuna.storages.RDBStorage(storage_url(config), engine_kwargs={"connect_args": {"timeout": 60}}),
         study_name=config.name,
-        directions=["minimize"] * len(OBJECTIVES),
+        directions=["minimize"] * len(devices.objectives(config)),
         load_if_exists=True,
     )
     return study
@@ -84,7 +84,7 @@ def prepare_study(config: SearchConfig, space: Space) -> optuna.Study:
     with locked(config.folder / "locks" / "ask.lock"):
         study = open_study(config)
         if not study.get_trials(deepcopy=False):
-            study.set_metric_names(list(OBJECTIVES))
+            study.set_metric_names(list(devices.objectives(config)))
             for name, arch in baselines(config, space).items():
                 first = {"recipe": searched(config)[0]} if len(searched(config)) > 1 else {}
                 study.enqueue_trial(space.parameters(arch) | first, user_attrs={"baseline": name})
@@ -179,6 +179,8 @@ def _admit(
             reason = f"cannot ship: {unshippable[0]}"
         elif share > config.max_cost and "baseline" not in trial.user_attrs:
             reason = f"{share:.2f} of paper-L's MACs, above max_cost {config.max_cost}"
+        elif "baseline" not in trial.user_attrs:
+            reason = devices.screen(config, arch, chosen)
     if reason:
         trial.set_user_attr("reason", reason)
         study.tell(trial, state=TrialState.PRUNED)

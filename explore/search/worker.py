@@ -15,7 +15,8 @@ from arch.search_space import Space
 from explore.config import SearchConfig
 from explore.measure.lane import Lane
 from explore.measure.protocol import Disturbed
-from explore.search import candidate
+from explore.measure.rows import DeviceError
+from explore.search import candidate, devices
 from explore.search.candidate import Bench
 from explore.search.choice import label, read_finalists
 from explore.search.dataset import open_judge
@@ -25,7 +26,13 @@ from quantize.convert import ConversionError, Converter
 from quantize.convert_child import PR_SET_PDEATHSIG
 
 Phase = Literal["reference", "candidates", "finalists"]
-FAILURES = (ConversionError, Diverged, Disturbed, MemoryError)  # of one network; wrong input ends the search
+FAILURES = (
+    ConversionError,
+    DeviceError,
+    Diverged,
+    Disturbed,
+    MemoryError,
+)  # of one network; wrong input ends the search
 
 
 def main(config: SearchConfig, phase: Phase, index: int, pipe: Connection) -> None:
@@ -86,8 +93,10 @@ def candidates(bench: Bench, index: int, pipe: Connection) -> None:
             fail(study, taken, str(error))
             tell(pipe, "failed", worker=index, number=taken.trial.number, name=name, reason=str(error))
         else:
+            for limit, above in devices.constraints(config, result).items():
+                taken.trial.set_constraint(limit, above)
             facts = {key: value for key, value in result.items() if key not in ("latency", "arch")}
-            finish(study, taken, [result["mpjpe_mm"], result["latency_ms"]], {"result": facts})
+            finish(study, taken, devices.values(config, result), {"result": facts})
             tell(pipe, "finished", worker=index, number=taken.trial.number, **facts | {"name": name})
         taken.close()
 
