@@ -6,10 +6,8 @@ import json
 import os
 import random
 import shutil
-import threading
 import time
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -25,8 +23,8 @@ from explore.measure.predictor import Predictor, about_of, fit
 from explore.measure.probe import Disturbed
 from explore.measure.rows import DeviceError, Model, checked
 from explore.measure.sampling import design, reference, unseen
-from explore.measure.untrained import untrained
-from quantize.convert import ConversionError, Converter
+from explore.measure.untrained import Job, make_all
+from quantize.convert import ConversionError
 from quantize.recipes import recipe
 
 BATCH = 8  # networks a call of the device, beside the reference
@@ -99,34 +97,18 @@ def _converted(config: CalibrateConfig, archs: Sequence[Arch], files: Path, repo
     Raises:
         ConversionError: too many could not be made, or that of the first.
     """
-    chosen, free = recipe(config.recipe), threading.local()
-    converters: list[Converter] = []
-
-    def make(arch: Arch) -> Model | ConversionError:
-        if not hasattr(free, "converter"):
-            free.converter = Converter(files / f"converter-{threading.get_ident()}.log")
-            converters.append(free.converter)
-        try:
-            return untrained(free.converter, arch, config.runtime, chosen, files / arch.id)
-        except ConversionError as error:
-            return error
-
+    chosen = recipe(config.recipe)
+    jobs = [Job(arch, config.runtime, chosen, files / arch.id) for arch in archs]
     made: list[Model] = []
-    failures: list[ConversionError] = []
-    pool = ThreadPoolExecutor(config.workers or len(os.sched_getaffinity(0)))
-    try:
-        for index, result in enumerate(pool.map(make, archs)):
-            report(index / len(archs), f"{index} of {len(archs)} converted")
-            if isinstance(result, Model):
-                made.append(result)
-                continue
-            failures.append(result)
-            if index == 0 or len(failures) > FAILED:
-                raise ConversionError(f"{len(failures)} networks could not be converted; the last: {result}")
-    finally:
-        pool.shutdown(cancel_futures=True)
-        for converter in converters:
-            converter.close()
+    failed = 0
+    for index, result in enumerate(make_all(jobs, config.workers, files)):
+        report(index / len(archs), f"{index} of {len(archs)} converted")
+        if isinstance(result, Model):
+            made.append(result)
+            continue
+        failed += 1
+        if index == 0 or failed > FAILED:
+            raise ConversionError(f"{failed} networks could not be converted; the last: {result}")
     return made
 
 

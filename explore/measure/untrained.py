@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import threading
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -9,20 +14,58 @@ import numpy as np
 from arch.space import Arch
 from explore.measure.rows import Model
 from quantize import runtimes
-from quantize.convert import Converter
+from quantize.convert import ConversionError, Converter
 from quantize.recipes import Recipe
 
 PICTURES = 2  # that the INT8 ranges are taken from; latency does not depend on them either
 
 
-def untrained(converter: Converter, arch: Arch, runtime: str, recipe: Recipe, folder: Path) -> Model:
-    """The model file of `arch` in `folder`, made unless it is there.
+@dataclass(frozen=True)
+class Job:
+    """A file to make in `folder`, unless it is there."""
+
+    arch: Arch
+    runtime: str
+    recipe: Recipe
+    folder: Path
+
+
+def make_all(jobs: Sequence[Job], workers: int, logs: Path) -> Iterator[Model | ConversionError]:
+    """The model of each job in order, or why there is none; by `workers` converter processes (0: one a core).
+
+    Raises:
+        InputError: a network that cannot ship by its recipe.
+    """
+    free = threading.local()
+    converters: list[Converter] = []
+
+    def one(job: Job) -> Model | ConversionError:
+        if not hasattr(free, "converter"):
+            free.converter = Converter(logs / f"converter-{len(converters)}.log")
+            converters.append(free.converter)
+        try:
+            return make(free.converter, job)
+        except ConversionError as error:
+            return error
+
+    pool = ThreadPoolExecutor(workers or len(os.sched_getaffinity(0)))
+    try:
+        yield from pool.map(one, jobs)
+    finally:
+        pool.shutdown(cancel_futures=True)
+        for converter in converters:
+            converter.close()
+
+
+def make(converter: Converter, job: Job) -> Model:
+    """The model of a job.
 
     Raises:
         InputError: the network cannot ship by this recipe.
         ConversionError: the converter failed.
     """
-    files = tuple(folder / name for name in runtimes.get(runtime).FILES)
+    arch, recipe, folder = job.arch, job.recipe, job.folder
+    files = tuple(folder / name for name in runtimes.get(job.runtime).FILES)
     if not files[0].exists():
         from arch.network import build
         from quantize.weights import save_weights
@@ -32,6 +75,6 @@ def untrained(converter: Converter, arch: Arch, runtime: str, recipe: Recipe, fo
         save_weights(build(arch, 0).eval(), weights)
         shape = (PICTURES, 3, arch.input, arch.input)
         pictures = np.random.default_rng(0).normal(size=shape).clip(-2, 2).astype(np.float32)
-        converter.export(arch, weights, runtime, chosen, pictures if recipe.int8 else None, folder)
+        converter.export(arch, weights, job.runtime, chosen, pictures if recipe.int8 else None, folder)
         weights.unlink()
-    return Model(arch.name, files, runtime, recipe.name, arch)
+    return Model(arch.name, files, job.runtime, recipe.name, arch)

@@ -8,31 +8,51 @@ from typing import TYPE_CHECKING
 
 from arch.files import write_atomic
 from explore.config import SearchConfig
+from explore.search import devices
 
 if TYPE_CHECKING:
-    from explore.report.study import Summary
+    from matplotlib.axes import Axes
+
+    from explore.report.study import Shipped, Summary
 
 MARKERS = "osv^P"  # a recipe each
 GREY, BLUE, RED = "#9aa3ad", "#1565c0", "#c62828"
 
 
 def plot_front(path: Path, config: SearchConfig, summary: Summary) -> None:
-    """Write a PNG of all finished candidates and of the shipped files of the study's own runtime."""
+    """Write a PNG of all finished candidates and of the shipped files of the study's own runtime, a panel a device."""
     import matplotlib
 
     matplotlib.use("Agg")
     from matplotlib import pyplot
+
+    keys = ["latency_ms", *map(devices.column, devices.further(config))]
+    figure, panels = pyplot.subplots(
+        1, len(keys), figsize=(9 * len(keys), 5.5), dpi=120, layout="constrained", squeeze=False
+    )
+    for axes, key in zip(panels[0], keys, strict=True):
+        _panel(axes, key, config, summary)
+    figure.suptitle(f"{config.name}: networks at {config.scale} px", x=0.01, ha="left", fontsize=11)
+    image = io.BytesIO()
+    figure.savefig(image, format="png")
+    pyplot.close(figure)
+    write_atomic(path, image.getvalue())
+
+
+def _panel(axes: Axes, key: str, config: SearchConfig, summary: Summary) -> None:
+    """Error against the latency of one device."""
     from matplotlib.ticker import FormatStrFormatter, LogLocator, NullFormatter
 
+    place = "" if key == "latency_ms" else key.removeprefix("latency_ms ") + ": "
+    limits = {"latency_ms" if d == devices.LOCAL else devices.column(d): ms for d, ms in devices.limits(config).items()}
     done = [row for row in summary.trials if row["state"] == "complete"]
     others = [row for row in done if row["name"] not in summary.baselines]
     paper = [row for row in done if row["name"] in summary.baselines]
-    shipped = sorted((r for r in summary.shipped if r.runtime == config.runtime), key=lambda r: r.latency_ms)
-    figure, axes = pyplot.subplots(figsize=(9, 5.5), dpi=120, layout="constrained")
+    shipped = sorted((r for r in summary.shipped if r.runtime == config.runtime), key=lambda r: _ms(r, key))
     recipes = list(dict.fromkeys(r["recipe"] for r in others)) or [config.recipe]
     for index, name in enumerate(recipes):
         axes.scatter(
-            [r["latency_ms"] for r in others if r["recipe"] == name],
+            [r[key] for r in others if r["recipe"] == name],
             [r["mpjpe_mm"] for r in others if r["recipe"] == name],
             s=26,
             c=GREY,
@@ -40,7 +60,7 @@ def plot_front(path: Path, config: SearchConfig, summary: Summary) -> None:
             label=f"candidates, {config.candidate.samples} samples" + f", {name}" * (name != config.recipe),
         )
     axes.scatter(
-        [r["latency_ms"] for r in paper],
+        [r[key] for r in paper],
         [r["mpjpe_mm"] for r in paper],
         s=60,
         marker="D",
@@ -50,7 +70,7 @@ def plot_front(path: Path, config: SearchConfig, summary: Summary) -> None:
     for row in paper:
         axes.annotate(
             row["name"],
-            (row["latency_ms"], row["mpjpe_mm"]),
+            (row[key], row["mpjpe_mm"]),
             textcoords="offset points",
             xytext=(7, 5),
             color=RED,
@@ -61,9 +81,9 @@ def plot_front(path: Path, config: SearchConfig, summary: Summary) -> None:
     own = [r for r in shipped if r.name not in summary.baselines]
     theirs = [r for r in shipped if r.name in summary.baselines]
     front = [r for r in shipped if r.on_front]
-    axes.plot([r.latency_ms for r in front], [r.mpjpe_mm for r in front], c=BLUE, lw=1.2)
+    axes.plot([_ms(r, key) for r in front], [r.mpjpe_mm for r in front], c=BLUE, lw=1.2)
     axes.scatter(
-        [r.latency_ms for r in own],
+        [_ms(r, key) for r in own],
         [r.mpjpe_mm for r in own],
         s=52,
         c=BLUE,
@@ -73,7 +93,7 @@ def plot_front(path: Path, config: SearchConfig, summary: Summary) -> None:
     for file in own:
         axes.annotate(
             f"{file.name} {file.recipe}" if "," in kinds else file.name,
-            (file.latency_ms, file.mpjpe_mm),
+            (_ms(file, key), file.mpjpe_mm),
             textcoords="offset points",
             xytext=(5, -12),
             color=BLUE,
@@ -81,7 +101,7 @@ def plot_front(path: Path, config: SearchConfig, summary: Summary) -> None:
         )
     if theirs:
         axes.scatter(
-            [r.latency_ms for r in theirs],
+            [_ms(r, key) for r in theirs],
             [r.mpjpe_mm for r in theirs],
             s=60,
             marker="D",
@@ -93,7 +113,7 @@ def plot_front(path: Path, config: SearchConfig, summary: Summary) -> None:
         for file in theirs:
             axes.annotate(
                 file.name,
-                (file.latency_ms, file.mpjpe_mm),
+                (_ms(file, key), file.mpjpe_mm),
                 textcoords="offset points",
                 xytext=(7, 5),
                 color=RED,
@@ -110,6 +130,8 @@ def plot_front(path: Path, config: SearchConfig, summary: Summary) -> None:
         fontsize=8,
         transform=axes.get_yaxis_transform(),
     )
+    if key in limits:
+        axes.axvline(limits[key], c=RED, lw=0.9, ls="--")
     axes.set_xscale("log")
     axes.xaxis.set_major_formatter(FormatStrFormatter("%g"))
     axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
@@ -117,12 +139,11 @@ def plot_front(path: Path, config: SearchConfig, summary: Summary) -> None:
     axes.margins(x=0.12)  # room for the names of the slowest
     same = kinds if recipes == [kinds] else ""  # candidates may be judged by other recipes than they ship by
     named = " ".join(filter(None, (config.runtime, same)))
-    axes.set_xlabel(f"latency of the {named} file, ms, {config.measure.threads} thread(s)")
+    axes.set_xlabel(f"{place}latency of the {named} file, ms, {config.measure.threads} thread(s)")
     axes.set_ylabel(f"MPJPE of the same file, mm, {config.data}")
-    axes.set_title(f"{config.name}: networks at {config.scale} px", loc="left", fontsize=11)
     axes.grid(alpha=0.25, which="both")
     axes.legend(fontsize=8, loc="best")
-    image = io.BytesIO()
-    figure.savefig(image, format="png")
-    pyplot.close(figure)
-    write_atomic(path, image.getvalue())
+
+
+def _ms(file: Shipped, key: str) -> float:
+    return file.latency_ms if key == "latency_ms" else file.elsewhere[key]

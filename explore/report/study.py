@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from arch.space import Arch, make_arch
 from explore.config import SearchConfig
 from explore.judge import Judge
 from explore.report.plot import plot_front
+from explore.search import devices
 from explore.search.front import ranks
 from quantize.environment import machine, versions
 
@@ -88,6 +89,7 @@ class Shipped:
     on_front: bool
     bundle: str
     gates_failed: str  # of its certificate, joined by semicolons
+    elsewhere: dict[str, float] = field(default_factory=dict)  # ms on further devices, by column
 
 
 @dataclass(frozen=True)
@@ -121,9 +123,10 @@ def write_report(
         tuple(_findings(trials, baselines)),
         seconds / 60,
     )
-    write_atomic(config.folder / "trials.csv", _csv(TRIAL_COLUMNS, trials))
+    write_atomic(config.folder / "trials.csv", _csv(_with_devices(TRIAL_COLUMNS, config), trials))
     stamp = {"seed": config.seed, "config_hash": config.hash}
-    write_atomic(config.folder / "front.csv", _csv(FRONT_COLUMNS, [asdict(row) | stamp for row in shipped]))
+    front = [asdict(row) | row.elsewhere | stamp for row in shipped]
+    write_atomic(config.folder / "front.csv", _csv(_with_devices(FRONT_COLUMNS, config), front))
     about = {"machine": machine(), "versions": versions(), "data": judge.train.name, "data_hash": judge.train.hash}
     write_atomic(config.folder / "environment.json", json.dumps(about | stamp, indent=2) + "\n")
     plot_front(config.folder / "front.png", config, summary)
@@ -147,12 +150,16 @@ def _trials(study: optuna.Study, config: SearchConfig) -> list[dict[str, Any]]:
                 "reason": trial.user_attrs.get("reason", "").splitlines()[0] if "reason" in trial.user_attrs else "",
                 "name": trial.user_attrs.get("baseline", trial.user_attrs.get("arch", "")),
                 **{key: result[key] for key in TRIAL_COLUMNS if key in result and key not in ("name", "arch_id")},
+                **devices.columns(result),
             }
         )
     done = [row for row in rows if row["state"] == TrialState.COMPLETE.name.lower()]
     if done:
-        for row, rank in zip(done, ranks(np.array([[r["mpjpe_mm"], r["latency_ms"]] for r in done])), strict=True):
-            row["on_front"] = bool(rank == 0)
+        kept = np.array([devices.keeps(config, row) for row in done])
+        points = np.array([devices.values(config, row) for row in done])
+        points[~kept] = np.inf  # beyond a limit
+        for row, rank, one in zip(done, ranks(points), kept, strict=True):
+            row["on_front"] = bool(one and rank == 0)
     return rows
 
 
@@ -172,7 +179,9 @@ def _shipped(config: SearchConfig) -> list[Shipped]:
         mine = sorted((r for r in rows if r[0]["runtime"] == runtime), key=lambda r: r[0]["latency_ms"])
         if not mine:
             continue
-        rank = ranks(np.array([[r[0]["mpjpe_mm"], r[0]["latency_ms"]] for r in mine]))
+        everywhere = all("elsewhere" in r[0] for r in mine)  # the runtime that the search judges
+        points = [devices.values(config, r[0]) if everywhere else (r[0]["mpjpe_mm"], r[0]["latency_ms"]) for r in mine]
+        rank = ranks(np.array(points))
         for (row, result, plain), level in zip(mine, rank, strict=True):
             shipped.append(
                 Shipped(
@@ -195,6 +204,7 @@ def _shipped(config: SearchConfig) -> list[Shipped]:
                     bool(level == 0),
                     row["bundle"],
                     "; ".join(row.get("gates_failed", ())),
+                    devices.columns(row),
                 )
             )
     return shipped
@@ -239,6 +249,12 @@ def short(arch: Arch) -> str:
     )
 
 
+def _with_devices(columns: tuple[str, ...], config: SearchConfig) -> tuple[str, ...]:
+    """The columns with those of further devices behind the latency here."""
+    after = columns.index("latency_ms") + 1
+    return (*columns[:after], *map(devices.column, devices.further(config)), *columns[after:])
+
+
 def _csv(columns: tuple[str, ...], rows: list[dict[str, Any]]) -> str:
     file = io.StringIO()
     writer = csv.DictWriter(file, columns, extrasaction="ignore", lineterminator="\n")
@@ -251,9 +267,9 @@ def front_table(shipped: tuple[Shipped, ...], runtime: str) -> list[tuple[str, .
     """Cells of the table of one runtime's files, heading first; with their recipes where these differ."""
     several = len({row.recipe for row in shipped}) > 1
     ms = "INT8 ms" if all(row.recipe.startswith("int8") for row in shipped) else "ms"
-    table: list[tuple[str, ...]] = [
-        ("model", "MPJPE mm", "PA mm", "float mm", ms, "float ms", "M MACs", "M params", "KiB", "front")
-    ]
+    further = list(dict.fromkeys(name for row in shipped if row.runtime == runtime for name in row.elsewhere))
+    heading = ("model", "MPJPE mm", "PA mm", "float mm", ms, "float ms", "M MACs", "M params", "KiB", "front")
+    table: list[tuple[str, ...]] = [(*heading, *(name.replace("latency_ms ", "ms on ") for name in further))]
     for row in shipped:
         if row.runtime == runtime:
             table.append(
@@ -268,6 +284,7 @@ def front_table(shipped: tuple[Shipped, ...], runtime: str) -> list[tuple[str, .
                     f"{row.params / 1e6:.2f}",
                     f"{row.bytes / 1024:.0f}",
                     "yes" if row.on_front else "",
+                    *(f"{row.elsewhere[name]:.3f}" for name in further),
                 )
             )
     return table

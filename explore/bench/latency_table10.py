@@ -1,0 +1,116 @@
+"""The order of the paper's Table 10 on this machine: every runtime, float and INT8, one and two threads, at 256 px."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from arch.paper import paper_tables
+from arch.space import Arch, make_arch, preset
+from explore.bench import Claim
+from explore.bench.latency_mediapipe import pose_landmarker
+from explore.config import MeasureConfig
+from explore.measure.protocol import Disturbed, measure
+from quantize import audit, runtimes
+from quantize.recipes import recipe
+
+RUNTIMES, RECIPES, THREADS = ("litert", "openvino", "onnxruntime"), ("float", "int8-static"), (1, 2)
+RULES = MeasureConfig(rounds=8, calls=3, budget=30.0)
+ATTEMPTS = 3
+CONFIG = {"runtimes": RUNTIMES, "recipes": RECIPES, "threads": THREADS, "rules": RULES.model_dump()}
+ORDER = ("Moon ResNet-50", "L", "S", "XS")
+
+File = tuple[Arch, str, str]  # network, runtime, recipe
+
+
+def networks() -> dict[tuple[str, str], Arch]:
+    """By row of Table 10 and activation. Moon's decoder is of transposed convolutions; this one upsamples."""
+    moon = make_arch({"encoder": "resnet50", "activation": "relu", "inter": 0, "concat": "none"})
+    found = {(ORDER[0], "relu"): moon}
+    for activation in ("relu", "prelu"):
+        found |= {(row, activation): preset(f"paper-{row}-{activation}") for row in ORDER[1:]}
+    return found
+
+
+def files() -> list[File]:
+    """Those that can ship."""
+    return [
+        (arch, runtime, name)
+        for runtime in RUNTIMES
+        for name in RECIPES
+        for arch in networks().values()
+        if not audit.reasons(arch, runtime, recipe(name))
+    ]
+
+
+def run(folder: Path) -> tuple[list[dict[str, Any]], list[Claim]]:
+    """A row a file and thread count; a claim a runtime, recipe and thread count: the paper's order, all ReLU."""
+    printed = {row.row: row.cpu_ms for row in paper_tables() if row.table == "Table 10"}
+    rows: list[dict[str, Any]] = []
+    for runtime in RUNTIMES:
+        for threads in THREADS:
+            rows += [
+                {"part": "table10", "runtime": runtime, "threads": threads, **row, "paper_ms": printed.get(row["row"])}
+                for row in _group(runtime, threads, folder)
+            ]
+    groups = dict.fromkeys((row["runtime"], row["recipe"], row["threads"]) for row in rows)
+    return rows, [_claim(rows, *group) for group in groups]
+
+
+def _group(runtime: str, threads: int, folder: Path) -> list[dict[str, Any]]:
+    """Every file of a runtime in the same interleaved rounds."""
+    abouts: dict[str, dict[str, Any]] = {}
+    calls: dict[str, Callable[[], None]] = {}
+    names = {arch.id: key for key, arch in networks().items()}
+    picture = np.random.default_rng(0).normal(size=(1, 3, 256, 256)).astype(np.float32)
+    for arch, mine, name in files():
+        if mine == runtime:
+            file = folder / f"{arch.id}-{runtime}-{name}" / runtimes.get(runtime).FILES[0]
+            row, activation = names[arch.id]
+            key = f"{arch.id} {name}"
+            abouts[key] = {"row": row, "activation": activation, "recipe": name}
+            calls[key] = runtimes.get(runtime).load(file, threads).prepare(picture)
+    other = pose_landmarker(threads) if runtime == "litert" else None
+    if other is not None:
+        abouts["mediapipe"] = {"row": "MediaPipe pose_landmark_full", "activation": "", "recipe": "as shipped"}
+        calls["mediapipe"] = other
+    reason = ""
+    for _ in range(ATTEMPTS):
+        try:
+            found = measure(calls, RULES.model_copy(update={"threads": threads}), next(iter(calls)))
+        except Disturbed as error:
+            reason = str(error)
+            continue
+        return [about | {"ms": found[key].median_ms, "p90_ms": found[key].p90_ms} for key, about in abouts.items()]
+    return [about | {"ms": None, "refused": reason} for about in abouts.values()]
+
+
+def _claim(rows: list[dict[str, Any]], runtime: str, recipe_name: str, threads: int) -> Claim:
+    mine = {
+        row["row"]: row["ms"]
+        for row in rows
+        if (row["runtime"], row["recipe"], row["threads"]) == (runtime, recipe_name, threads)
+        and row["activation"] != "prelu"
+    }
+    name = f"Table 10: {runtime} {recipe_name}, {threads} thread{'s' * (threads > 1)}"
+    if "MediaPipe pose_landmark_full" in mine:
+        ms = mine["MediaPipe pose_landmark_full"]
+        xs = next((r["ms"] for r in rows if (r["row"], r["recipe"], r["threads"]) == ("XS", "float", threads)), None)
+        measured = f"{ms:.1f} ms beside {xs:.1f} ms" if ms and xs else "refused"
+        return Claim(
+            name=f"{name}: XS float beside MediaPipe",
+            asked="faster",
+            measured=measured,
+            holds=bool(ms and xs and xs < ms),
+        )
+    figures = [mine.get(row) for row in ORDER]
+    known = [ms for ms in figures if ms]
+    return Claim(
+        name=name,
+        asked=" > ".join(ORDER),
+        measured=" > ".join(f"{ms:.1f}" for ms in known) + " ms" if known else "refused",
+        holds=len(known) == len(ORDER) and known == sorted(known, reverse=True),
+    )

@@ -1,0 +1,90 @@
+"""Our figures beside those of each runtime's own benchmark tool, on the same file and one thread, in turns."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from arch.space import Arch, preset
+from explore.bench import Claim
+from explore.measure.devices import Settings, open_device
+from explore.measure.probe import Disturbed
+from explore.measure.rows import Model
+from quantize.runtimes import get
+
+NAME = "paper-XS-relu"
+RECIPES = ("float", "int8-static")
+TURNS, SECONDS, WITHIN, LIMIT_S = 3, 3, 0.05, 120
+CONFIG = {"network": NAME, "turns": TURNS, "seconds": SECONDS, "within": WITHIN}
+APP = "from openvino.tools.benchmark.main import main; main()"
+# What each tool is asked for, and what it does otherwise than we do.
+TOOLS = {
+    "openvino": (
+        "openvino.tools.benchmark",
+        "benchmark_app",
+        ["-c", APP, "-d", "CPU", "-hint", "latency", "-api", "sync", "-nthreads", "1", "-infer_precision", "f32"]
+        + ["-t", str(SECONDS), "-m"],
+        "the same plug-in and settings, but calls back to back from one process with random input and no other "
+        "network in between, so that caches stay warm",
+    ),
+    "litert": (
+        "ai_edge_litert.tools.benchmark_litert_model",
+        "litert-benchmark",
+        ["-m", "ai_edge_litert.tools.benchmark_litert_model", "--num_threads=1", "--num_runs=300", "--warmup_runs=20"]
+        + ["--model"],
+        "it runs LiteRT's CompiledModel, which locks its buffers and reads outputs within the time, where we time the "
+        "interpreter's invoke alone; both hand the network to XNNPACK",
+    ),
+}
+
+File = tuple[Arch, str, str]  # network, runtime, recipe
+
+
+def files() -> list[File]:
+    return [(preset(NAME), runtime, recipe) for runtime in TOOLS for recipe in RECIPES]
+
+
+def run(folder: Path) -> tuple[list[dict[str, Any]], list[Claim]]:
+    """A row a file with the medians of both; a claim a runtime: within 5%."""
+    rows = [_row(arch, runtime, recipe, folder) for arch, runtime, recipe in files()]
+    claims = []
+    for runtime, (_, tool, _, _) in TOOLS.items():
+        gaps = [row["ours_ms"] / row["theirs_ms"] - 1 for row in rows if row["runtime"] == runtime and "ours_ms" in row]
+        claims.append(
+            Claim(
+                name=f"ours beside {tool}",
+                asked=f"within {WITHIN:.0%}",
+                measured=", ".join(f"{gap:+.1%}" for gap in gaps) or "not measured",
+                holds=len(gaps) == len(RECIPES) and all(abs(gap) <= WITHIN for gap in gaps),
+            )
+        )
+    return rows, claims
+
+
+def _row(arch: Arch, runtime: str, recipe: str, folder: Path) -> dict[str, Any]:
+    module, tool, command, why = TOOLS[runtime]
+    row = {"part": "tools", "network": arch.name, "runtime": runtime, "recipe": recipe, "tool": tool, "differs": why}
+    if find_spec(module) is None:
+        return row | {"missing": f"{module} is not installed"}
+    parts = tuple(folder / f"{arch.id}-{runtime}-{recipe}" / name for name in get(runtime).FILES)
+    model = Model(arch.name, parts, runtime, recipe, arch)
+    ours, theirs = [], []
+    for _ in range(TURNS):
+        done = subprocess.run(
+            [sys.executable, *command, str(parts[0])], capture_output=True, text=True, timeout=LIMIT_S
+        )
+        median = re.search(r"median\)?:\s*([\d.]+)\s*ms", done.stdout + done.stderr, re.IGNORECASE)
+        if median is None:
+            return row | {"missing": f"{tool} gave no figure: {done.stderr.strip()[-200:]}"}
+        theirs.append(float(median[1]))
+        try:
+            ours.append(open_device("local").measure([model], Settings(), lambda share, text: None)[0].median_ms)
+        except Disturbed as error:
+            return row | {"missing": str(error)}
+    return row | {"ours_ms": float(np.median(ours)), "theirs_ms": float(np.median(theirs)), "turns": TURNS}
