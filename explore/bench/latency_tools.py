@@ -28,16 +28,37 @@ TOOLS = {
     "openvino": (
         "openvino.tools.benchmark",
         "benchmark_app",
-        ["-c", APP, "-d", "CPU", "-hint", "latency", "-api", "sync", "-nthreads", "1", "-infer_precision", "f32"]
-        + ["-t", str(SECONDS), "-m"],
+        [
+            "-c",
+            APP,
+            "-d",
+            "CPU",
+            "-hint",
+            "latency",
+            "-api",
+            "sync",
+            "-nthreads",
+            "1",
+            "-infer_precision",
+            "f32",
+            "-t",
+            str(SECONDS),
+            "-m",
+        ],
         "the same plug-in and settings, but calls back to back from one process with random input and no other "
         "network in between, so that caches stay warm",
     ),
     "litert": (
         "ai_edge_litert.tools.benchmark_litert_model",
         "litert-benchmark",
-        ["-m", "ai_edge_litert.tools.benchmark_litert_model", "--num_threads=1", "--num_runs=300", "--warmup_runs=20"]
-        + ["--model"],
+        [
+            "-m",
+            "ai_edge_litert.tools.benchmark_litert_model",
+            "--num_threads=1",
+            "--num_runs=300",
+            "--warmup_runs=20",
+            "--model",
+        ],
         "it runs LiteRT's CompiledModel, which locks its buffers and reads outputs within the time, where we time the "
         "interpreter's invoke alone; both hand the network to XNNPACK",
     ),
