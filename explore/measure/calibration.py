@@ -73,10 +73,9 @@ def measured_rows(
     done = _read(path, _key(config, device, settings))
     wanted = [arch for arch in archs if arch.id not in {row["arch_id"] for row in done}]
     files = path.with_suffix(".files")  # of networks converted but not measured yet
-    models = _converted(
-        config, [reference(config.scale), *wanted], files, lambda share, text: report(0.8 * share, text)
-    )
-    first, *others = models
+    needed = [reference(config.scale), *wanted] if wanted else []
+    models = _converted(config, needed, files, lambda share, text: report(0.8 * share, text))
+    first, others = models[:1], models[1:]
     with open(path, "a", encoding="utf-8") as file:
         for start in range(0, len(others), BATCH):
             batch = others[start : start + BATCH]
