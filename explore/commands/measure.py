@@ -69,7 +69,7 @@ def run(args: argparse.Namespace) -> int:
         print(json.dumps({"rows": [row.model_dump(mode="json") for row in outcome.rows], "failures": failures}))
     else:
         for name in dict.fromkeys(row.device for row in outcome.rows):
-            _print([row for row in outcome.rows if row.device == name])
+            _print([row for row in outcome.rows if row.device == name], rules)
     for _, error in outcome.failures:
         print(f"failed: {error}", file=sys.stderr)
     return 1 if outcome.failures else 0
@@ -122,7 +122,7 @@ def _counts(text: str) -> tuple[int, ...]:
     return counts
 
 
-def _print(rows: list[Row]) -> None:
+def _print(rows: list[Row], rules: MeasureConfig) -> None:
     """A device's rows as a table, under what it is and how it was."""
     row = rows[0]
     about = row.machine
@@ -133,16 +133,17 @@ def _print(rows: list[Row]) -> None:
     if row.isa:
         print(f"  capped to {row.isa}")
     print(
-        f"{'bundle':<44} {'threads':>7} {'network ms':>10} {'p90':>8} {'decode':>7} {'end to end':>10} {'ratio':>6} "
-        f"{'95% interval':>15} {'load ms':>8} {'MB':>6} {'cpu/wall':>8}"
+        f"{'bundle':<44} {'threads':>7} {'network ms':>10} {'95% interval':>15} {'p90':>8} {'decode':>7} {'end to end':>10} {'ratio':>6} "
+        f"{'95% interval':>15} {'load ms':>8} {'MB':>6} {'peak':>6} {'cpu/wall':>8}"
     )
     for row in rows:
         print(
-            f"{row.model[-44:]:<44} {row.threads:>7} {row.median_ms:>10.3f} {_number(row.p90_ms)} "
+            f"{row.model[-44:]:<44} {row.threads:>7} {row.median_ms:>10.3f} {f'{row.low_ms:.3f}-{row.high_ms:.3f}':>15} "
+            f"{_number(row.p90_ms)} "
             f"{_number(row.decode_ms, 7)} {_number(row.end_to_end_ms, 10)} {row.ratio:>6.3f} "
             f"{f'{row.ratio_low:.3f}-{row.ratio_high:.3f}':>15} {_number(row.load_ms, 8, 1)} "
-            f"{_number(row.model_mb, 6, 1)} {_number(row.cpu_over_wall, 8)}"
-            f"{'' if row.settled else '  interval wider than asked'}"
+            f"{_number(row.model_mb, 6, 1)} {_number(row.peak_mb, 6, 1)} {_number(row.cpu_over_wall, 8)}"
+            f"{'' if row.settled else f'  interval wider than {rules.width:.1%} when the time was up'}"
         )
     for row in {(row.runtime_version, row.delegate): row for row in rows}.values():
         share = f", {row.delegated:.0%} of the operators" if row.delegated is not None else ""
