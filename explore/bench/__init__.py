@@ -16,6 +16,7 @@ BENCHES: dict[str, str] = {
     "profile": "explore.bench.profile",
     "int8": "explore.bench.int8",
     "latency": "explore.bench.latency",
+    "predictor": "explore.bench.predictor",
 }
 
 

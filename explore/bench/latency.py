@@ -43,8 +43,12 @@ def make_files(progress: Callable[[float], None]) -> None:
         progress((index + 1) / len(jobs))
 
 
+def cache() -> Path:
+    return Path(os.environ.get("EDGEPOSE_CACHE") or Path.home() / ".cache" / "edgepose")
+
+
 def folder() -> Path:
-    return Path(os.environ.get("EDGEPOSE_CACHE") or Path.home() / ".cache" / "edgepose") / "bench-latency"
+    return cache() / "bench-latency"
 
 
 def path(arch_id: str, runtime: str, recipe_name: str) -> Path:
