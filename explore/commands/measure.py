@@ -22,7 +22,7 @@ EXAMPLE = """python explore.py measure results/STUDY/bundles/*/litert --threads 
 devices: local
          ssh://user@host:port        options: ?python=PATH&hostkeys=yes|accept-new&config=FILE
          adb://serial                Android, by adb and TensorFlow's benchmark_model
-         web, web://host:port        the browser that opens the page it serves; option: ?wait=SECONDS
+         web, web://host:port        the browser that opens the page it serves; options: ?wait=SECONDS&token=WORD
 
 a predictor of latency for one device, which `search --predictor FILE` screens candidates with:
          python explore.py measure --calibrate ssh://pi@raspberrypi.local --scale 64 --networks 100"""

@@ -109,12 +109,13 @@ def check(config: SearchConfig) -> None:
     if len({column(address) for address in config.devices}) < len(config.devices):
         raise InputError("devices: two addresses differ in their options alone; keep one")
     for address in config.devices:
-        open_device(address)
+        if getattr(open_device(address), "address", "") is None:
+            raise InputError(f"devices: {address}: its address must stay; write web://HOST:8000?token=WORD")
     limits(config)
     if not config.predictor:
         return
     about = Predictor.load(config.predictor).about
-    if about.device not in {address.partition("?")[0] for address in limits(config)}:
+    if about.device not in {open_device(address).name for address in limits(config)}:
         raise InputError(
             f"predictor: {config.predictor} is of {about.device}, which has no limit; add --max-ms {about.device}=MS"
         )
@@ -133,6 +134,11 @@ def check(config: SearchConfig) -> None:
             )
 
 
+def pages(config: SearchConfig) -> list[str]:
+    """Addresses that the user must open in a browser and leave open."""
+    return [page for address in further(config) if (page := getattr(open_device(address), "address", None))]
+
+
 def screen(config: SearchConfig, arch: Arch, recipe_name: str) -> str:
     """Why a network is not worth training: the predictor puts it well above a limit. Empty where it is."""
     if not config.predictor:
@@ -143,7 +149,7 @@ def screen(config: SearchConfig, arch: Arch, recipe_name: str) -> str:
     address, most = next(
         (address, most)
         for address, most in limits(config).items()
-        if address.partition("?")[0] == predictor.about.device
+        if open_device(address).name == predictor.about.device
     )
     found = float(predictor.ms([arch], _reference_ms(config, address))[0])
     return (

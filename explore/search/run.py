@@ -74,6 +74,8 @@ def search(config: SearchConfig, display: Display) -> Summary:
         _write_config(config)
         os.environ.update(ENVIRONMENT)
         display.log(f"study {config.folder}, open with: optuna-dashboard {storage_url(config)}")
+        for page in devices.pages(config):
+            display.log(f"open this on the device and leave it open: {page}")
         display.stage("data")
         judge = open_judge(config, lambda done, total: display.update(done / max(1, total)))
         if not (config.folder / "reference" / "reference.json").exists():

@@ -14,7 +14,7 @@ from explore.search import devices
 from explore.search.front import choose
 from tests.explore.measure.test_predictor import ABOUT, fit, rows
 
-PI, PHONE = "ssh://pi@raspberry?python=~/v/bin/python", "web"
+PI, PHONE = "ssh://pi@raspberry?python=~/v/bin/python", "web://127.0.0.1:8000?token=a-word-of-mine"
 RESULT = {
     "mpjpe_mm": 100.0,
     "latency_ms": 2.0,
@@ -26,7 +26,7 @@ def test_each_device_is_an_objective_and_a_limit_makes_it_a_constraint() -> None
     config = SearchConfig(devices=("local", PI, PHONE))
     assert devices.values(config, RESULT) == [100.0, 2.0, 20.0, 9.0] and devices.constraints(config, RESULT) == {}
     config = SearchConfig(devices=("local", PI, PHONE), max_ms=(f"{PI}=15", "local=3"))
-    assert devices.objectives(config) == ("mpjpe_mm", "latency_ms", "latency_ms web")
+    assert devices.objectives(config) == ("mpjpe_mm", "latency_ms", "latency_ms web://127.0.0.1:8000")
     assert devices.constraints(config, RESULT) == {f"max_ms {PI}": 5.0, "max_ms local": -1.0}
     row = {"mpjpe_mm": 100.0, "latency_ms": 2.0, **devices.columns(RESULT)}  # as in trials.csv
     assert devices.values(config, row) == devices.values(config, RESULT)
@@ -46,6 +46,7 @@ def test_a_study_without_further_devices_keeps_its_hash() -> None:
         ({"devices": ("local", "web", "web")}, "name each further device once"),
         ({"devices": ("local", "toaster")}, "device: 'toaster'"),
         ({"devices": ("local", PI, PI + "&hostkeys=yes")}, "options alone"),
+        ({"devices": ("local", "web")}, "its address must stay"),
         ({"max_ms": ("web=3",)}, "max_ms: 'web=3'"),
         ({"max_ms": ("local=fast",)}, "fast are no milliseconds"),
         ({"max_ms": ("local=-1",)}, "-1 are no milliseconds"),
@@ -69,9 +70,9 @@ def test_the_predictor_screens_what_is_well_above_a_limit(tmp_path: Path) -> Non
     reference = tmp_path / "s" / "reference" / "reference.json"
     reference.parent.mkdir(parents=True)
     reference.write_text('{"litert": {"median_ms": 0.25}}')
-    assert devices.screen(config, small) == ""
-    assert "on local, above max_ms" in devices.screen(config, large)
-    assert devices.screen(config.model_copy(update={"predictor": ""}), large) == ""
+    assert devices.screen(config, small, "int8-static") == ""
+    assert "on local, above max_ms" in devices.screen(config, large, "int8-static")
+    assert devices.screen(config.model_copy(update={"predictor": ""}), large, "int8-static") == ""
     for changes, words in (
         ({"max_ms": ()}, "has no limit"),
         ({"scale": 128}, "scale"),

@@ -2,7 +2,8 @@
 
 LiteRT.js (XNNPACK in WebAssembly) is installed by `npm ci` from the lock file beside the page into the user's cache on
 first use, and served from there: the browser needs no other host, and may reach none. The address holds a token that
-one browser can use once. Browsers offer threads and a fine clock on localhost and https only: for a phone on
+one browser can use once. With `?token=WORD` the address stays the same, and the open page comes back for the next
+measurement of a search or a calibration. Browsers offer threads and a fine clock on localhost and https only: for a phone on
 `web://0.0.0.0:8000` that leaves one thread, or `adb reverse tcp:8000 tcp:8000` and localhost there.
 
 The browser sends the times of every round; they are judged here, by the same rules as on any device. It does not tell
@@ -44,13 +45,22 @@ NPM_S = 300.0
 
 @dataclass
 class Web:
-    """`wait_s` is how long it waits for a browser; `announce` is told the address to open."""
+    """`wait_s` is how long it waits for a browser; `announce` is told the address to open.
+
+    With a `token`, the page that is open asks again for work after each measurement.
+    """
 
     name: str
     host: str
     port: int
     wait_s: float
     announce: Callable[[str], None]
+    token: str | None = None
+
+    @property
+    def address(self) -> str | None:
+        """The address that stays the same, where there is one."""
+        return f"http://{_reachable(self.host)}:{self.port}/{self.token}/" if self.token else None
 
     def describe(self) -> Machine:
         """A browser says what it is when it opens the page; until then there is nothing to tell."""
@@ -63,8 +73,8 @@ class Web:
         if settings.isa:
             raise InputError(f"isa: {self.name}: only openvino can be capped, and no browser runs it; leave --isa away")
         modules = installed(report)
-        session = _Session(self.name, models, settings.for_count(len(models)), report)
-        token = secrets.token_urlsafe(16)
+        session = _Session(self.name, models, settings.for_count(len(models)), report, self.token is not None)
+        token = self.token or secrets.token_urlsafe(16)
         try:
             server = ThreadingHTTPServer((self.host, self.port), _handler(token, session, modules))
         except OSError as error:
@@ -85,8 +95,8 @@ class Web:
 class _Session:
     """What one browser has told so far. Handlers of requests add to it, the caller waits for its end."""
 
-    def __init__(self, name: str, models: Sequence[Model], settings: Settings, report: Report) -> None:
-        self.name, self.models, self.settings, self.report = name, models, settings, report
+    def __init__(self, name: str, models: Sequence[Model], settings: Settings, report: Report, again: bool) -> None:
+        self.name, self.models, self.settings, self.report, self.again = name, models, settings, report, again
         self.changed = threading.Condition()
         self.heard = time.monotonic()
         self.machine: Machine | None = None
@@ -149,7 +159,12 @@ class _Session:
         }
         self.machine = checked(Machine, values, self.name)
         given = [{"url": f"model/{index}", "name": Path(model.name).name} for index, model in enumerate(self.models)]
-        return {"models": given, "threads": list(self.settings.threads), "calls": self.settings.rules.calls}
+        return {
+            "models": given,
+            "threads": list(self.settings.threads),
+            "calls": self.settings.rules.calls,
+            "again": self.again,
+        }
 
     def _loaded(self, said: dict[str, Any]) -> dict[str, Any]:
         threads = self._threads(said)
@@ -245,7 +260,10 @@ def _handler(token: str, session: _Session, modules: Path) -> type[BaseHTTPReque
 
         def do_GET(self) -> None:
             path = self._asked()
-            if path == "":
+            if session.ended or session.failure is not None:  # over a connection kept open: the next has its own
+                self.close_connection = True
+                self._answer(404, b"not found", "text/plain")
+            elif path == "":
                 nonce = secrets.token_urlsafe(12)
                 page = (PAGE / "page.html").read_text().replace("NONCE", nonce)
                 self._answer(200, page.encode(), "text/html; charset=utf-8", nonce)
@@ -382,15 +400,20 @@ def show(address: str) -> None:
 
 
 def open(address: str) -> Web:
-    """From `web[://host:port][?wait=SECONDS]`; loopback and a free port unless told otherwise."""
+    """From `web[://host:port][?wait=SECONDS&token=WORD]`; loopback and a free port unless told otherwise."""
     place, _, query = address.partition("?")
     found = re.fullmatch(r"web(?:://(?P<host>[A-Za-z0-9.-]+)(?::(?P<port>\d{1,5}))?)?", place)
     if not found:
         raise InputError(f"device: '{address}': cannot be read; write web or web://HOST:PORT")
-    wait = options(address, query, ("wait",)).get("wait", "300")
+    given = options(address, query, ("wait", "token"))
+    wait, token = given.get("wait", "300"), given.get("token")
     if not wait.isdigit() or not 1 <= int(wait) <= 86_400:
         raise InputError(f"device: '{address}': wait: {wait} is no number of seconds; write ?wait=300")
     port = int(found["port"] or 0)
     if port > 65_535:
         raise InputError(f"device: '{address}': there is no port {port}; write web://HOST:PORT")
-    return Web("web", found["host"] or "127.0.0.1", port, float(wait), show)
+    if token is not None and not (port and re.fullmatch(r"[A-Za-z0-9_-]{8,64}", token)):
+        raise InputError(
+            f"device: '{address}': token: needs a port, and 8 to 64 letters or digits; write web://HOST:8000?token=WORD"
+        )
+    return Web("web", found["host"] or "127.0.0.1", port, float(wait), show, token)

@@ -8,6 +8,7 @@ import json
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import threading
 from collections.abc import Callable, Iterator
@@ -88,6 +89,27 @@ def test_a_real_browser(
         assert "cross-origin isolated" in row.machine.features and row.notes == ()
         assert row.runtime_version == f"LiteRT.js {web.version()}"
     assert rows[0].recipe == "int8-static" and rows[0].ratio == 1.0
+
+
+def test_an_open_page_comes_back_for_the_next_measurement(
+    litertjs: Path, chromium: Callable[[str], None], model_of: Callable[[str], Model], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(litertjs))
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    device = open_device(f"web://localhost:{port}?token=a-word-of-mine&wait=60")
+    opened: list[str] = []
+
+    def announce(address: str) -> None:
+        if not opened:
+            chromium(address)
+        opened.append(address)
+
+    device.announce = announce  # type: ignore[attr-defined]
+    for _ in range(2):
+        assert device.measure([model_of("litert")], quick(), silent)[0].rounds >= 3
+    assert opened == [device.address] * 2  # type: ignore[attr-defined]
 
 
 def test_a_file_that_is_no_model(
@@ -234,7 +256,16 @@ def test_nobody_comes_or_someone_leaves(visit: Callable[..., Visit]) -> None:
 
 
 def test_wrong_requests(model_of: Callable[[str], Model], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    for address in ("web://", "web://h:x", "web://h:99999", "web?wait=x", "web?port=1", "web:/x"):
+    for address in (
+        "web://",
+        "web://h:x",
+        "web://h:99999",
+        "web?wait=x",
+        "web?port=1",
+        "web:/x",
+        "web?token=long-enough",
+        "web://h:1?token=short",
+    ):
         with pytest.raises(InputError, match="device: "):
             open_device(address)
     with pytest.raises(InputError, match="litert bundles only"):

@@ -3,6 +3,7 @@ import { loadLiteRt, loadAndCompile, Tensor } from "@litertjs/core";
 
 const element = (id) => document.getElementById(id);
 let hidden = document.hidden;
+let again = false;  // whether to come back for the next measurement
 document.addEventListener("visibilitychange", () => { hidden ||= document.hidden; });
 
 async function post(what, body) {
@@ -97,6 +98,7 @@ async function measure() {
     memory_gb: navigator.deviceMemory || null,
     isolated: self.crossOriginIsolated,
   });
+  again = job.again;
   const threaded = job.threads.some((count) => count > 1);
   if (threaded && !self.crossOriginIsolated) {
     throw new Error("several threads need a page of localhost or https; measure with --threads 1");
@@ -129,11 +131,23 @@ async function measure() {
     }
   }
   await post("done", {});
+  if (again) return comeBack();
   tell("Done. The figures are where the measurement was started; this page can be closed.", 1);
+}
+
+// The server listens only while there is something to measure.
+async function comeBack() {
+  tell("Waiting for the next measurement; keep this page in front.", 1);
+  for (;;) {
+    await new Promise((resolve) => setTimeout(resolve, 1000));
+    const answer = await fetch("./").catch(() => null);
+    if (answer?.ok) return location.reload();
+  }
 }
 
 measure().catch(async (error) => {
   element("text").className = "bad";
   tell(`Failed: ${error.message ?? error}`);
   await fetch("error", { method: "POST", body: JSON.stringify({ error: String(error.message ?? error) }) });
+  if (again) await comeBack();
 });
