@@ -81,7 +81,8 @@ def _panel(axes: Axes, key: str, config: SearchConfig, summary: Summary) -> None
     own = [r for r in shipped if r.name not in summary.baselines]
     theirs = [r for r in shipped if r.name in summary.baselines]
     front = [r for r in shipped if r.on_front]
-    axes.plot([_ms(r, key) for r in front], [r.mpjpe_mm for r in front], c=BLUE, lw=1.2)
+    if not devices.further(config):  # a front of three objectives is no line
+        axes.plot([_ms(r, key) for r in front], [r.mpjpe_mm for r in front], c=BLUE, lw=1.2)
     axes.scatter(
         [_ms(r, key) for r in own],
         [r.mpjpe_mm for r in own],
