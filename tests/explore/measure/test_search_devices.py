@@ -20,7 +20,14 @@ from tests.explore.test_search import RENDERED, command, environment, trials
 def test_two_devices_and_one_that_goes_away(sshd: Sshd, tmp_path: Path) -> None:
     address = sshd.address()
     column = devices.column(address)
-    options = (*RENDERED, f"--devices=local,{address}", "--workers=1", "--runtimes=litert", "--sampler=random")
+    options = (
+        *RENDERED,
+        f"--devices=local,{address}",
+        "--workers=1",
+        "--runtimes=litert",
+        "--sampler=random",
+        "--finalists=1",
+    )
     limited = (*options, f"--max-ms={address}=1000,local=1000")
     done = _run(tmp_path, *options, "--trials=2")
     assert done.returncode == 0, done.stderr
