@@ -26,7 +26,7 @@ SAME = 0.3  # overlap above which two boxes are one person
 FIT, LIFT = 0.9, 0.04  # of the square that it tells: closest to the boxes that people draw around people
 PART = 0.6  # of the longer side, in a search of the whole picture
 AROUND = 2.2  # sides of a known person's box, in which they are looked for in the next frame
-SEARCH_EVERY = 25  # frames
+WHOLE_EVERY, SEARCH_EVERY = 5, 25  # frames
 MISSED = 5  # frames that a person is kept where nothing was found
 STEADY = 0.5  # share of the new box in the one of a film
 
@@ -147,7 +147,8 @@ class _Known:
 class Follower:
     """People through a film, each with a number that stays.
 
-    Every frame is looked at whole and around those who are known; every SEARCH_EVERY-th in parts as well.
+    Every frame is looked at around those who are known, every WHOLE_EVERY-th (all, while nobody is known) whole, every
+    SEARCH_EVERY-th in parts as well.
     """
 
     detector: Detector
@@ -157,9 +158,10 @@ class Follower:
 
     def next(self, image: np.ndarray) -> list[tuple[int, np.ndarray]]:
         """Number and box (4,) px of everybody in the next frame (H, W, 3)."""
-        near = [_near(one.box, image) for one in self._known]
-        parts = list(_parts(image)) if self._frame % SEARCH_EVERY == 0 else []
-        found = list(self.detector.within(image, [_whole(image), *near, *parts]))
+        regions = [_near(one.box, image) for one in self._known]
+        regions += [_whole(image)] if not regions or self._frame % WHOLE_EVERY == 0 else []
+        regions += list(_parts(image)) if self._frame % SEARCH_EVERY == 0 else []
+        found = list(self.detector.within(image, regions))
         self._frame += 1
         for one in self._known:
             shares = overlap(one.box[None], np.array(found))[0] if found else np.zeros(1)
