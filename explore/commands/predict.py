@@ -104,13 +104,14 @@ def _predict(args: argparse.Namespace) -> int:
     photos, more, films = inputs(args.inputs)
     _check_one_picture(args, len(photos) + len(more) + len(films))
     depths = args.root_depth or []
+    boxes = args.bbox or []
     entries = [
-        Entry(bbox=box, root_depth_mm=depth)
-        for box, depth in zip(args.bbox or [], depths or [None] * len(args.bbox or []), strict=True)
+        Entry.model_construct(bbox=box, root_depth_mm=depth)  # checked with the picture, in words that name the option
+        for box, depth in zip(boxes, depths if boxes and depths else [None] * len(boxes), strict=True)
     ]
     wish = Wish(
         args.out, read_boxes(args.boxes) if args.boxes else entries, args.boxes or Wish.where,
-        args.whole or bool(depths and not args.bbox), args.focal, args.principal, depths[0] if depths else None,
+        args.whole or bool(depths and not boxes), args.focal, args.principal, depths[0] if depths else None,
         args.seconds or math.inf, args.film,
     )  # fmt: skip
     for photo in photos:  # all of them before anything is written

@@ -23,6 +23,7 @@ SIDE = 224  # px of its input
 LAYERS = ((28, 2), (14, 2), (7, 6))  # cells of a side, anchors a cell
 SURE = 0.5  # least score
 SAME = 0.3  # overlap above which two boxes are one person
+WITHIN = 0.8  # share of a box inside a larger one above which it is a part of that person
 FIT, LIFT = 0.9, 0.04  # of the square that it tells: closest to the boxes that people draw around people
 PART = 0.6  # of the longer side, in a search of the whole picture
 AROUND = 2.2  # sides of a known person's box, in which they are looked for in the next frame
@@ -51,7 +52,7 @@ class Detector:
         scores, boxes = (np.concatenate([one[index] for one in found]) for index in (0, 1))
         kept: list[np.ndarray] = []
         for index in np.argsort(-scores):
-            if not kept or overlap(boxes[index][None], np.array(kept)).max() < SAME:
+            if not kept or not _again(boxes[index], np.array(kept)):
                 kept.append(boxes[index])
         inside = (clip_box(box, width, height) for box in kept if _touches(box, width, height))
         return np.array(list(inside)).reshape(-1, 4)
@@ -109,6 +110,15 @@ def overlap(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     shared = np.prod(np.maximum(high - low, 0), -1)
     shares: np.ndarray = shared / (np.prod(a[:, 2:], 1)[:, None] + np.prod(b[:, 2:], 1)[None] - shared)
     return shares
+
+
+def _again(box: np.ndarray, kept: np.ndarray) -> bool:
+    """Whether a box (4,) is one of a surer person (N, 4), or of a limb or a piece of clothing within theirs."""
+    shares = overlap(box[None], kept)[0]
+    areas = kept[:, 2] * kept[:, 3]
+    own = box[2] * box[3]
+    within = shares * (own + areas) / (1 + shares) / own
+    return bool(((shares >= SAME) | ((within > WITHIN) & (areas > own))).any())
 
 
 def _touches(box: np.ndarray, width: int, height: int) -> bool:
