@@ -61,7 +61,9 @@ def predict(*arguments: object) -> int:
 
 def pictures_of(path: Path) -> list[np.ndarray]:
     capture = cv2.VideoCapture(str(path))
-    return list(itertools.takewhile(lambda picture: picture is not None, (capture.read()[1] for _ in itertools.count())))
+    return list(
+        itertools.takewhile(lambda picture: picture is not None, (capture.read()[1] for _ in itertools.count()))
+    )
 
 
 def lines_of(path: Path) -> tuple[dict[str, Any], list[dict[str, Any]]]:
