@@ -96,9 +96,10 @@ def _predict(args: argparse.Namespace) -> int:
     from explore.predict.boxes import Entry, read_boxes
     from explore.predict.clock import Clock
     from explore.predict.detect import Detector
-    from explore.predict.films import Wish, predict_film
+    from explore.predict.films import predict_film
     from explore.predict.inputs import inputs
     from explore.predict.photos import given_boxes, predict_photo
+    from explore.predict.wish import Wish
     from explore.progress import Display
 
     photos, more, films = inputs(args.inputs)
@@ -110,10 +111,16 @@ def _predict(args: argparse.Namespace) -> int:
         for box, depth in zip(boxes, depths if boxes and depths else [None] * len(boxes), strict=True)
     ]
     wish = Wish(
-        args.out, read_boxes(args.boxes) if args.boxes else entries, args.boxes or Wish.where,
-        args.whole or bool(depths and not boxes), args.focal, args.principal, depths[0] if depths else None,
-        args.seconds or math.inf, args.film,
-    )  # fmt: skip
+        out=args.out,
+        entries=read_boxes(args.boxes) if args.boxes else entries,
+        option=f"--boxes {args.boxes}" if args.boxes else "--bbox",
+        whole=args.whole or bool(depths and not boxes),
+        root_depth=depths[0] if depths and not boxes else None,
+        focal=args.focal,
+        principal=args.principal,
+        seconds=args.seconds or math.inf,
+        suffix=args.film,
+    )
     for photo in photos:  # all of them before anything is written
         given_boxes(photo, read_image(photo), wish)
     for film in films:
@@ -127,8 +134,7 @@ def _predict(args: argparse.Namespace) -> int:
         for model in models:
             stack.callback(model.session.close)
         _writable(args.out)
-        looking = not (wish.entries or wish.whole)
-        detector = Detector(args.threads) if looking else None
+        detector = None if wish.entries or wish.whole else Detector(args.threads)
         clock = Clock()
         display = stack.enter_context(Display(args.json))
         many = len(photos) + len(more) > 1

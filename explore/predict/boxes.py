@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePath
 from typing import Any
@@ -82,11 +82,11 @@ def _of_csv(path: Path, text: str) -> list[dict[str, Any]]:
     return made
 
 
-def boxes_of(entries: list[Entry], where: Path, name: str, frame: int, width: int, height: int) -> list[Box]:
+def boxes_of(entries: Sequence[Entry], option: str, name: str, frame: int, width: int, height: int) -> list[Box]:
     """Those of one picture (a photo is frame 0) of width x height px, people numbered from 1 where not numbered.
 
     Raises:
-        InputError: a box without area, or outside the picture.
+        InputError: a box without area, or outside the picture; it names the option that the box came by.
     """
     made: list[Box] = []
     for entry in entries:
@@ -97,6 +97,9 @@ def boxes_of(entries: list[Entry], where: Path, name: str, frame: int, width: in
             bbox = clip_box(entry.bbox, width, height)
         except ValueError as error:
             given = ",".join(f"{value:g}" for value in entry.bbox)
-            raise InputError(f"--boxes {where}: {name}, frame {frame}: {given}: {error}; correct it") from None
+            spot = name if entry.frame is None else f"{name}, frame {frame}"
+            raise InputError(
+                f"{spot}: {option} {given}: {error}; give x,y,w,h in pixels within {width} x {height}"
+            ) from None
         made.append(Box(entry.person or len(made) + 1, bbox, entry.depth))
     return made

@@ -8,7 +8,6 @@ import os
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,36 +16,21 @@ import numpy as np
 
 from arch.errors import InputError
 from explore.predict import record
-from explore.predict.boxes import Box, Entry, boxes_of
+from explore.predict.boxes import Box, boxes_of
 from explore.predict.camera import Camera, choose_camera
 from explore.predict.clock import Clock
 from explore.predict.detect import Detector, Follower
 from explore.predict.inputs import CAMERA_FPS, Film, Reel, quiet
 from explore.predict.paint import Painter
 from explore.predict.pipeline import Model, Person, find_people
+from explore.predict.wish import Wish
 from explore.progress import Display
 
 CODECS = {"mp4": ("avc1", "mp4v"), "webm": ("VP80",)}  # OpenCV's own builds have no encoder for avc1, others do
 
 
-@dataclass(frozen=True)
-class Wish:
-    """What was asked of all films: where people are (`entries`, read from `where`; else they are looked for, or `whole`
-    frames are one person's box), the camera, and what is written."""
-
-    out: Path
-    entries: list[Entry]
-    where: Path = Path("--bbox")
-    whole: bool = False
-    focal: float | None = None
-    principal: tuple[float, float] | None = None
-    root_depth: float | None = None
-    seconds: float = math.inf
-    suffix: str = "mp4"
-
-
 def predict_film(
-    film: Film, models: Sequence[Model], wish: Wish, detector: Detector, display: Display
+    film: Film, models: Sequence[Model], wish: Wish, detector: Detector | None, display: Display
 ) -> dict[str, Any]:
     """What was found, in figures; the files hold the rest. A film that ends early, or is stopped, keeps what it had.
 
@@ -55,10 +39,10 @@ def predict_film(
     """
     with closing(film.open()) as reel:
         camera = choose_camera(reel.width, reel.height, wish.focal, wish.principal)
-        for entry in wish.entries:
-            boxes_of([entry], wish.where, film.name, entry.frame or 0, reel.width, reel.height)
-        follower, clock = Follower(detector), Clock()
-        stopped, people = False, 0
+        for entry in wish.entries:  # before anything is written
+            boxes_of([entry], wish.option, film.name, entry.frame or 0, reel.width, reel.height)
+        follower, clock = (Follower(detector) if detector else None), Clock()
+        stopped, people, passed = False, 0, 0.0
         display.stage(film.name)
         with _written(film, reel, models, camera, wish) as (files, put):
             began = time.monotonic()
@@ -96,12 +80,12 @@ def predict_film(
         }
 
 
-def _boxes(film: Film, wish: Wish, follower: Follower, image: np.ndarray, index: int) -> list[Box]:
+def _boxes(film: Film, wish: Wish, follower: Follower | None, image: np.ndarray, index: int) -> list[Box]:
     height, width = image.shape[:2]
-    if wish.whole:
-        return [Box(1, np.array([0.0, 0, width, height]))]
     if wish.entries:
-        return boxes_of(wish.entries, wish.where, film.name, index, width, height)
+        return boxes_of(wish.entries, wish.option, film.name, index, width, height)
+    if follower is None:
+        return [Box(1, np.array([0.0, 0, width, height]), wish.root_depth)]
     return [Box(number, box) for number, box in follower.next(image)]
 
 
@@ -113,7 +97,8 @@ def _people(model: Model, image: np.ndarray, boxes: Sequence[Box], camera: Camer
 def _assumed(reel: Reel, camera: Camera, wish: Wish) -> list[str]:
     said = ["the whole frame is one person's box"] if wish.whole else []
     said += camera.assumed
-    if not wish.entries or any(entry.depth is None for entry in wish.entries):
+    given = [entry.depth for entry in wish.entries] or [wish.root_depth]
+    if None in given:
         said.append("root depth (the padded box spans 2 m)")
     if reel.film.path is not None and not reel.fps_known:
         said.append(f"{reel.fps:g} frames/s (the file does not say)")
@@ -123,7 +108,7 @@ def _assumed(reel: Reel, camera: Camera, wish: Wish) -> list[str]:
 def _incomplete(reel: Reel, stopped: bool) -> str | None:
     if stopped and reel.film.path is not None:
         return f"stopped after {reel.frames} frames; what was done is kept"
-    if not stopped and reel.cut:
+    if reel.cut:
         return f"ends after {reel.frames} of {reel.count} frames; what could be read is kept"
     return None
 

@@ -62,7 +62,7 @@ class Reel:
         self.fps_known = 0 < fps <= 1000 and film.path is not None
         self.fps = fps if self.fps_known else CAMERA_FPS
         self.count = int(count) if film.path and 0 < count < 1e9 else None
-        self.frames = 0
+        self.frames, self._ended = 0, False
 
     def read(self) -> np.ndarray | None:
         """The next frame (H, W, 3) RGB uint8; None after the last."""
@@ -70,14 +70,15 @@ class Reel:
         if frame is None and self.frames:
             frame = self._capture.read()[1]
         if frame is None or frame.shape[:2] != (self.height, self.width):
+            self._ended = True
             return None
         self.frames += 1
         return np.ascontiguousarray(frame[:, :, ::-1])
 
     @property
     def cut(self) -> bool:
-        """After the last frame: whether the file speaks of more than could be read."""
-        return self.count is not None and self.frames < math.floor(SHORT * self.count)
+        """Whether the last frame was read, and the file speaks of more."""
+        return self._ended and self.count is not None and self.frames < math.floor(SHORT * self.count)
 
     def close(self) -> None:
         self._capture.release()

@@ -18,8 +18,8 @@ from explore.predict.boxes import Box, boxes_of
 from explore.predict.camera import choose_camera, equivalent_focal
 from explore.predict.clock import Clock
 from explore.predict.detect import Detector
-from explore.predict.films import Wish
 from explore.predict.pipeline import Model, Prediction
+from explore.predict.wish import Wish
 
 
 def given_boxes(photo: Path, image: np.ndarray, wish: Wish) -> list[Box]:
@@ -29,10 +29,7 @@ def given_boxes(photo: Path, image: np.ndarray, wish: Wish) -> list[Box]:
         InputError: a box without area, or outside the photo.
     """
     height, width = image.shape[:2]
-    if wish.where == Wish.where:  # of --bbox
-        inside = pipeline.boxes_in_photo(photo, image, [entry.bbox for entry in wish.entries])
-        return [Box(at, box, entry.depth) for at, (box, entry) in enumerate(zip(inside, wish.entries, strict=True), 1)]
-    return boxes_of(wish.entries, wish.where, str(photo), 0, width, height)
+    return boxes_of(wish.entries, wish.option, str(photo), 0, width, height)
 
 
 def predict_photo(

@@ -10,7 +10,7 @@ import numpy as np
 
 from arch.decode import decode_with_confidence, to_normalised
 from arch.errors import InputError
-from explore.data.crop import DEPTH_RANGE, PADDING, clip_box, crop, to_camera, to_picture
+from explore.data.crop import DEPTH_RANGE, PADDING, crop, to_camera, to_picture
 from explore.predict.camera import Camera, root_depth_from_box
 from explore.predict.clock import Clock
 from quantize import bundle as bundles
@@ -64,25 +64,6 @@ class Prediction:
     camera: Camera
     people: list[Person]
     whole: bool
-
-
-def boxes_in_photo(photo: Path, image: np.ndarray, boxes: Sequence[Sequence[float]]) -> list[np.ndarray]:
-    """The part of each box inside the photo.
-
-    Raises:
-        InputError: a box without area, or outside the photo.
-    """
-    height, width = image.shape[:2]
-    found = []
-    for box in boxes:
-        try:
-            found.append(clip_box(box, width, height))
-        except ValueError as error:
-            given = ",".join(f"{value:g}" for value in box)
-            raise InputError(
-                f"{photo}: --bbox {given}: {error}; give x,y,w,h in pixels within {width} x {height}"
-            ) from None
-    return found
 
 
 def open_models(paths: Sequence[str], threads: int) -> list[Model]:

@@ -306,7 +306,8 @@ def test_photos_that_would_share_a_file_and_boxes_of_two_photos(bundle, photo, t
     twin = photo.with_suffix(".png")
     twin.write_bytes(photo.read_bytes())
     refused(capsys, tmp_path, "people-pose files would be written twice", photo, twin, "--model", bundle.path)
-    refused(capsys, tmp_path, "boxes belong to one", photo, twin, "--model", bundle.path, "--bbox", "1,1,9,9")
+    other = twin.rename(twin.with_name("others.png"))
+    refused(capsys, tmp_path, "boxes belong to one", photo, other, "--model", bundle.path, "--bbox", "1,1,9,9")
     refused(capsys, tmp_path, "gone.jpg: cannot be read", tmp_path / "gone.jpg", "--model", bundle.path)
 
 

@@ -126,6 +126,31 @@ def test_a_film_becomes_a_film_and_lines(scene: Callable[[int], np.ndarray], tmp
     assert len(drawn) == FRAMES and drawn[0].shape[1] > 700
 
 
+def test_the_beginning_of_a_film(scene: Callable[[int], np.ndarray], tmp_path: Path, capsys: Any) -> None:
+    path = film(tmp_path / "walk.mp4", scene)
+    assert predict(path, "--model", MODEL, "--whole", "--seconds", 0.5, "--json", "--out", tmp_path) == 0
+    said = capsys.readouterr()
+    (reel,) = json.loads(said.out)
+    assert reel["frames"] == 6 and reel["incomplete"] is None and "whole frame is one person's box" in said.err
+
+
+def test_stopped_by_hand_keeps_what_was_done(
+    scene: Callable[[int], np.ndarray], tmp_path: Path, capsys: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = film(tmp_path / "walk.mp4", scene)
+    read = inputs.Reel.read
+
+    def interrupted(reel: inputs.Reel) -> np.ndarray | None:
+        if reel.frames == 5:
+            raise KeyboardInterrupt
+        return read(reel)
+
+    monkeypatch.setattr(inputs.Reel, "read", interrupted)
+    assert predict(path, "--model", MODEL, "--whole", "--out", tmp_path) == 1
+    assert "stopped after 5 frames; what was done is kept" in capsys.readouterr().err
+    assert len(pictures_of(tmp_path / "walk-pose.mp4")) == len(lines_of(tmp_path / "walk-pose.jsonl")[1]) == 5
+
+
 def test_two_models_side_by_side(scene: Callable[[int], np.ndarray], tmp_path: Path, capsys: Any) -> None:
     path = film(tmp_path / "walk.avi", scene, 4, "MJPG")
     still = tmp_path / "still.png"
@@ -224,11 +249,11 @@ def test_nobody_there_is_said(tmp_path: Path, capsys: Any) -> None:
         (["half.mp4"], "half.mp4: no video that can be decoded, or cut off before its index"),
         (["empty"], "empty: no photos or videos in this folder"),
         (["camera:97"], "camera:97: no camera gives pictures there"),
-        (["a.mp4", "--bbox", "900,10,50,50"], "--bbox: a.mp4, frame 0: 900,10,50,50"),
+        (["a.mp4", "--bbox", "900,10,50,50"], "a.mp4: --bbox 900,10,50,50: "),
         (["a.mp4", "--boxes", "gone.json"], "--boxes gone.json: cannot be read"),
         (["a.mp4", "--boxes", "text.csv"], "--boxes text.csv: its first line names"),
         (["a.mp4", "--boxes", "wrong.json"], "--boxes wrong.json: entry 1: bbox"),
-        (["a.mp4", "--boxes", "outside.json"], "--boxes outside.json: a.mp4, frame 3: 900,10,50,50"),
+        (["a.mp4", "--boxes", "outside.json"], "a.mp4, frame 3: --boxes outside.json 900,10,50,50: "),
         (["a.mp4", "--whole", "--bbox", "0,0,9,9"], "each says where people are"),
         (["a.mp4", "--seconds", "0"], "--seconds 0: give a positive"),
         (["a.mp4", "--out", "text.csv"], "--out text.csv: cannot be written"),
