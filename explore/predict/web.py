@@ -120,7 +120,7 @@ def about(bundle: Bundle) -> dict[str, Any]:
         "edges": [list(edge) for edge in manifest.skeleton.edges],
         "colours": [limb_colour(names[start], names[end]) for start, end in manifest.skeleton.edges],
         "people": list(PEOPLE),
-        "detector": {"sure": detect.SURE, "fit": detect.FIT, "lift": detect.LIFT, "same": detect.SAME},
+        "detector": {"sure": detect.SURE, "fit": detect.FIT, "same": detect.SAME},
     }
 
 

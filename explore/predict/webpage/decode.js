@@ -84,7 +84,7 @@ export function anchors() {
 }
 
 // Boxes [x, y, w, h] px of the detector's input, the surest first, one a person.
-export function people(scores, places, middles, { sure, fit, lift, same }) {
+export function people(scores, places, middles, { sure, fit, same }) {
   const found = [];
   const least = Math.log(sure / (1 - sure));
   for (let index = 0; index < scores.length; index++) {
@@ -92,7 +92,7 @@ export function people(scores, places, middles, { sure, fit, lift, same }) {
     const point = (at) => [0, 1].map((axis) => places[12 * index + 2 * at + axis] + SIDE * middles[index][axis]);
     const hips = point(2), edge = point(3);
     const reach = Math.hypot(edge[0] - hips[0], edge[1] - hips[1]);
-    const box = [hips[0] - fit * reach, hips[1] - 2 * lift * reach - fit * reach, 2 * fit * reach, 2 * fit * reach];
+    const box = [hips[0] - fit * reach, hips[1] - fit * reach, 2 * fit * reach, 2 * fit * reach];
     found.push([scores[index], box]);
   }
   const kept = [];
