@@ -62,7 +62,7 @@ export function room(canvas, about, found, turn, dark) {
     const [dx, dy, dz] = [x - calm.middle[0], y - calm.middle[1], z - calm.middle[2]];
     const [rx, rz] = [dx * cos + dz * sin, dz * cos - dx * sin];
     const [up, deep] = [-dy * Math.cos(rise) + rz * Math.sin(rise), rz * Math.cos(rise) + dy * Math.sin(rise)];
-    const zoom = (1.4 * size) / (deep + away);
+    const zoom = (1.6 * size) / (deep + away);
     return [canvas.width / 2 + rx * zoom, canvas.height / 2 - up * zoom, deep];
   };
   tiles(pen, project, dark);
