@@ -175,12 +175,15 @@ def _written(
         for file, model in zip(lines, models, strict=True):
             about = {"film": film.name, "size_px": [reel.width, reel.height], "fps": fps}
             file.write(json.dumps({**about, **record.header(camera, model.bundle)}) + "\n")
-        yield places, _Files(lines, writer, painters, models, film.path is None)
-        writer.release()
-        for file in lines:
-            file.close()
-        for part, place in zip(parts, places, strict=True):
-            os.replace(part, place)
+        try:
+            yield places, _Files(lines, writer, painters, models, film.path is None)
+            writer.release()
+            for file in lines:
+                file.close()
+            for part, place in zip(parts, places, strict=True):
+                os.replace(part, place)
+        except OSError as error:
+            raise InputError(f"--out {wish.out}: cannot be written ({error.strerror}); choose another folder") from None
 
 
 def _writer(path: Path, suffix: str, fps: float, size: tuple[int, int]) -> cv2.VideoWriter:
