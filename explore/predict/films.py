@@ -139,7 +139,8 @@ class _Files:
                 self.writer.write(picture)
             self._pictures = max(due, self._pictures)
         if len(found) > 1:
-            first, *others = ([person.mm - person.mm[:1] for person in people] for people in found)
+            root = self.models[0].bundle.manifest.skeleton.root
+            first, *others = ([person.mm - person.mm[root] for person in people] for people in found)
             self._apart += [
                 float(np.linalg.norm(a - b, axis=1).mean())
                 for other in others
@@ -155,7 +156,7 @@ class _Files:
 def _written(
     film: Film, reel: Reel, models: Sequence[Model], camera: Camera, wish: Wish
 ) -> Iterator[tuple[list[Path], _Files]]:
-    """Files beside their places, which they take when the block ends, or is left by an error of ours after a frame."""
+    """Files beside their places, which they take when the block ends well."""
     painters = [
         Painter(model.bundle.manifest.skeleton, reel.width, reel.height, model.title, len(models)) for model in models
     ]
