@@ -8,7 +8,7 @@ COMMANDS = {
     "train": "one network on one data set, to a checkpoint",
     "export": "a checkpoint to INT8 bundles for LiteRT, OpenVINO and ONNX Runtime",
     "measure": "latency of bundles on this machine, by an interleaved protocol",
-    "predict": "3D poses of the people in photos, by a bundle",
+    "predict": "3D poses of the people in photos, videos and before a camera, by bundles",
     "data": "render the embedded data set, or check a real one",
     "config": "every key of a study, with its default, to start a file of your own from",
     "report": "a model of your own as one more row of the paper's Tables 7, 8 and 9",

@@ -1,1 +1,1 @@
-"""People in photos, by a bundle: its own pre- and post-processing, its own runtime, no torch."""
+"""People in photos, films and before a camera, by bundles: their own pre- and post-processing, no torch."""

@@ -143,6 +143,9 @@ def _draw_room(axes: Axes, prediction: Prediction, skeleton: Skeleton, width: fl
     """Everybody at their place on one floor, seen from the side and from above in perspective."""
     axes.add_patch(_rectangle(0, 0, width, height, facecolor=FLOOR, zorder=0))
     people = prediction.people
+    if not people:
+        axes.text(width / 2, height / 2, "nobody found", color=FAINT, fontsize=12, ha="center", va="center")
+        return
     floor = find_floor([person.mm for person in people])
     room = np.stack([floor.to_room(person.mm) for person in people])
     low, high = _tiles(room)

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+from arch.decode import decode_with_confidence, to_normalised
 from arch.errors import InputError
-from explore.data.crop import DEPTH_RANGE, PADDING, clip_box, crop, to_camera, to_picture
+from explore.data.crop import DEPTH_RANGE, PADDING, crop, to_camera, to_picture
 from explore.predict.camera import Camera, root_depth_from_box
+from explore.predict.clock import Clock
+from quantize import bundle as bundles
 from quantize.bundle import Bundle
 from quantize.runtimes import Session
 
@@ -26,6 +28,7 @@ class Person:
     confidence: (J,) the largest share of probability in one cell; compare it within one model only
     root_depth: mm, and where it comes from in words
     ms:         crop, network and decoding of this person
+    number:     from 1; through a film the same person keeps it
     """
 
     bbox: np.ndarray
@@ -35,6 +38,21 @@ class Person:
     root_depth: float
     root_depth_from: str
     ms: float
+    number: int = 1
+
+
+@dataclass(frozen=True)
+class Model:
+    """A bundle with its session; `label` tells it from others that run beside it."""
+
+    label: str
+    bundle: Bundle
+    session: Session
+
+    @property
+    def title(self) -> str:
+        about = self.bundle.manifest
+        return f"{about.arch.name} · {about.runtime} {about.recipe.name}"
 
 
 @dataclass(frozen=True)
@@ -48,23 +66,23 @@ class Prediction:
     whole: bool
 
 
-def boxes_in_photo(photo: Path, image: np.ndarray, boxes: Sequence[Sequence[float]]) -> list[np.ndarray]:
-    """The part of each box inside the photo.
+def open_models(paths: Sequence[str], threads: int) -> list[Model]:
+    """Bundles, verified, loaded and warm.
 
     Raises:
-        InputError: a box without area, or outside the photo.
+        InputError: no bundle, one that does not run, skeletons that differ.
     """
-    height, width = image.shape[:2]
-    found = []
-    for box in boxes:
-        try:
-            found.append(clip_box(box, width, height))
-        except ValueError as error:
-            given = ",".join(f"{value:g}" for value in box)
-            raise InputError(
-                f"{photo}: --bbox {given}: {error}; give x,y,w,h in pixels within {width} x {height}"
-            ) from None
-    return found
+    loaded = [bundles.load(path).verify() for path in paths]
+    for other in loaded[1:]:
+        if other.manifest.skeleton != loaded[0].manifest.skeleton:
+            raise InputError(f"--model {other.path}: has other joints than {loaded[0].path}; show them one by one")
+    models: list[Model] = []
+    for bundle in loaded:
+        name = f"{bundle.manifest.arch.name}-{bundle.manifest.runtime}"
+        twins = sum(model.label.partition("#")[0] == name for model in models)
+        models.append(Model(f"{name}#{twins + 1}" if twins else name, bundle, bundle.session(threads)))
+        warm_up(bundle, models[-1].session)
+    return models
 
 
 def find_people(
@@ -73,33 +91,51 @@ def find_people(
     image: np.ndarray,
     boxes: Sequence[np.ndarray],
     camera: Camera,
-    root_depths: Sequence[float] | None = None,
+    root_depths: Sequence[float | None] | None = None,
+    numbers: Sequence[int] | None = None,
+    clock: Clock | None = None,
+    label: str = "model",
 ) -> list[Person]:
     """Run the bundle on every box (x, y, w, h px, inside the photo) of an RGB photo.
 
-    root_depths: mm, one a box; without them they are estimated from the boxes' sizes.
+    root_depths: mm, one a box; without them they are estimated from the boxes' sizes. numbers: of the people, from 1.
     """
     people = []
     for index, bbox in enumerate(boxes):
         given = root_depths[index] if root_depths else None
-        people.append(_find_person(bundle, session, image, bbox, camera, given))
+        number = numbers[index] if numbers else index + 1
+        people.append(_find_person(bundle, session, image, bbox, camera, given, number, clock or Clock(), label))
     return people
 
 
 def _find_person(
-    bundle: Bundle, session: Session, image: np.ndarray, bbox: np.ndarray, camera: Camera, root_depth: float | None
+    bundle: Bundle,
+    session: Session,
+    image: np.ndarray,
+    bbox: np.ndarray,
+    camera: Camera,
+    root_depth: float | None,
+    number: int,
+    clock: Clock,
+    label: str,
 ) -> Person:
     rules = bundle.manifest.preprocessing
-    clock = time.perf_counter()
-    picture, matrix = crop(image, bbox, rules.size, scale=rules.box_padding / PADDING)
-    coords, confidence = bundle.run_crops(picture[None], session)
-    ms = 1000 * (time.perf_counter() - clock)
-    depth = root_depth_from_box(bbox, rules.box_padding, camera.f) if root_depth is None else root_depth
-    px, mm = to_photo_and_camera(
-        coords[0], matrix, rules.size, bundle.manifest.postprocessing.depth_range_mm, camera, depth
-    )
+    before = clock.of_models()
+    with clock("crop", label):
+        picture, matrix = crop(image, bbox, rules.size, scale=rules.box_padding / PADDING)
+        entry = bundle.normalise(picture[None])
+    with clock("network", label):
+        raw = session.run(entry)
+    with clock("decode", label):
+        cells, confidence = decode_with_confidence(raw, bundle.arch)
+        coords = to_normalised(cells, bundle.arch)[0]
+        depth = root_depth_from_box(bbox, rules.box_padding, camera.f) if root_depth is None else root_depth
+        px, mm = to_photo_and_camera(
+            coords, matrix, rules.size, bundle.manifest.postprocessing.depth_range_mm, camera, depth
+        )
     source = "estimated from the box's size" if root_depth is None else "given"
-    return Person(bbox, px, mm, confidence[0], depth, source, ms)
+    ms = 1000 * (clock.of_models() - before)
+    return Person(bbox, px, mm, confidence[0], depth, source, ms, number)
 
 
 def to_photo_and_camera(

@@ -2,21 +2,32 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
+from explore.predict.camera import Camera
 from explore.predict.pipeline import Person, Prediction
 from quantize.bundle import Bundle
 
 
 def as_record(prediction: Prediction, bundle: Bundle) -> dict[str, Any]:
     """JSON-able: the bundle, the camera, what was assumed, and every person's joints."""
-    about, camera = bundle.manifest, prediction.camera
     height, width = prediction.image.shape[:2]
     return {
         "photo": str(prediction.photo),
         "size_px": [width, height],
+        **header(prediction.camera, bundle),
+        "assumed": assumptions(prediction),
+        "people": of_people(prediction.people, bundle),
+    }
+
+
+def header(camera: Camera, bundle: Bundle) -> dict[str, Any]:
+    """What does not change from picture to picture."""
+    about = bundle.manifest
+    return {
         "bundle": {
             "path": str(bundle.path),
             "arch": about.arch.name,
@@ -32,14 +43,14 @@ def as_record(prediction: Prediction, bundle: Bundle) -> dict[str, Any]:
             "principal_px": _rounded(camera.c, 2),
             "principal_from": camera.principal_from,
         },
-        "assumed": assumptions(prediction),
         "axes": "px: x right, y down, from the photo's top left corner; mm: x right, y down, z away from the camera",
         "confidence": "largest share of probability in one heatmap cell; compare within one model only",
         "skeleton": {"name": about.skeleton.name, "edges": [list(edge) for edge in about.skeleton.edges]},
-        "people": [
-            _person(number, person, about.skeleton.joints) for number, person in enumerate(prediction.people, 1)
-        ],
     }
+
+
+def of_people(people: Sequence[Person], bundle: Bundle) -> list[dict[str, Any]]:
+    return [_person(person, bundle.manifest.skeleton.joints) for person in people]
 
 
 def assumptions(prediction: Prediction) -> list[str]:
@@ -51,9 +62,9 @@ def assumptions(prediction: Prediction) -> list[str]:
     return said
 
 
-def _person(number: int, person: Person, joints: tuple[str, ...]) -> dict[str, Any]:
+def _person(person: Person, joints: tuple[str, ...]) -> dict[str, Any]:
     return {
-        "person": number,
+        "person": person.number,
         "bbox": _rounded(person.bbox, 2),
         "root_depth_mm": round(person.root_depth, 1),
         "root_depth_from": person.root_depth_from,

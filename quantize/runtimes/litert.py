@@ -100,7 +100,12 @@ def _quantize(path: Path, float_steps: tuple[str, ...], calibration: Array) -> b
     return bytes(made.quantize(ranges).quantized_model)
 
 
-def _interpreter(path: Path, threads: int, delegate: bool = True) -> Any:
+def interpreter(path: Path, threads: int, delegate: bool = True) -> Any:
+    """Loaded, with memory for its tensors.
+
+    Raises:
+        InputError: LiteRT refuses the file.
+    """
     from ai_edge_litert.interpreter import Interpreter, OpResolverType
 
     kind = OpResolverType.AUTO if delegate else OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES
@@ -114,7 +119,7 @@ def _interpreter(path: Path, threads: int, delegate: bool = True) -> Any:
 
 def _signature(path: Path) -> tuple[str, str]:
     """Key of the only signature and name of its only input."""
-    signatures = _interpreter(path, 1).get_signature_list()
+    signatures = interpreter(path, 1).get_signature_list()
     key = next(iter(signatures))
     return key, signatures[key]["inputs"][0]
 
@@ -123,7 +128,7 @@ class LiteRTSession:
     """An interpreter with XNNPACK; outside it everything is channels first, as in torch."""
 
     def __init__(self, path: Path, threads: int) -> None:
-        self.interpreter = _interpreter(path, threads)
+        self.interpreter = interpreter(path, threads)
         self.entry = self.interpreter.get_input_details()[0]["index"]
         self.exit = self.interpreter.get_output_details()[0]["index"]
 
@@ -154,11 +159,11 @@ def load(path: Path, threads: int = 1) -> LiteRTSession:
 
 def inspect(path: Path) -> FileAudit:
     """The file's operators, and how many of them XNNPACK takes over; the rest an interpreter runs one by one."""
-    plain = _interpreter(path, 1, delegate=False)
+    plain = interpreter(path, 1, delegate=False)
     tensors = {tensor["index"]: tensor for tensor in plain.get_tensor_details()}
     made = [_operator(operator, tensors) for operator in plain._get_ops_details()]
     audit = summarise(made, path.stat().st_size)
-    audit.partitions, left = _delegation(_interpreter(path, 1), len(made))
+    audit.partitions, left = _delegation(interpreter(path, 1), len(made))
     audit.delegated = 1 - left / len(made)
     return audit
 

@@ -243,8 +243,8 @@ def test_the_bundle_gives_what_torch_gives(bundle, photo):
     np.testing.assert_allclose(person.mm[:, 2], depth, atol=1.0)
 
 
-def test_no_box_means_the_whole_photo_and_that_is_said(bundle, photo, tmp_path, capsys):
-    assert predict(photo, "--model", bundle.path, "--out", tmp_path / "out", "--json") == 0
+def test_the_whole_photo_can_be_the_box_and_that_is_said(bundle, photo, tmp_path, capsys):
+    assert predict(photo, "--whole", "--model", bundle.path, "--out", tmp_path / "out", "--json") == 0
     said = capsys.readouterr()
     assert "whole photo is one person's box" in said.err and "focal length 240 px" in said.err
     (found,) = json.loads(said.out)
@@ -269,7 +269,7 @@ def test_root_depths_can_be_given(bundle, photo, tmp_path, capsys):
 def test_several_photos(bundle, photo, tmp_path, capsys):
     second = tmp_path / "other.png"
     cv2.imwrite(str(second), np.full((90, 60, 3), 99, np.uint8))
-    assert predict(photo, second, "--model", bundle.path, "--out", tmp_path / "o", "--json") == 0
+    assert predict(photo, second, "--whole", "--model", bundle.path, "--out", tmp_path / "o", "--json") == 0
     assert [Path(found["photo"]).name for found in json.loads(capsys.readouterr().out)] == ["people.jpg", "other.png"]
     assert len(list((tmp_path / "o").iterdir())) == 4
 
@@ -305,8 +305,9 @@ def test_a_broken_photo_is_named_before_anything_is_written(bundle, photo, tmp_p
 def test_photos_that_would_share_a_file_and_boxes_of_two_photos(bundle, photo, tmp_path, capsys):
     twin = photo.with_suffix(".png")
     twin.write_bytes(photo.read_bytes())
-    refused(capsys, tmp_path, "people-pose.png would be written twice", photo, twin, "--model", bundle.path)
-    refused(capsys, tmp_path, "boxes belong to one", photo, twin, "--model", bundle.path, "--bbox", "1,1,9,9")
+    refused(capsys, tmp_path, "people-pose files would be written twice", photo, twin, "--model", bundle.path)
+    other = twin.rename(twin.with_name("others.png"))
+    refused(capsys, tmp_path, "boxes belong to one", photo, other, "--model", bundle.path, "--bbox", "1,1,9,9")
     refused(capsys, tmp_path, "gone.jpg: cannot be read", tmp_path / "gone.jpg", "--model", bundle.path)
 
 

@@ -83,7 +83,7 @@ class Web:
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.1}, daemon=True)
         thread.start()
         try:
-            self.announce(f"http://{_reachable(self.host)}:{server.server_address[1]}/{token}/")
+            self.announce(f"http://{reachable(self.host)}:{server.server_address[1]}/{token}/")
             report(0.0, "waiting for a browser to open the page")
             return session.wait(self.wait_s, settings.limit_s)
         finally:
@@ -303,20 +303,9 @@ def _handler(token: str, session: _Session, modules: Path) -> type[BaseHTTPReque
             return path[len(start) :] if secrets.compare_digest(path[: len(start)].encode(), start.encode()) else None
 
         def _answer(self, status: int, content: bytes, kind: str, nonce: str = "") -> None:
-            allowed = f"'self' 'wasm-unsafe-eval' 'unsafe-eval' blob: 'nonce-{nonce}'"
             self.send_response(status)
-            for key, value in {
-                "Content-Type": kind,
-                "Content-Length": str(len(content)),
-                "Cross-Origin-Opener-Policy": "same-origin",
-                "Cross-Origin-Embedder-Policy": "require-corp",
-                "Cross-Origin-Resource-Policy": "same-origin",
-                "Content-Security-Policy": f"default-src 'none'; script-src {allowed}; style-src 'nonce-{nonce}'; "
-                f"connect-src 'self' blob:; worker-src 'self' blob:; base-uri 'none'; form-action 'none'",
-                "Referrer-Policy": "no-referrer",
-                "X-Content-Type-Options": "nosniff",
-                "Cache-Control": "no-store",
-            }.items():
+            about = {"Content-Type": kind, "Content-Length": str(len(content))}
+            for key, value in (about | headers(nonce)).items():
                 self.send_header(key, value)
             self.end_headers()
             self.wfile.write(content)
@@ -332,6 +321,26 @@ def _file(path: str, models: Sequence[Model], modules: Path) -> Path | None:
     if model := re.fullmatch(r"model/(\d{1,4})", path):
         index = int(model[1])
         return models[index].files[0] if index < len(models) else None
+    return module_file(path, modules)
+
+
+def headers(nonce: str) -> dict[str, str]:
+    """Of every answer: the page is isolated, and loads nothing from elsewhere."""
+    allowed = f"'self' 'wasm-unsafe-eval' 'unsafe-eval' blob: 'nonce-{nonce}'"
+    return {
+        "Cross-Origin-Opener-Policy": "same-origin",
+        "Cross-Origin-Embedder-Policy": "require-corp",
+        "Cross-Origin-Resource-Policy": "same-origin",
+        "Content-Security-Policy": f"default-src 'none'; script-src {allowed}; style-src 'nonce-{nonce}'; "
+        f"connect-src 'self' blob:; worker-src 'self' blob:; base-uri 'none'; form-action 'none'",
+        "Referrer-Policy": "no-referrer",
+        "X-Content-Type-Options": "nosniff",
+        "Cache-Control": "no-store",
+    }
+
+
+def module_file(path: str, modules: Path) -> Path | None:
+    """A file of LiteRT.js."""
     package, _, rest = path.partition("/")
     if package not in PACKAGES or not re.fullmatch(r"(dist|wasm)/[A-Za-z0-9_.-]+\.(js|wasm)", rest):
         return None
@@ -376,7 +385,7 @@ def installed(report: Report) -> Path:
     return folder / "node_modules"
 
 
-def _reachable(host: str) -> str:
+def reachable(host: str) -> str:
     """An address of this machine that others can open, where it listens on all of them. No packet is sent."""
     if host not in ("0.0.0.0", "::"):
         return host
@@ -388,9 +397,9 @@ def _reachable(host: str) -> str:
         return str(probing.getsockname()[0])
 
 
-def show(address: str) -> None:
+def show(address: str, words: str = "open this on the device, once") -> None:
     """The address on standard error, as text and as a QR code."""
-    print(f"open this on the device, once: {address}", file=sys.stderr)
+    print(f"{words}: {address}", file=sys.stderr)
     try:
         import segno
     except ImportError:
