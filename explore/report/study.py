@@ -18,6 +18,7 @@ from arch.space import Arch, make_arch
 from explore.config import SearchConfig
 from explore.judge import Judge
 from explore.report.plot import plot_front
+from explore.report.words import short
 from explore.search import devices
 from explore.search.front import ranks
 from quantize.environment import machine, versions
@@ -111,9 +112,8 @@ class Summary:
 def write_report(
     config: SearchConfig, study: optuna.Study, judge: Judge, baselines: dict[str, Arch], seconds: float
 ) -> Summary:
-    """Write the tables, the plot and the README of a study; returns what they hold."""
-    trials = _trials(study, config)
-    shipped = _shipped(config)
+    """Write the tables, the plot, the page and the README of a study; returns what they hold."""
+    trials, shipped = write_tables(config, study)
     summary = Summary(
         config.folder,
         judge.mean_pose_mm,
@@ -123,15 +123,23 @@ def write_report(
         tuple(_findings(trials, baselines)),
         seconds / 60,
     )
-    write_atomic(config.folder / "trials.csv", _csv(_with_devices(TRIAL_COLUMNS, config), trials))
-    stamp = {"seed": config.seed, "config_hash": config.hash}
-    front = [asdict(row) | row.elsewhere | stamp for row in shipped]
-    write_atomic(config.folder / "front.csv", _csv(_with_devices(FRONT_COLUMNS, config), front))
     about = {"machine": machine(), "versions": versions(), "data": judge.train.name, "data_hash": judge.train.hash}
+    stamp = {"seed": config.seed, "config_hash": config.hash}
     write_atomic(config.folder / "environment.json", json.dumps(about | stamp, indent=2) + "\n")
     plot_front(config.folder / "front.png", config, summary)
     write_atomic(config.folder / "README.md", _readme(config, judge, summary))
     return summary
+
+
+def write_tables(config: SearchConfig, study: optuna.Study) -> tuple[list[dict[str, Any]], list[Shipped]]:
+    """Write trials.csv and front.csv as far as the study has come; returns their rows."""
+    trials = _trials(study, config)
+    shipped = _shipped(config)
+    stamp = {"seed": config.seed, "config_hash": config.hash}
+    front = [asdict(row) | row.elsewhere | stamp for row in shipped]
+    write_atomic(config.folder / "trials.csv", _csv(_with_devices(TRIAL_COLUMNS, config), trials))
+    write_atomic(config.folder / "front.csv", _csv(_with_devices(FRONT_COLUMNS, config), front))
+    return trials, shipped
 
 
 def _trials(study: optuna.Study, config: SearchConfig) -> list[dict[str, Any]]:
@@ -237,16 +245,6 @@ def _findings(trials: list[dict[str, Any]], baselines: dict[str, Arch]) -> list[
             f"{best['name']}{' ' + best['recipe'] if several else ''}: {best['mpjpe_mm']:.1f} mm, {best['latency_ms']:.2f} ms."
         )
     return lines
-
-
-def short(arch: Arch) -> str:
-    """A network in a few words, for people: what the id stands for."""
-    concat = {"none": "no concat", "skip": "skip", "residual": "residual"}[arch.concat]
-    depth = f"x{arch.depth_bins}" if arch.head == "volumetric" else ""
-    return (
-        f"{arch.encoder} {arch.width:g}, stride {arch.early_stride}, inter {arch.inter}, {concat}, "
-        f"{arch.decoder_conv} {arch.decoder_width}, {arch.head} {arch.heatmap}{depth}, {arch.activation}"
-    )
 
 
 def _with_devices(columns: tuple[str, ...], config: SearchConfig) -> tuple[str, ...]:

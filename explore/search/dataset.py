@@ -25,6 +25,17 @@ def open_judge(config: SearchConfig, progress: Callable[[int, int], None] | None
     return Judge(train, to_skeleton(test, train.skeleton), config.scale)
 
 
+def is_at_hand(config: SearchConfig) -> bool:
+    """Whether the data can be opened without rendering anything."""
+    for data in (config.data, config.dataset.test_on):
+        if data.startswith("synthetic:"):
+            from explore.data.synthetic.dataset import default_cache
+
+            if not (default_cache() / _options(config, data).name / "dataset.json").is_file():
+                return False
+    return True
+
+
 def _options(config: SearchConfig, data: str) -> Any:
     """The options of the first reader that `data` names."""
     given = config.dataset

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -59,3 +61,20 @@ def hypervolume(points: Points, reference: Points) -> float:
             area += (float(reference[0]) - x) * (ceiling - y)
             ceiling = y
     return area
+
+
+def volumes(points: Sequence[tuple[float, float]], ceiling: float) -> list[float]:
+    """Hypervolume after each of (mm, ms) in turn: mm x decades of ms, up to `ceiling` mm and the slowest point."""
+    if not points:
+        return []
+    reference = np.array([max(np.log10(ms) for _, ms in points) + 1e-6, ceiling])
+    front: list[tuple[float, float]] = []
+    grown: list[float] = []
+    for mm, ms in points:
+        x = float(np.log10(ms))
+        if any(a <= x and b <= mm for a, b in front):
+            grown.append(grown[-1] if grown else 0.0)
+            continue
+        front = [(a, b) for a, b in front if a < x or b < mm] + [(x, mm)]
+        grown.append(hypervolume(np.array(front), reference))
+    return grown

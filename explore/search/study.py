@@ -79,6 +79,19 @@ def open_study(config: SearchConfig) -> optuna.Study:
     return study
 
 
+def open_stored(folder: Path) -> optuna.Study:
+    """The study whose storage lies in `folder`, whatever its name was where it was made.
+
+    Raises:
+        InputError: no storage of this Optuna, or more than one study in it.
+    """
+    path = folder / "study.db"
+    try:
+        return optuna.load_study(study_name=None, storage=f"sqlite:///{path.resolve()}")
+    except Exception as error:  # SQLAlchemy's, Optuna's and sqlite3's errors have no common class
+        raise InputError(f"{path}: cannot be opened ({str(error).splitlines()[0]}); move it away or mend it") from None
+
+
 def prepare_study(config: SearchConfig, space: Space) -> optuna.Study:
     """Open the study and, when it is new, put the paper's models first in line."""
     with locked(config.folder / "locks" / "ask.lock"):
