@@ -3,12 +3,25 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterable
 from types import TracebackType
 
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.text import Text
 
 PLAIN_SECONDS = 15.0
+
+
+class _Bars(Progress):
+    """Bars with a line below them."""
+
+    below = ""
+
+    def get_renderables(self) -> Iterable[RenderableType]:
+        yield from super().get_renderables()
+        if self.below:
+            yield Text(self.below, style="dim", overflow="ellipsis", no_wrap=True)
 
 
 class Display:
@@ -16,17 +29,18 @@ class Display:
 
     def __init__(self, quiet: bool = False) -> None:
         self.console = Console(stderr=True, quiet=quiet, highlight=False, soft_wrap=True)
-        self._bars: Progress | None = None
+        self._bars: _Bars | None = None
         self._stage: TaskID | None = None
         self._workers: dict[int, TaskID] = {}
         self._name = ""
         self._fraction = 0.0
         self._started = self._printed = time.monotonic()
         self._first = 0.0
+        self._glance = ""
 
     def __enter__(self) -> Display:
         if self.console.is_terminal and not self.console.quiet:
-            self._bars = Progress(
+            self._bars = _Bars(
                 TextColumn("{task.description}"),
                 BarColumn(),
                 TextColumn("{task.percentage:>3.0f}%"),
@@ -36,6 +50,7 @@ class Display:
                 console=self.console,
                 speed_estimate_period=900,
             )
+            self._bars.below = self._glance
             self._bars.start()
         return self
 
@@ -68,6 +83,8 @@ class Display:
         elif time.monotonic() - self._printed > PLAIN_SECONDS:
             self._printed = time.monotonic()
             self.console.print(f"{self._name} {text} {self._fraction:.0%}, {self._left()}".replace("  ", " "))
+            if self._glance:
+                self.console.print(f"  {self._glance}")
 
     def worker(self, index: int, text: str, fraction: float) -> None:
         """What a worker is doing and how far it is."""
@@ -76,6 +93,12 @@ class Display:
         if index not in self._workers:
             self._workers[index] = self._bars.add_task("", total=1.0)
         self._bars.update(self._workers[index], description=f"  {text}", completed=fraction)
+
+    def glance(self, line: str) -> None:
+        """Where the work stands, under the bars; without a terminal it goes with the next plain line."""
+        self._glance = line
+        if self._bars:
+            self._bars.below = line
 
     def log(self, line: str) -> None:
         self.console.print(line)

@@ -25,12 +25,17 @@ from arch.search_space import Space
 from arch.space import Arch, make_arch
 from explore.config import SearchConfig, load_yaml, parse
 from explore.progress import Display
+from explore.report.glance import Glance
+from explore.report.live import live_page
+from explore.report.people import keep_people
+from explore.report.refresh import bundles_of
 from explore.report.study import Summary, write_report
-from explore.search import devices, worker
+from explore.search import devices, worker, workload
 from explore.search.choice import check_recipes, read_finalists, result_file, write_finalists
 from explore.search.dataset import open_judge
 from explore.search.front import choose
 from explore.search.study import SearchFailed, baselines, prepare_study, storage_url, try_lock
+from explore.search.workload import Workload
 from quantize import audit, runtimes
 
 RESTARTS = 3  # of a worker that died, in one stage
@@ -54,7 +59,6 @@ class Crew:
     shares: dict[int, float] = field(default_factory=dict)
     names: dict[int, str] = field(default_factory=dict)
     restarts: dict[int, int] = field(default_factory=dict)
-    finished: int = 0
 
 
 def search(config: SearchConfig, display: Display) -> Summary:
@@ -80,20 +84,28 @@ def search(config: SearchConfig, display: Display) -> Summary:
         judge = open_judge(config, lambda done, total: display.update(done / max(1, total)))
         if not (config.folder / "reference" / "reference.json").exists():
             display.stage("reference network")
-            _run(config, "reference", 1, display, 0, 1)
+            _run(config, "reference", 1, display, Workload(1), Glance(judge.mean_pose_mm))
         study = prepare_study(config, space)
-        before = _finished(study)
-        display.stage(f"candidates, {config.trials}", before / config.trials)
-        _run(config, "candidates", config.processes, display, before, config.trials)
-        _choose_finalists(config, study, space)
-        finalists = [finalist.arch for finalist in read_finalists(config)]
-        before = sum(_finalist(config, arch).exists() for arch in finalists)
-        display.stage(f"finalists, {len(finalists)}", before / len(finalists))
-        _run(config, "finalists", config.processes, display, before, len(finalists))
-        missing = [a.name for a in finalists if not _finalist(config, a).exists()]
-        if len(missing) == len(finalists):
-            raise SearchFailed(f"no finalist could be shipped; see {config.folder / 'logs'}")
-        summary = write_report(config, study, judge, baselines(config, space), time.time() - started)
+        papers = baselines(config, space)
+        glance = Glance(judge.mean_pose_mm)
+        with live_page(config, judge.mean_pose_mm, display.log):
+            done = _finished(study)
+            for facts in done:
+                glance.add(facts["mpjpe_mm"], facts["latency_ms"])
+            work = workload.candidates(config, space, papers, [(facts["name"], facts["macs"]) for facts in done])
+            display.stage(f"candidates, {config.trials}", work.share({}))
+            display.glance(glance.line)
+            _run(config, "candidates", config.processes, display, work, glance)
+            _choose_finalists(config, study, space)
+            finalists = [finalist.arch for finalist in read_finalists(config)]
+            work = workload.finalists(config, finalists, [a for a in finalists if _finalist(config, a).exists()])
+            display.stage(f"finalists, {len(finalists)}", work.share({}))
+            _run(config, "finalists", config.processes, display, work, glance)
+            missing = [a.name for a in finalists if not _finalist(config, a).exists()]
+            if len(missing) == len(finalists):
+                raise SearchFailed(f"no finalist could be shipped; see {config.folder / 'logs'}")
+            summary = write_report(config, study, judge, papers, time.time() - started)
+            keep_people(config.folder, judge, bundles_of(config, config.folder))
     return summary
 
 
@@ -133,8 +145,9 @@ def _short(old: Any, new: Any) -> str:
     return f"{old}, not {new}"
 
 
-def _finished(study: optuna.Study) -> int:
-    return sum(t.state == TrialState.COMPLETE for t in study.get_trials(deepcopy=False))
+def _finished(study: optuna.Study) -> list[dict[str, Any]]:
+    """What the finished candidates gave."""
+    return [t.user_attrs["result"] for t in study.get_trials(deepcopy=False) if t.state == TrialState.COMPLETE]
 
 
 def _finalist(config: SearchConfig, arch: Arch) -> Path:
@@ -166,8 +179,10 @@ def _pair(config: SearchConfig, trial: FrozenTrial) -> tuple[Arch, str]:
     return make_arch(json.loads(path.read_text())["arch"], str(path)), judged_by
 
 
-def _run(config: SearchConfig, phase: worker.Phase, count: int, display: Display, before: int, total: int) -> None:
-    """Run a stage of `total` pieces of work, `before` of them done already, in `count` workers until all are done.
+def _run(
+    config: SearchConfig, phase: worker.Phase, count: int, display: Display, work: Workload, glance: Glance
+) -> None:
+    """Run a stage in `count` workers until all of its work is done.
 
     A worker that dies is started again.
     """
@@ -193,7 +208,11 @@ def _run(config: SearchConfig, phase: worker.Phase, count: int, display: Display
                     _ended(crew, index, start, display, phase)
                     continue
                 _hear(crew, index, kind, facts, display)
-            display.update((before + crew.finished + sum(crew.shares.values())) / total)
+                if kind == "finished":
+                    _count(config, facts, work, glance, display)
+                elif kind == "failed":
+                    work.ahead.pop(facts["name"], None)
+            display.update(work.share({crew.names.get(index, ""): share for index, share in crew.shares.items()}))
     finally:
         for process in crew.processes.values():
             process.terminate()
@@ -219,6 +238,16 @@ def _ended(crew: Crew, index: int, start: Callable[[int], None], display: Displa
     start(index)
 
 
+def _count(config: SearchConfig, facts: dict[str, Any], work: Workload, glance: Glance, display: Display) -> None:
+    """A network is done: less is left, and a candidate may have moved the front."""
+    if "mpjpe_mm" not in facts:
+        work.finish(facts["name"])
+        return
+    work.finish(facts["name"], workload.candidate_work(config, facts["macs"]))
+    glance.add(facts["mpjpe_mm"], facts["latency_ms"])
+    display.glance(glance.line)
+
+
 def _hear(crew: Crew, index: int, kind: str, facts: dict[str, Any], display: Display) -> None:
     """Take in one message of a worker."""
     match kind:
@@ -230,7 +259,6 @@ def _hear(crew: Crew, index: int, kind: str, facts: dict[str, Any], display: Dis
             display.worker(index, f"{crew.names.get(index, '')} {facts['stage']}", crew.shares[index])
         case "finished":
             crew.shares[index] = 0.0
-            crew.finished += 1
             if "mpjpe_mm" in facts:
                 display.log(
                     f"trial {facts['number']:>3}  {facts['name']:<18} {facts['mpjpe_mm']:7.1f} mm "

@@ -96,7 +96,7 @@ def test_killed_twice_it_finishes_every_trial_once(tmp_path: Path) -> None:
         assert manifest["metrics"]["mpjpe_mm"] == pytest.approx(float(row["mpjpe_mm"]))
         assert manifest["recipe"]["name"] == "int8-static"
         assert float(row["latency_ms"]) > 0
-    for name in ("README.md", "front.png", "config.yaml"):
+    for name in ("README.md", "front.png", "config.yaml", "index.html", "page/study.json", "page/people.json"):
         assert (folder / name).stat().st_size > 500
 
     again = subprocess.run(call, cwd=tmp_path, env=environment(tmp_path), capture_output=True, text=True, timeout=120)
