@@ -11,6 +11,7 @@ from arch.errors import InputError
 from arch.files import content_hash, write_atomic
 from explore.bench import BENCHES, Record, get
 from explore.progress import Display
+from explore.report.bench_page import write_bench_page
 from quantize.environment import machine, versions
 
 EXAMPLE = "python explore.py bench profile"
@@ -21,14 +22,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--out", default="results/bench", metavar="FOLDER", help="of the records (default: results/bench)"
     )
+    parser.add_argument("--page", action="store_true", help="measure nothing, make the page of the records there anew")
 
 
 def run(args: argparse.Namespace) -> int:
+    if args.page:
+        page = write_bench_page(Path(args.out))
+        print(json.dumps({"page": str(page)}) if args.json else f"written: {page}")
+        return 0
     names = list(BENCHES) if args.names in ([], ["all"]) else args.names
     for name in names:
         if name not in BENCHES:
             raise InputError(f"bench: '{name}' is not one of all, {', '.join(BENCHES)}")
     records = [_record(name, args) for name in names]
+    write_bench_page(Path(args.out))
     if args.json:
         print(json.dumps([record.model_dump(mode="json") for record in records]))
         return 0
@@ -37,7 +44,7 @@ def run(args: argparse.Namespace) -> int:
         for claim in record.claims:
             verdict = "holds" if claim.holds else "FALLS SHORT"
             print(f"  {claim.name:<46} asked {claim.asked:<16} measured {claim.measured:<16} {verdict}")
-    print(f"written: {args.out}")
+    print(f"written: {args.out}, with a page, index.html")
     return 0
 
 
