@@ -30,6 +30,7 @@ NUMBERS = (
     "mpjpe_mm", "latency_ms", "macs", "params", "bytes", "memory", "pa_mpjpe_mm", "float_mpjpe_mm", "float_latency_ms",
     "samples", "trial",
 )  # fmt: skip
+ELSEWHERE = "latency_ms "  # then the device
 TEXTS = ("name", "id", "runtime", "recipe", "network", "bundle")
 
 
@@ -45,7 +46,10 @@ class Row:
 
 @dataclass
 class Gathered:
-    """Everything that the page shows of a study. states: trials by how they ended; history: (minute, volume)."""
+    """Everything that the page shows of a study. states: trials by how they ended; history: (minute, volume).
+
+    elsewhere: columns of latency on further devices.
+    """
 
     folder: Path
     config: dict[str, Any]
@@ -57,6 +61,7 @@ class Gathered:
     networks: dict[str, Arch]
     certificates: dict[str, dict[str, Any]]
     history: list[tuple[float, float]]
+    elsewhere: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
 
@@ -91,6 +96,7 @@ def gather(folder: Path, references: list[str] | None = None) -> Gathered:
     made = Gathered(
         folder, config, _mapping(folder / "environment.json"), rows, states, kept, people, networks, certificates, []
     )
+    made.elsewhere = list(dict.fromkeys(key for line in done + shipped for key in line if key.startswith(ELSEWHERE)))
     made.history = _history(made)
     made.notes = _notes(made)
     return made
@@ -125,6 +131,7 @@ def _networks(kept: Kept, lines: list[dict[str, str]]) -> dict[str, Arch]:
 
 def _row(kind: str, line: dict[str, str], networks: dict[str, Arch], where: str) -> Row:
     numbers = {key: _number(line.get(key, ""), f"{where}: {key}") for key in NUMBERS}
+    numbers |= {key: _number(line[key], f"{where}: {key}") for key in line if key.startswith(ELSEWHERE)}
     arch = networks.get(line.get("arch_id", ""))
     if arch is not None:
         numbers["memory"] = cost(arch).peak_activation_bytes_int8

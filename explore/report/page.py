@@ -60,7 +60,9 @@ def render(found: Gathered, live: bool = False) -> str:
 
 def _first(found: Gathered, live: bool) -> dict[str, Any]:
     """What the page needs at once: the rows as columns, and the small facts."""
-    columns: dict[str, list[Any]] = {key: [_short(row.numbers[key]) for row in found.rows] for key in NUMBERS}
+    columns: dict[str, list[Any]] = {
+        key: [_short(row.numbers.get(key)) for row in found.rows] for key in (*NUMBERS, *found.elsewhere)
+    }
     columns |= {key: [row.texts[key] for row in found.rows] for key in TEXTS}
     columns["kind"] = [row.kind for row in found.rows]
     columns["paper"] = [row.paper for row in found.rows]
@@ -74,6 +76,7 @@ def _first(found: Gathered, live: bool) -> dict[str, Any]:
         "study": found.folder.resolve().name,
         "columns": columns,
         "states": found.states,
+        "elsewhere": found.elsewhere,
         "live": live,
         "made": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "about": {key: config[key] for key in ("data", "scale", "space", "runtime", "recipe", "hash") if key in config}

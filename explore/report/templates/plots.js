@@ -51,7 +51,7 @@ function drawFront() {
     marker: { symbol: "circle-open", size: 20, color: colour("mark"), line: { width: 3 } },
   });
   plotted.push([]);
-  const axes = { xaxis: axis(METRICS[x].title, METRICS[x].axis), yaxis: axis(METRICS[y].title, METRICS[y].axis) };
+  const axes = { xaxis: axis(escaped(METRICS[x].title), METRICS[x].axis), yaxis: axis(escaped(METRICS[y].title), METRICS[y].axis) };
   const drawn = Plotly.react("plot", traces, layout({ ...axes, uirevision: `${x} ${y}` }), { responsive: true, displaylogo: false, displayModeBar: false });
   $("count").textContent = `${seen.length} of ${rows.length} files`;
   $("legend").textContent = legend(line);

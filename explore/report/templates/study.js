@@ -21,6 +21,10 @@ function takeStudy(read) {
   study = read;
   columns = read.columns;
   for (const key of ["kind", "runtime", "recipe"]) columns[key] = columns[key].map((place) => columns[`${key}_values`][place]);
+  for (const key of study.elsewhere) {
+    const device = key.split(" ").slice(1).join(" ");
+    METRICS[key] = { title: `latency on ${device}, ms`, brief: `on ${device}`, unit: "ms", scale: 1, digits: 3, axis: "log" };
+  }
   rows = columns.name.map((_, row) => row);
   columns.group = rows.map((row) => !columns.paper[row] || columns.kind[row] === "reference" ? columns.kind[row] : columns.kind[row] === "shipped" ? "paperShipped" : "paperCandidate");
   columns.words = rows.map((row) => `${columns.name[row]} ${columns.id[row]} ${columns.network[row]} ${columns.recipe[row]}`.toLowerCase());

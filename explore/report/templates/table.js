@@ -26,7 +26,8 @@ function sorted(some) {
 
 function drawTable() {
   const alike = (key) => key === "recipe" && columns.recipe_values.filter(Boolean).length < 2;
-  const used = COLUMNS.filter(([key]) => !alike(key) && rows.some((row) => columns[key][row] !== null && columns[key][row] !== ""));
+  const all = [...COLUMNS.slice(0, 8), ...study.elsewhere.map((key) => [key, METRICS[key].brief]), ...COLUMNS.slice(8)];
+  const used = all.filter(([key]) => !alike(key) && rows.some((row) => columns[key][row] !== null && columns[key][row] !== ""));
   const some = sorted(shown());
   const head = make("tr");
   for (const [key, title] of used) {
@@ -59,7 +60,7 @@ function csvCell(value) {
 }
 
 function download() {
-  const keys = ["name", "id", "kind", "runtime", "recipe", "mpjpe_mm", "pa_mpjpe_mm", "float_mpjpe_mm", "latency_ms", "float_latency_ms", "macs", "params", "bytes", "memory", "samples", "trial", "network", "bundle"];
+  const keys = ["name", "id", "kind", "runtime", "recipe", "mpjpe_mm", "pa_mpjpe_mm", "float_mpjpe_mm", "latency_ms", ...study.elsewhere, "float_latency_ms", "macs", "params", "bytes", "memory", "samples", "trial", "network", "bundle"];
   const lines = [keys.join(","), ...sorted(shown()).map((row) => keys.map((key) => csvCell(columns[key][row])).join(","))];
   const link = make("a", { href: URL.createObjectURL(new Blob([`${lines.join("\n")}\n`], { type: "text/csv" })), download: `${study.study}.csv` });
   link.click();

@@ -331,6 +331,22 @@ def test_no_name_runs_a_script(browser: Any, tmp_path: Path) -> None:
     visit.leave()
 
 
+def test_latency_on_further_devices(browser: Any, tmp_path: Path) -> None:
+    folder = write_study(tmp_path / "s", 12)
+    lines = (folder / "trials.csv").read_text().splitlines()
+    lines = [f"{line},{'latency_ms <b>web</b>' if number == 0 else number}" for number, line in enumerate(lines)]
+    (folder / "trials.csv").write_text("\n".join(lines))
+    write_page(folder)
+    visit = Visit(browser, folder / "index.html")
+    visit.page.select_option("#x", "latency_ms <b>web</b>")
+    visit.settle()
+    assert "latency on <b>web</b>, ms" in visit.page.locator("#plot").inner_text()
+    visit.page.click('#table th[data-key="latency_ms <b>web</b>"] button')
+    cells = visit.page.eval_on_selector_all("#table tbody tr", "rows => rows.map(row => row.cells[7].textContent)")
+    assert cells == [f"{number}.000" for number in range(1, 13)]
+    visit.leave()
+
+
 def test_a_bare_copy_still_has_a_page(browser: Any, tmp_path: Path) -> None:
     folder = tmp_path / "bare"
     folder.mkdir()
