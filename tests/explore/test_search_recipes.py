@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
-import os
-import subprocess
-import sys
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +12,16 @@ import pytest
 import yaml
 
 from arch.errors import InputError
+from arch.search_space import Space
 from explore.config import SearchConfig, parse
+from explore.measure import protocol
 from explore.measure.lane import Lane
-from explore.search import candidate
+from explore.report.study import write_report
+from explore.search import candidate, run, worker
 from explore.search.candidate import Bench
 from explore.search.choice import check_recipes, searched, shipped
 from explore.search.dataset import open_judge
+from explore.search.study import prepare_study
 from quantize import bundle, certificate
 from quantize.convert import Converter
 from tests.quantize.conftest import small_arch
@@ -41,24 +43,42 @@ GIVEN: dict[str, Any] = {
 }
 
 
-def search(folder: Path, *options: str) -> subprocess.CompletedProcess[str]:
+@pytest.fixture(autouse=True)
+def undisturbed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Other processes do not matter."""
+    monkeypatch.setattr(protocol, "Rules", partial(protocol.Rules, quiet=-9.0))
+
+
+class Told:
+    """The end of a pipe at which nobody listens."""
+
+    def send(self, message: object) -> None: ...
+
+
+def search(folder: Path, monkeypatch: pytest.MonkeyPatch, **options: object) -> Path:
+    """A study from its reference to its report in this process alone; its folder."""
+    monkeypatch.setenv("EDGEPOSE_CACHE", str(folder / "cache"))
     (folder / "one.yaml").write_text(yaml.safe_dump(ONE_NETWORK))
-    (folder / "config.yaml").write_text(yaml.safe_dump(GIVEN | {"space": "one.yaml", "results": "."}))
-    return subprocess.run(
-        [sys.executable, str(ROOT / "explore.py"), "search", "--config=config.yaml", *options],
-        cwd=folder,
-        env=os.environ | {"EDGEPOSE_CACHE": str(folder / "cache")},
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
+    place = {"space": str(folder / "one.yaml"), "results": str(folder), "study": "s"}
+    config = parse(SearchConfig, GIVEN | place | options, "test")
+    space = Space.named(config.space).at(config.scale)
+    run._check(config, space)
+    judge = open_judge(config)
+    study = prepare_study(config, space)
+    told: Any = Told()
+    with Converter(folder / "converter.log") as converter:
+        bench = Bench(config, judge, Lane(folder / "locks"), converter, lambda stage, done, total: None)
+        candidate.make_reference(bench)
+        worker.candidates(bench, 0, told)
+        run._choose_finalists(config, study, space)
+        worker.finalists(bench, 0, told)
+    write_report(config, study, judge, {}, 1.0)
+    return config.folder
 
 
-def test_one_network_by_three_recipes_is_trained_once(tmp_path: Path) -> None:
+def test_one_network_by_three_recipes_is_trained_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     recipes = ("int8-static", "int8-float-stem", "float")
-    done = search(tmp_path, "--study=s", "--trials=3", f"--recipes={','.join(recipes)}")
-    assert done.returncode == 0, done.stderr
-    folder = tmp_path / "s"
+    folder = search(tmp_path, monkeypatch, trials=3, recipes=recipes)
     (home,) = (folder / "candidates").iterdir()
     assert {path.name for path in home.glob("result-*.json")} == {f"result-{name}.json" for name in recipes}
     results = [json.loads(path.read_text()) for path in home.glob("result-*.json")]
@@ -73,19 +93,16 @@ def test_one_network_by_three_recipes_is_trained_once(tmp_path: Path) -> None:
         assert proof.holds and row["gates_failed"] == ""
         assert {"mpjpe_mm", "float_file_mpjpe_mm", "latency_ms", "float_latency_ms"} <= about.metrics.keys()
     assert "every gate of every file holds" in (folder / "README.md").read_text()
-    other = search(tmp_path, "--study=s", "--trials=3", "--recipes=int8-static")
-    assert other.returncode == 2 and "recipes" in other.stderr and "--study" in other.stderr
 
 
-def test_float_objective_judges_the_float_file_and_ships_int8(tmp_path: Path) -> None:
-    done = search(tmp_path, "--study=f", "--trials=1", "--objective=float")
-    assert done.returncode == 0, done.stderr
-    (trial,) = csv.DictReader((tmp_path / "f" / "trials.csv").open())
+def test_float_objective_judges_the_float_file_and_ships_int8(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = search(tmp_path, monkeypatch, trials=1, objective="float")
+    (trial,) = csv.DictReader((folder / "trials.csv").open())
     assert trial["recipe"] == "float"
     assert float(trial["mpjpe_mm"]) == pytest.approx(float(trial["float_mpjpe_mm"]), abs=0.01)
-    (row,) = csv.DictReader((tmp_path / "f" / "front.csv").open())
+    (row,) = csv.DictReader((folder / "front.csv").open())
     assert row["recipe"] == "int8-static"
-    assert bundle.load(tmp_path / "f" / row["bundle"]).manifest.recipe.int8
+    assert bundle.load(folder / row["bundle"]).manifest.recipe.int8
 
 
 def test_a_failed_gate_is_told_and_the_finalist_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
