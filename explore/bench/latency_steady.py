@@ -14,6 +14,7 @@ import numpy as np
 
 from arch.space import Arch, preset
 from explore.bench import Claim
+from explore.config import MeasureConfig
 from explore.measure.devices import Settings, open_device
 from explore.measure.probe import Disturbed
 from explore.measure.rows import Model
@@ -22,7 +23,8 @@ from quantize.runtimes import get
 NAMES = ("paper-XS-relu@64", "paper-L-relu@64")
 RUNTIME, RECIPE = "litert", "int8-static"
 CALLS, LEAST, WITHIN = 20, 19, 0.03
-CONFIG = {"networks": NAMES, "calls": CALLS, "within": WITHIN}
+RULES = MeasureConfig(budget=3.0)
+CONFIG = {"networks": NAMES, "calls": CALLS, "within": WITHIN, "rules": RULES.model_dump()}
 BUSY = "import os, sys; os.sched_setaffinity(0, {int(sys.argv[1])})\nwhile True: pass"
 
 File = tuple[Arch, str, str]  # network, runtime, recipe
@@ -62,7 +64,7 @@ def run(folder: Path) -> tuple[list[dict[str, Any]], list[Claim]]:
 def _call(models: list[Model], beside: str) -> dict[str, Any]:
     row = {"part": "steady", "beside": beside, "network": models[1].name, "reference": models[0].name}
     try:
-        found = open_device("local").measure(models, Settings(), lambda share, text: None)[1]
+        found = open_device("local").measure(models, Settings(rules=RULES), lambda share, text: None)[1]
     except Disturbed as error:
         return row | {"ratio": None, "refused": str(error)}
     known = {"ratio": found.ratio, "ratio_low": found.ratio_low, "ratio_high": found.ratio_high}

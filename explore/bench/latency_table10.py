@@ -18,8 +18,8 @@ from quantize import audit, runtimes
 from quantize.recipes import recipe
 
 RUNTIMES, RECIPES, THREADS = ("litert", "openvino", "onnxruntime"), ("float", "int8-static"), (1, 2)
-RULES = MeasureConfig(rounds=8, calls=3, budget=30.0)
-ATTEMPTS = 3
+RULES = MeasureConfig(rounds=5, calls=2, budget=20.0)
+ATTEMPTS = 2
 CONFIG = {"runtimes": RUNTIMES, "recipes": RECIPES, "threads": THREADS, "rules": RULES.model_dump()}
 ORDER = ("Moon ResNet-50", "L", "S", "XS")
 
