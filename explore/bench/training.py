@@ -23,10 +23,14 @@ OURS = RECIPES["ours"]
 VARIANTS: dict[str, dict[str, Any]] = {
     "paper": RECIPES["paper"],
     "ours": OURS,
+    "ours, no augmentation": OURS | {"augment": "none"},
+    "ours, the paper's augmentation": OURS | {"augment": "paper"},
     "ours, L1 alone": OURS | {"heatmap_loss": 0.0},
     "ours, constant rate but two steps": OURS | {"schedule": "steps"},
-    "ours, no augmentation": OURS | {"augment": "none"},
+    "ours, no warm-up": OURS | {"warmup": 0.0},
     "ours, averaged weights": OURS | {"ema": 0.995},
+    "ours, Adam": OURS | {"optimizer": "adam", "weight_decay": 0.0},
+    "ours, the paper's batch and rate": OURS | {"batch": 24, "rate": 1e-3},
 }
 
 
