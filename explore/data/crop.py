@@ -342,27 +342,33 @@ class Batch:
     faults: tuple[str, ...] = ()
 
 
-def batch_at(dataset: Dataset, step: int, batch: int, size: int, augment: Augment, seed: int) -> Batch:
+def batch_at(
+    dataset: Dataset, step: int, batch: int, size: int, augment: Augment, seed: int, share: tuple[int, int] = (0, 1)
+) -> Batch:
     """The step-th training batch, a pure function of its arguments, so that training resumes anywhere.
 
     Samples come in shuffled epochs without gaps between them: every sample is seen equally often. Where a mix has
     samples with and without depth, the batch takes from both in turn, each in its own epochs: half and half.
     A sample whose picture cannot be used is replaced by the next one (explore.data.faults).
 
+    share: (k, n) for the k-th of n equal parts of the batch; together they are the whole one.
+
     Raises:
         InputError: RETRIES samples in a row whose pictures cannot be used.
     """
-    rng = np.random.default_rng((seed, 1, step))
     order = dataset.skeleton.flip_order
     joints = len(dataset.skeleton)
-    images = np.empty((batch, size, size, 3), np.uint8)
-    target = np.empty((batch, joints, 3), np.float32)
-    vis = np.empty((batch, joints), np.float32)
-    has_depth = np.empty(batch, np.float32)
+    part, parts = share
+    places = range(step * batch + batch * part // parts, step * batch + batch * (part + 1) // parts)
+    images = np.empty((len(places), size, size, 3), np.uint8)
+    target = np.empty((len(places), joints, 3), np.float32)
+    vis = np.empty((len(places), joints), np.float32)
+    has_depth = np.empty(len(places), np.float32)
     faults: list[str] = []
-    for slot in range(batch):
+    for slot, place in enumerate(places):
+        rng = np.random.default_rng((seed, 1, place))
         move = draw_move(augment, rng)
-        index, image, reduced = _usable(dataset, step * batch + slot, size, move, seed, faults)
+        index, image, reduced = _usable(dataset, place, size, move, seed, faults)
         images[slot], target[slot], vis[slot] = training_crop(
             image, dataset.bbox[index], dataset.joints_img[index], dataset.vis[index], size, augment, rng, order,
             move, reduced,
