@@ -24,11 +24,11 @@ Region = tuple[int, int, int, int]  # left, top, right, bottom px
 
 
 class _Rectangle(ctypes.Structure):
-    _fields_ = [(name, ctypes.c_int) for name in ("x", "y", "w", "h")]  # noqa: RUF012
+    _fields_ = [(name, ctypes.c_int) for name in ("x", "y", "w", "h")]
 
 
 class _Factor(ctypes.Structure):
-    _fields_ = [(name, ctypes.c_int) for name in ("numerator", "denominator")]  # noqa: RUF012
+    _fields_ = [(name, ctypes.c_int) for name in ("numerator", "denominator")]
 
 
 def available() -> bool:
