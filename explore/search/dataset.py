@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from explore.config import SearchConfig
-from explore.data import Human36MOptions, open_dataset, to_skeleton
+from explore.data import SYNTHETIC_LEVELS, Human36MOptions, open_dataset, to_skeleton
 from explore.judge import Judge
 
 
@@ -28,11 +28,11 @@ def open_judge(config: SearchConfig, progress: Callable[[int, int], None] | None
 def _options(config: SearchConfig, data: str) -> Any:
     """The options of the first reader that `data` names."""
     given = config.dataset
-    if data.startswith("synthetic:"):
+    level = data.partition("+")[0].removeprefix("synthetic:")
+    if data.startswith("synthetic:") and level in SYNTHETIC_LEVELS:
         from explore.data.synthetic.dataset import SyntheticConfig
 
         frame = given.frame or min(512, max(128, 2 * config.scale))
-        level = data.partition("+")[0].partition(":")[2]
         return SyntheticConfig.model_validate(
             {"level": level, "seed": given.seed, "size": frame, "train": given.train, "test": given.test}
         )

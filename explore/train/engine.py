@@ -116,14 +116,12 @@ class SharedBatchNorm(nn.BatchNorm2d):
     def forward(self, x: Tensor) -> Tensor:
         if not self.training:
             return super().forward(x)
-        from torch.distributed.nn.functional import all_reduce
-
         count = torch.tensor([x.numel() / x.shape[1]], dtype=torch.float64)
         dist.all_reduce(count)
         total = float(count)
-        mean = all_reduce(x.float().sum((0, 2, 3))) / total  # type: ignore[no-untyped-call]
+        mean = _total(x.float().sum((0, 2, 3))) / total
         centred = x.float() - mean[:, None, None]
-        variance = all_reduce(centred.square().sum((0, 2, 3))) / total  # type: ignore[no-untyped-call]
+        variance = _total(centred.square().sum((0, 2, 3))) / total
         assert self.running_mean is not None and self.running_var is not None and self.num_batches_tracked is not None
         with torch.no_grad():
             momentum = 0.1 if self.momentum is None else self.momentum
@@ -132,6 +130,26 @@ class SharedBatchNorm(nn.BatchNorm2d):
             self.num_batches_tracked += 1
         scale = (variance + self.eps).rsqrt() * self.weight
         return torch.addcmul(self.bias[:, None, None], centred, scale[:, None, None]).to(x.dtype)
+
+
+def _total(part: Tensor) -> Tensor:
+    """The sum over all processes, through which gradients flow back to each."""
+    total: Tensor = _Total.apply(part)  # type: ignore[no-untyped-call]
+    return total
+
+
+class _Total(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, part: Tensor) -> Tensor:
+        total = part.clone()
+        dist.all_reduce(total)
+        return total
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:  # type: ignore[override]
+        total = gradient.contiguous().clone()
+        dist.all_reduce(total)
+        return total
 
 
 __all__ = ["Engine", "Precision", "processes", "share_batch_norm", "start_engine"]
