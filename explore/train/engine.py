@@ -106,8 +106,9 @@ def share_batch_norm(net: nn.Module, device: torch.device) -> None:
     for module in net.modules():
         if isinstance(module, nn.BatchNorm2d):
             # torch's own works on GPUs alone, and is the faster there
-            module.__class__ = nn.SyncBatchNorm if device.type == "cuda" else SharedBatchNorm
-            module.process_group = None  # type: ignore[assignment] - of SyncBatchNorm: all
+            shared: Any = nn.SyncBatchNorm if device.type == "cuda" else SharedBatchNorm
+            module.__class__ = shared
+            module.__dict__["process_group"] = None  # of SyncBatchNorm: all
 
 
 class SharedBatchNorm(nn.BatchNorm2d):

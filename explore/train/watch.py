@@ -83,6 +83,7 @@ class Watch:
         write_atomic(path, png)
         if self.logs:
             picture = cv2.imdecode(np.frombuffer(png, np.uint8), cv2.IMREAD_COLOR_RGB)
+            assert picture is not None  # written two lines above
             self.logs.picture(step, "test/predictions", picture)
         return path
 

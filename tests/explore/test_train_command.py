@@ -124,7 +124,7 @@ def test_backbones_that_do_not_fit_are_refused_in_one_line(tmp_path: Path) -> No
     with pytest.raises(InputError, match=r"steps\.stem.* is \(.*needs \("):
         load_backbone(net, path)
     save_file({"a": torch.ones(1)}, path)
-    with pytest.raises(InputError, match="holds 1 tensors and no steps.stem"):
+    with pytest.raises(InputError, match=r"holds 1 tensors and no steps\.stem"):
         load_backbone(net, path)
     torch.save({"epoch": 3, "optimizer": {}}, path)
     with pytest.raises(InputError, match="more than named tensors"):

@@ -79,7 +79,7 @@ class SyntheticConfig(BaseModel):
     @property
     def motion(self) -> Motion | None:
         """The captured motion that poses come from; None without. InputError: files that cannot be read."""
-        kind, captured, folder = self.poses.partition(CAPTURED)
+        _, captured, folder = self.poses.partition(CAPTURED)
         return _opened(Path(folder)) if captured else None
 
     @property
