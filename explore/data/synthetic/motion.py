@@ -206,8 +206,8 @@ class Motion:
         """The joints of one frame of a clip for this split; no frame is in both."""
         if len(self.clips) == 1:
             skeleton, frames = self.clips[0]
-            border = max(1, round(len(frames) * (1 - TESTED)))
-            chosen = [(skeleton, frames[:border] if split == "train" else frames[border:] or frames[-1:])]
+            border = min(len(frames) - 1, round(len(frames) * (1 - TESTED)))
+            chosen = [(skeleton, frames[:border] if split == "train" else frames[border:])]
         else:
             border = len(self.clips) - max(1, round(len(self.clips) * TESTED))
             chosen = list(self.clips[:border] if split == "train" else self.clips[border:])
@@ -232,4 +232,6 @@ def open_motion(folder: Path) -> Motion:
             digest.update(asf.read_bytes())
         digest.update(path.read_bytes())
         clips.append((skeletons[asf], tuple(read_motion(path, skeletons[asf]))))
+    if len(clips) == 1 and len(clips[0][1]) < 2:
+        raise InputError(f"{paths[0]}: has one frame; training and test need one each, give more")
     return Motion(tuple(clips), digest.hexdigest()[:12])

@@ -9,6 +9,7 @@ from explore.data.synthetic.body import Body
 from explore.data.synthetic.pose import rotation_z, swing
 
 LIMBS = ("hipjoint", "femur", "tibia", "foot", "clavicle", "humerus", "radius")
+LEG = ("upperleg01", "lowerleg01", "foot")  # of the body
 NEEDED = ("root", "lowerback", "upperback", "thorax", "head", *(side + bone for side in "lr" for bone in LIMBS))
 STRAIGHT = 0.15  # share of the forearm across the upper arm below which an elbow tells no plane
 TWIST = 1.6  # radians that an upper arm may turn about itself
@@ -27,8 +28,8 @@ def rotations_from_joints(body: Body, heads: np.ndarray, joints: Joints) -> dict
     """Global rotation (3, 3) of the body's bones.
 
     heads: (B, 3) rest bone heads of this person; joints: ends of captured bones by name, in the body's axes
-    (explore.data.synthetic.motion.place). Trunk bones follow the frames of hips and chest, limbs the swing from parent
-    to child; an upper arm also twists so that the elbow bends the captured way.
+    (explore.data.synthetic.motion.place). Trunk bones follow the frames of hips and chest, arms the swing from parent
+    to child, legs where knees and ankles are; an upper arm also twists so that the elbow bends the captured way.
 
     Raises:
         InputError: a bone that the mapping needs is not among the captured ones.
@@ -48,6 +49,8 @@ def rotations_from_joints(body: Body, heads: np.ndarray, joints: Joints) -> dict
     between = u @ vt
     turns = {"root": hips, "spine05": hips, "spine04": between, "spine03": between, "spine02": chest, "spine01": chest}
     nod = swing(chest @ (head("head") - head("neck01")), joints["head"] - joints["thorax"]) @ chest
+    head_centre = (head("upperleg01.L") + head("upperleg01.R")) / 2
+    captured_centre = (joints["lhipjoint"] + joints["rhipjoint"]) / 2
     turns |= dict.fromkeys(("neck01", "neck02", "neck03", "head"), nod)
     for side in "LR":
         at = {bone: joints[side.lower() + bone] for bone in LIMBS}  # where each bone ends
@@ -56,14 +59,29 @@ def rotations_from_joints(body: Body, heads: np.ndarray, joints: Joints) -> dict
         upper = _follow(chest, head(f"lowerarm01.{side}") - head(f"upperarm01.{side}"), elbow - at["clavicle"])
         upper = _twisted(upper, forearm, elbow - at["clavicle"], wrist - elbow)
         lower = _follow(upper, forearm, wrist - elbow)
-        thigh = _follow(hips, head(f"lowerleg01.{side}") - head(f"upperleg01.{side}"), at["femur"] - at["hipjoint"])
-        shin = _follow(thigh, head(f"foot.{side}") - head(f"lowerleg01.{side}"), at["tibia"] - at["femur"])
+        thigh, shin = _leg(hips, [head(f"{bone}.{side}") for bone in LEG], head_centre, at, captured_centre)
         foot = _follow(shin, head(f"toe1-1.{side}") - head(f"foot.{side}"), at["foot"] - at["tibia"])
         turns |= {
             f"upperarm01.{side}": upper, f"lowerarm01.{side}": lower, f"wrist.{side}": lower,
             f"pelvis.{side}": hips, f"upperleg01.{side}": thigh, f"lowerleg01.{side}": shin, f"foot.{side}": foot,
         }  # fmt: skip
     return turns
+
+
+def _leg(
+    hips: np.ndarray, heads: list[np.ndarray], centre: np.ndarray, at: Joints, captured_centre: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Rotations of thigh and shin that put knee and ankle where they were seen from between the hips, to scale.
+
+    Directions alone would cross the feet of a body with narrower hips.
+    """
+    hip, knee, ankle = heads
+    captured = np.linalg.norm(at["femur"] - at["hipjoint"]) + np.linalg.norm(at["tibia"] - at["femur"])
+    scale = (np.linalg.norm(knee - hip) + np.linalg.norm(ankle - knee)) / captured
+    start = hips @ (hip - centre)
+    thigh = _follow(hips, knee - hip, scale * (at["femur"] - captured_centre) - start)
+    start = start + thigh @ (knee - hip)
+    return thigh, _follow(thigh, ankle - knee, scale * (at["tibia"] - captured_centre) - start)
 
 
 def _frame(across: np.ndarray, up: np.ndarray) -> np.ndarray:
