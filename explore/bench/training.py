@@ -16,7 +16,7 @@ from explore.judge import Judge
 from explore.train.recipes import RECIPES
 
 CONFIG: dict[str, Any] = {
-    "data": "synthetic:easy", "train": 6000, "test": 500, "arch": "paper-XS-relu@64", "samples": 12000, "seed": 0,
+    "data": "synthetic:easy", "train": 6000, "test": 500, "arch": "paper-XS-relu@64", "samples": 4000, "seed": 0,
     "threads": 1,
 }  # fmt: skip
 OURS = RECIPES["ours"]
