@@ -92,6 +92,9 @@ def run(args: argparse.Namespace) -> int:
         epochs = args.epochs or (PAPER_EPOCHS if args.recipe == "paper" and not _given(args, "samples") else None)
         if epochs:
             config = config.model_copy(update={"samples": round(epochs * epoch_length(judge.train))})
+        if arch.joints != len(judge.train.skeleton):
+            display.log(f"{arch.name}: {len(judge.train.skeleton)} joints as {judge.train.name} has, not {arch.joints}")
+            arch = arch.replace(joints=len(judge.train.skeleton))
         display.stage(f"training {arch.name}")
         watch = Watch(judge, display, out.with_name(f"{out.stem}-sheets"), logs)
         result = train(

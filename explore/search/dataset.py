@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from arch.errors import InputError
 from explore.config import SearchConfig
 from explore.data import SYNTHETIC_LEVELS, Human36MOptions, open_dataset, to_skeleton
 from explore.judge import Judge
@@ -22,6 +23,10 @@ def open_judge(config: SearchConfig, progress: Callable[[int, int], None] | None
     options = _options(config, config.data)
     train = open_dataset(config.data, "train", options, workers=config.processes, progress=progress)
     test = open_dataset(tested, "test", _options(config, tested), workers=config.processes, progress=progress)
+    if not train.has_depth.any():
+        raise InputError(
+            f"data {config.data}: annotates no depth; name a 3D set before it: human36m:PATH+{config.data}"
+        )
     return Judge(train, to_skeleton(test, train.skeleton), config.scale)
 
 

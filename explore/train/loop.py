@@ -118,6 +118,10 @@ def train(
     """
     if config.batch < engine.world:
         raise InputError(f"batch: {config.batch} samples for {engine.world} processes; give each at least one")
+    if arch.joints != len(data.skeleton):
+        raise InputError(
+            f"arch {arch.name}: joints: {arch.joints}, data {data.name} has {len(data.skeleton)}; make them equal"
+        )
     net = build(arch, seed)
     if start is not None:
         tensors, _ = load_tensors(start)

@@ -155,3 +155,28 @@ def test_replaced_pictures_are_noticed_by_a_resumed_run(tmp_path: Path, monkeypa
     cv2.imwrite(str(data.path(0)), 255 - picture // 3)
     with pytest.raises(InputError, match="of another run: its data"):
         loop.train(small(), data, config, 0, tmp_path / "state")
+
+
+def test_sets_of_pictures_alone_are_refused_and_other_joints_fitted(tmp_path: Path, capsys) -> None:
+    from tests.explore import layouts
+
+    layouts.mpii(tmp_path / "flat", 8)
+    layouts.human36m(tmp_path / "deep", 8)
+    layouts.muco(tmp_path / "muco", 8)
+    layouts.mupots(tmp_path / "mupots", 4)
+    flat, deep = f"mpii:{tmp_path / 'flat'}", f"human36m:{tmp_path / 'deep'}"
+    common = ["train", "--arch", "paper-XS-relu@64", "--samples", "8", "--evaluations", "1"]
+    common += ["--out", str(tmp_path / "net.safetensors"), "--json"]
+    subjects = ["--dataset.train_subjects", "1", "--dataset.test_subjects", "1"]
+    assert main([*common, "--data", flat, "--dataset.test_on", deep, *subjects]) == 2
+    assert "annotates no depth" in capsys.readouterr().err
+    assert main([*common, "--data", f"{deep}+{flat}", *subjects]) == 0
+    assert json.loads(capsys.readouterr().out)["data"] == "human36m+mpii"
+    assert (
+        main([*common, "--data", f"muco:{tmp_path / 'muco'}", "--dataset.test_on", f"mupots:{tmp_path / 'mupots'}"])
+        == 0
+    )
+    assert json.loads(capsys.readouterr().out)["data"] == "muco"
+    from explore.train.checkpoint import load_network
+
+    assert load_network(tmp_path / "net.safetensors")[0].arch.joints == 21
