@@ -62,7 +62,8 @@ def read_frame(
             return part, reduced
     image = _decode(data, _FLAGS[reduced] | cv2.IMREAD_IGNORE_ORIENTATION, path)
     if image.shape[:2] != (-(-height // reduced), -(-width // reduced)):
-        found = f"{image.shape[1] * reduced} x {image.shape[0] * reduced}"
+        whole = _decode(data, _FLAGS[1] | cv2.IMREAD_IGNORE_ORIENTATION, path)  # a reduced one's size is rounded
+        found = f"{whole.shape[1]} x {whole.shape[0]}"
         raise SampleFault(
             "size", f"{path}: the picture is {found}, annotated {width} x {height}; correct width and height"
         )

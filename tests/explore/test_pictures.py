@@ -183,3 +183,10 @@ def test_files_that_libjpeg_complains_of_are_left_to_the_whole_decoder(tmp_path)
     assert jpeg.decode_part(whole, (301, 400), (0, 0, 100, 100), 1) is None
     assert jpeg.decode_part(whole[: len(whole) // 2], (300, 400), (0, 0, 300, 400), 1) is None
     assert jpeg.decode_part(b"no picture", (300, 400), (0, 0, 100, 100), 1) is None
+
+
+def test_the_size_of_a_picture_is_said_to_the_pixel(tmp_path):
+    cv2.imwrite(str(tmp_path / "frame.jpg"), smooth(1000, 1002))
+    for allowed in (1, 8):
+        with pytest.raises(SampleFault, match="the picture is 1000 x 1002, annotated 900 x 1002"):
+            read_frame(tmp_path / "frame.jpg", (900, 1002), allowed, (0, 0, 500, 500))
