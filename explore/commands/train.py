@@ -96,7 +96,7 @@ def run(args: argparse.Namespace) -> int:
             display.log(f"{arch.name}: {len(judge.train.skeleton)} joints as {judge.train.name} has, not {arch.joints}")
             arch = arch.replace(joints=len(judge.train.skeleton))
         display.stage(f"training {arch.name}")
-        watch = Watch(judge, display, out.with_name(f"{out.stem}-sheets"), logs)
+        watch = Watch(judge, display, out.with_name(f"{out.stem}-sheets"), logs, engine.device)
         result = train(
             arch,
             judge.train,
@@ -121,7 +121,7 @@ def run(args: argparse.Namespace) -> int:
     if logs:
         logs.close()
     flip = judge.test.skeleton.flip_order if args.flip_test else None
-    pred = predict(result.net, judge.evaluation.images, flip_order=flip)
+    pred = predict(result.net, judge.evaluation.images, flip_order=flip, device=engine.device)
     scores = score(judge.evaluation.to_camera(pred), judge.test)
     facts = {
         "name": arch.name,

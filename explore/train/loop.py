@@ -276,18 +276,24 @@ def _resume(
 
 @torch.inference_mode()
 def predict(
-    net: PoseNet, crops: NDArray[np.uint8], batch: int = 50, flip_order: NDArray[np.int_] | None = None
+    net: PoseNet,
+    crops: NDArray[np.uint8],
+    batch: int = 50,
+    flip_order: NDArray[np.int_] | None = None,
+    device: torch.device | None = None,
 ) -> NDArray[np.float32]:
     """(N, S, S, 3) crops to coordinates (N, J, 3) as shares of the crop's side and of the depth range.
 
     flip_order: of the skeleton; the mean with the mirrored crop's answer is given (the paper's flip test).
+    device: where to compute; where the network is if left out.
     """
-    net.eval()
-    parts = [net(to_input(crops[i : i + batch])).numpy() for i in range(0, len(crops), batch)]
+    place = device or next(net.parameters()).device
+    net.eval().to(place)
+    parts = [net(to_input(crops[i : i + batch]).to(place)).cpu().numpy() for i in range(0, len(crops), batch)]
     found = to_normalised(np.concatenate(parts), net.arch)
     if flip_order is None:
         return found
-    mirrored = predict(net, np.ascontiguousarray(crops[:, :, ::-1]), batch)[:, flip_order]
+    mirrored = predict(net, np.ascontiguousarray(crops[:, :, ::-1]), batch, None, place)[:, flip_order]
     mirrored[..., 0] = 1 - mirrored[..., 0]
     return ((found + mirrored) / 2).astype(np.float32)
 

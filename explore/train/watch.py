@@ -8,6 +8,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from arch.files import write_atomic
@@ -32,6 +33,7 @@ class Watch:
     display: Display
     sheets: Path
     logs: Logs | None = None
+    device: torch.device | None = None
     loss: float = float("nan")
     rows: list[tuple[int, float]] = field(default_factory=list)
 
@@ -54,7 +56,7 @@ class Watch:
 
     def evaluate(self, net: PoseNet, step: int) -> None:
         part = self._part
-        pred = predict(net, part.evaluation.images)
+        pred = predict(net, part.evaluation.images, device=self.device)
         found = part.score(pred)
         self.rows.append((step, found.mpjpe))
         path = self.show(pred, step)
