@@ -125,7 +125,11 @@ class SearchConfig(Strict):
     @property
     def name(self) -> str:
         """Folder of the study."""
-        data = self.data.split(":")[0] if not self.data.startswith("synthetic") else self.data.replace(":", "-")
+        data = (
+            self.data.split(":")[0]
+            if not self.data.startswith("synthetic")
+            else self.data.replace(":", "-").split("/")[-1]
+        )
         return self.study or f"{Path(self.space).stem}-{data}-{self.scale}"
 
     @property

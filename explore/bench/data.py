@@ -19,7 +19,7 @@ import numpy as np
 
 from arch.errors import InputError
 from explore.bench import Claim
-from explore.data import Human36MOptions, open_dataset
+from explore.data import Human36MOptions, jpeg, open_dataset
 from explore.data.crop import AUGMENTS
 from explore.data.sample import Dataset
 from explore.data.synthetic.dataset import SyntheticConfig
@@ -95,6 +95,7 @@ def _case(data: Dataset, reference: Path | None, size: int, workers: int) -> dic
         found.append((rate, theirs.round() if theirs else float("nan")))
     ours_s, theirs_s = np.array(found).T
     row = {"data": data.name, "workers": workers, "px": size, "ours_images_s": round(float(np.median(ours_s)), 1)}
+    row["parts_of_jpegs"] = jpeg.available()
     if theirs:
         theirs.close()
         ratios = ours_s / theirs_s

@@ -16,17 +16,19 @@ from explore.judge import Judge
 from explore.train.recipes import RECIPES
 
 CONFIG: dict[str, Any] = {
-    "data": "synthetic:easy", "train": 6000, "test": 500, "arch": "paper-XS-relu@64", "samples": 12000, "seed": 0,
+    "data": "synthetic:easy", "train": 6000, "test": 500, "arch": "paper-XS-relu@64", "samples": 3200, "seed": 0,
     "threads": 1,
 }  # fmt: skip
 OURS = RECIPES["ours"]
 VARIANTS: dict[str, dict[str, Any]] = {
     "paper": RECIPES["paper"],
     "ours": OURS,
+    "ours, no augmentation": OURS | {"augment": "none"},
     "ours, L1 alone": OURS | {"heatmap_loss": 0.0},
     "ours, constant rate but two steps": OURS | {"schedule": "steps"},
-    "ours, no augmentation": OURS | {"augment": "none"},
     "ours, averaged weights": OURS | {"ema": 0.995},
+    "ours, Adam": OURS | {"optimizer": "adam", "weight_decay": 0.0},
+    "ours, the paper's batch and rate": OURS | {"batch": 24, "rate": 1e-3},
 }
 
 

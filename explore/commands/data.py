@@ -35,6 +35,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     synth.add_argument("--train", type=int, default=usual["train"], metavar="N", help="frames (default: %(default)s)")
     synth.add_argument("--test", type=int, default=usual["test"], metavar="N", help="frames (default: %(default)s)")
     synth.add_argument("--frame", type=int, default=128, metavar="PX", help="side of a frame (default: %(default)s)")
+    synth.add_argument(
+        "--poses", default="procedural", metavar="SOURCE",
+        help="procedural, cmu:FOLDER of .asf and .amc files, or procedural+cmu:FOLDER (default: procedural)",
+    )  # fmt: skip
     synth.add_argument("--seed", type=int, default=usual["seed"], help="of the renderer (default: %(default)s)")
     synth.add_argument("--cache", type=Path, metavar="DIR", help="default: EDGEPOSE_CACHE, or ~/.cache/edgepose")
     synth.add_argument("--workers", type=int, default=0, metavar="N", help="processes (default: one a core)")
@@ -61,7 +65,7 @@ def run(args: argparse.Namespace) -> int:
 def _synth(args: argparse.Namespace) -> int:
     if not 32 <= args.frame <= 1024:
         raise InputError(f"--frame {args.frame}: give 32 to 1024 px")
-    values = {name: getattr(args, name) for name in ("level", "train", "test", "seed")}
+    values = {name: getattr(args, name) for name in ("level", "train", "test", "seed", "poses")}
     config = parse(SyntheticConfig, values | {"size": args.frame}, "data synth")
     cache = args.cache or default_cache()
     with Display() as display:
@@ -76,7 +80,7 @@ def _synth(args: argparse.Namespace) -> int:
         write_atomic(args.sheet, contact_sheet(frames, parts["train"].skeleton))
     facts = {
         "path": str(folder),
-        "config": config.model_dump(),
+        "config": config.facts,
         "frames": {split: len(data) for split, data in parts.items()},
         "subjects": {split: sorted(set(data.subject.tolist())) for split, data in parts.items()},
         "hash": {split: data.hash for split, data in parts.items()},
@@ -90,6 +94,8 @@ def _synth(args: argparse.Namespace) -> int:
         print(f"{split:<6} {len(data):>6} frames of {config.size} px, {subjects}, hash {data.hash}")
     if args.sheet:
         print(f"sheet  {args.sheet}")
+    if config.motion:
+        print(f"next   python explore.py train --arch paper-XS-relu@64 --data synthetic:{folder}")
     print(folder)
     return 0
 

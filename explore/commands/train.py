@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from arch.cost import cost
 from arch.files import write_atomic
@@ -16,6 +17,9 @@ from explore.metrics import Scores, score
 from explore.options import add_options, from_options, take
 from explore.progress import Display
 from explore.train.recipes import PAPER_EPOCHS, RECIPES
+
+if TYPE_CHECKING:
+    from explore.train.loop import TrainResult
 
 EXAMPLE = "python explore.py train --arch paper-XS-relu@64 --samples 20000 --out xs.safetensors"
 
@@ -36,6 +40,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--epochs", type=_epochs, metavar="N", help="length in epochs of the data, instead of samples")
     parser.add_argument("--workers", type=int, default=0, metavar="N", help="processes that load batches (default: 0)")
+    parser.add_argument(
+        "--backbone", metavar="FILE", help="weights for the encoder: safetensors, or a torch state_dict"
+    )
+    parser.add_argument(
+        "--precision",
+        choices=("f32", "bf16"),
+        default="f32",
+        help="of forward passes; bf16 pays on GPUs (default: f32)",
+    )
+    parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="(default: auto)")
+    parser.add_argument(
+        "--evaluations", type=int, default=5, metavar="N", help="test error and a sheet of predictions (default: 5)"
+    )
+    parser.add_argument("--logs", metavar="FOLDER", help="write TensorBoard logs there")
     parser.add_argument("--flip-test", action="store_true", help="judge by the mean with the mirrored picture's answer")
     add_options(parser, TrainConfig)
     add_options(parser, SearchConfig, only=("data", "dataset", "seed"))
@@ -54,18 +72,31 @@ def run(args: argparse.Namespace) -> int:
     study = take(args, SearchConfig, {"scale": arch.input})
     from explore.search.dataset import open_judge
     from explore.train.checkpoint import save_network
+    from explore.train.engine import start_engine
+    from explore.train.logs import Logs
     from explore.train.loop import predict, train
+    from explore.train.watch import Watch
 
     out = Path(args.out)
-    with Display(args.json) as display:
+    engine = start_engine(args.device, args.precision)
+    first = engine.rank == 0
+    logs = Logs(Path(args.logs)) if args.logs and first else None
+    with Display(args.json or not first) as display:
         display.stage("data")
+        if not first:
+            engine.wait()  # the first process renders the embedded set
         judge = open_judge(study, lambda done, total: display.update(done / max(1, total)))
+        if first:
+            engine.wait()
         _say_skipped(display, judge)
         epochs = args.epochs or (PAPER_EPOCHS if args.recipe == "paper" and not _given(args, "samples") else None)
         if epochs:
             config = config.model_copy(update={"samples": round(epochs * epoch_length(judge.train))})
+        if arch.joints != len(judge.train.skeleton):
+            display.log(f"{arch.name}: {len(judge.train.skeleton)} joints as {judge.train.name} has, not {arch.joints}")
+            arch = arch.replace(joints=len(judge.train.skeleton))
         display.stage(f"training {arch.name}")
-        shown = _Loss()
+        watch = Watch(judge, display, out.with_name(f"{out.stem}-sheets"), logs, engine.device)
         result = train(
             arch,
             judge.train,
@@ -73,14 +104,24 @@ def run(args: argparse.Namespace) -> int:
             study.seed,
             out.with_suffix(".state"),
             Path(args.start) if args.start else None,
-            progress=lambda done, total: display.update(done / total, f"loss {shown.mean:.4f}"),
+            progress=watch.progress,
             workers=args.workers,
-            told_loss=shown.add,
+            told_loss=watch.told_loss,
+            backbone=Path(args.backbone) if args.backbone else None,
+            engine=engine,
+            evaluate=watch.evaluate,
+            evaluations=args.evaluations,
         )
         for line in result.faults:
             display.log(f"passed over: {line}")
+        if not first:
+            return 0
+        if args.evaluations:
+            watch.evaluate(result.net, result.samples // config.batch)
+    if logs:
+        logs.close()
     flip = judge.test.skeleton.flip_order if args.flip_test else None
-    pred = predict(result.net, judge.evaluation.images, flip_order=flip)
+    pred = predict(result.net, judge.evaluation.images, flip_order=flip, device=engine.device)
     scores = score(judge.evaluation.to_camera(pred), judge.test)
     facts = {
         "name": arch.name,
@@ -94,6 +135,9 @@ def run(args: argparse.Namespace) -> int:
         "mean_pose_mm": judge.mean_pose_mm,
         "seed": study.seed,
         "recipe": args.recipe,
+        "precision": args.precision,
+        "processes": engine.world,
+        "evaluations": [{"step": step, "mpjpe_mm": round(error, 2)} for step, error in watch.rows],
         "config": config.model_dump(mode="json"),
     }
     save_network(out, result.net, facts)
@@ -104,12 +148,30 @@ def run(args: argparse.Namespace) -> int:
     if args.json:
         print(json.dumps(facts | {"checkpoint": str(out), "result": str(out.with_suffix(".json"))}))
     else:
-        print(
-            f"{arch.name} on {judge.test.name}: MPJPE {scores.mpjpe:.1f} mm, PA {scores.pa_mpjpe:.1f} mm "
-            f"(mean pose {judge.mean_pose_mm:.1f}), {result.samples} samples in {result.seconds:.0f} s"
-        )
-        print(f"written: {out}, {out.with_suffix('.json')}\nnext: python explore.py export {out}")
+        _print_summary(scores, result, judge, watch.rows, arch, out)
     return 0
+
+
+def _print_summary(
+    scores: Scores, result: TrainResult, judge: Judge, rows: list[tuple[int, float]], arch: Arch, out: Path
+) -> None:
+    print(
+        f"{arch.name} on {judge.test.name}, {len(judge.test)} frames: MPJPE {scores.mpjpe:.1f} mm, "
+        f"PA {scores.pa_mpjpe:.1f} mm (mean pose {judge.mean_pose_mm:.1f})"
+    )
+    speed = result.samples / result.seconds if result.seconds else 0
+    print(f"trained: {result.samples} samples in {result.seconds:.0f} s ({speed:.0f}/s), loss {result.loss:.4f}")
+    if len(rows) > 1:
+        print("on the way, mm at step: " + ", ".join(f"{error:.1f} at {step}" for step, error in rows))
+    root = judge.test.skeleton.names[judge.test.skeleton.root]
+    joints = sorted((pair for pair in scores.per_joint.items() if pair[0] != root), key=lambda item: item[1])
+    print("joints, mm: best " + ", ".join(f"{name} {error:.0f}" for name, error in joints[:3]), end="; ")
+    print("worst " + ", ".join(f"{name} {error:.0f}" for name, error in joints[-3:]))
+    actions = sorted(scores.per_action.items(), key=lambda item: item[1])
+    if len(actions) > 1:
+        print(f"actions, mm: {actions[0][0]} {actions[0][1]:.0f} to {actions[-1][0]} {actions[-1][1]:.0f}")
+    print(f"written: {out}, {out.with_suffix('.json')}" + (f", {out.stem}-sheets/" if rows else ""))
+    print(f"next: python explore.py export {out}")
 
 
 def _scores(scores: Scores, judge: Judge, arch: Arch, study: SearchConfig, flip_test: bool) -> dict[str, object]:
@@ -144,12 +206,3 @@ def _say_skipped(display: Display, judge: Judge) -> None:
         if data.skipped:
             counts = ", ".join(f"{count} {kind}" for kind, count in sorted(data.skipped.items()))
             display.log(f"{data.name} ({data.split}): {len(data)} samples, skipped as faulty: {counts}; see data check")
-
-
-class _Loss:
-    """The recent loss, smoothed for the eye."""
-
-    mean = float("nan")
-
-    def add(self, step: int, loss: float) -> None:
-        self.mean = loss if self.mean != self.mean else 0.95 * self.mean + 0.05 * loss

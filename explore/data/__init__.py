@@ -42,7 +42,7 @@ def open_dataset(
     workers: int = 1,
     progress: Callable[[int, int], None] | None = None,
 ) -> Dataset:
-    """Open one split (`train` or `test`) of `READER:PATH` or `synthetic:LEVEL`.
+    """Open one split (`train` or `test`) of `READER:PATH`, `synthetic:LEVEL` or `synthetic:PATH` of a rendered set.
 
     Several joined by + (`human36m:PATH+mpii:PATH`) train as one mix (explore.data.mix); their test part is the first
     one's.
@@ -62,9 +62,14 @@ def open_dataset(
 
 def _check(spec: str) -> None:
     kind, _, rest = spec.partition(":")
-    if not rest or (kind not in READERS and not (kind == "synthetic" and rest in SYNTHETIC_LEVELS)):
+    rendered = kind == "synthetic" and (rest in SYNTHETIC_LEVELS or _is_rendered(rest))
+    if not rest or (kind not in READERS and not rendered):
         known = [*(f"{name}:PATH" for name in READERS), *(f"synthetic:{level}" for level in SYNTHETIC_LEVELS)]
         raise InputError(f"data {spec!r} is unknown: give one of {', '.join(known)}, or several joined by +")
+
+
+def _is_rendered(path: str) -> bool:
+    return (Path(path).expanduser() / "dataset.json").is_file()
 
 
 def _open(
@@ -76,6 +81,10 @@ def _open(
     progress: Callable[[int, int], None] | None,
 ) -> Dataset:
     kind, _, rest = spec.partition(":")
+    if kind == "synthetic" and rest not in SYNTHETIC_LEVELS:
+        from explore.data.synthetic import dataset as synthetic
+
+        return synthetic.load(Path(rest).expanduser(), split)
     if kind == "synthetic":
         return _synthetic(rest, split, options, cache, workers, progress)
     return READERS[kind](Path(rest).expanduser(), split, options)

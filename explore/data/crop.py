@@ -15,6 +15,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from explore.data import jpeg
 from explore.data.faults import SampleFault
 from explore.data.sample import Dataset
 
@@ -36,13 +37,16 @@ def read_image(path: str | Path) -> np.ndarray:
     return _decode(_read(path), cv2.IMREAD_COLOR_RGB, path)
 
 
-def read_frame(path: str | Path, size: Sequence[int] | np.ndarray, allowed: float = 1.0) -> tuple[np.ndarray, int]:
+def read_frame(
+    path: str | Path, size: Sequence[int] | np.ndarray, allowed: float = 1.0, region: jpeg.Region | None = None
+) -> tuple[np.ndarray, int]:
     """Decode a picture of a data set: RGB uint8, and by how much it is smaller (1, 2, 4 or 8) than `size`.
 
     JPEGs are decoded at the smallest size that `allowed`, source px per px of the crop, leaves room for; pictures
     stay as they are stored, whatever their EXIF data says.
 
     size: (width, height) px as annotated.
+    region: left, top, right, bottom px that will be looked at; the picture is undefined elsewhere, to save the time.
 
     Raises:
         SampleFault: cut off, no picture, 16 bits a channel, of another size than annotated.
@@ -50,11 +54,16 @@ def read_frame(path: str | Path, size: Sequence[int] | np.ndarray, allowed: floa
     data, (width, height) = _read(path), (int(side) for side in size)
     if data[:4] == b"\x89PNG" and data[24:25] == b"\x10":
         raise SampleFault("format", f"{path}: has 16 bits a channel; convert it to 8")
-    jpeg = data[:2] == b"\xff\xd8" and min(width, height) > SMALL
-    reduced = max(factor for factor in _FLAGS if factor == 1 or (jpeg and factor <= allowed * SLACK))
+    large_jpeg = data[:2] == b"\xff\xd8" and min(width, height) > SMALL
+    reduced = max(factor for factor in _FLAGS if factor == 1 or (large_jpeg and factor <= allowed * SLACK))
+    if region and large_jpeg:
+        part = jpeg.decode_part(data, (width, height), region, reduced)
+        if part is not None:
+            return part, reduced
     image = _decode(data, _FLAGS[reduced] | cv2.IMREAD_IGNORE_ORIENTATION, path)
     if image.shape[:2] != (-(-height // reduced), -(-width // reduced)):
-        found = f"{image.shape[1] * reduced} x {image.shape[0] * reduced}"
+        whole = _decode(data, _FLAGS[1] | cv2.IMREAD_IGNORE_ORIENTATION, path)  # a reduced one's size is rounded
+        found = f"{whole.shape[1]} x {whole.shape[0]}"
         raise SampleFault(
             "size", f"{path}: the picture is {found}, annotated {width} x {height}; correct width and height"
         )
@@ -172,10 +181,18 @@ def shrinkage(bbox: np.ndarray, size: int, scale: float = 1.0) -> float:
     return float(max(bbox[2:])) * PADDING * scale / size
 
 
+def looked_at(matrix: np.ndarray, size: int) -> jpeg.Region:
+    """Left, top, right, bottom px of the picture within which a crop lies. matrix: (2, 3) picture px to crop px."""
+    corners = np.linalg.inv(matrix[:, :2]) @ (np.array([[0, size, 0, size], [0, 0, size, size]]) - matrix[:, 2:])
+    (left, top), (right, bottom) = np.floor(corners.min(1)), np.ceil(corners.max(1))
+    return int(left), int(top), int(right), int(bottom)
+
+
 def sample_crop(dataset: Dataset, index: int, size: int) -> tuple[np.ndarray, np.ndarray]:
     """The unaugmented crop of a sample, as `crop` gives it. Raises SampleFault for a picture that cannot be used."""
     bbox = dataset.bbox[index]
-    image, reduced = read_frame(dataset.path(index), dataset.size[index], shrinkage(bbox, size))
+    region = looked_at(affine(bbox, size), size)
+    image, reduced = read_frame(dataset.path(index), dataset.size[index], shrinkage(bbox, size), region)
     return crop(image, bbox, size, reduced=reduced)
 
 
@@ -326,27 +343,33 @@ class Batch:
     faults: tuple[str, ...] = ()
 
 
-def batch_at(dataset: Dataset, step: int, batch: int, size: int, augment: Augment, seed: int) -> Batch:
+def batch_at(
+    dataset: Dataset, step: int, batch: int, size: int, augment: Augment, seed: int, share: tuple[int, int] = (0, 1)
+) -> Batch:
     """The step-th training batch, a pure function of its arguments, so that training resumes anywhere.
 
     Samples come in shuffled epochs without gaps between them: every sample is seen equally often. Where a mix has
     samples with and without depth, the batch takes from both in turn, each in its own epochs: half and half.
     A sample whose picture cannot be used is replaced by the next one (explore.data.faults).
 
+    share: (k, n) for the k-th of n equal parts of the batch; together they are the whole one.
+
     Raises:
         InputError: RETRIES samples in a row whose pictures cannot be used.
     """
-    rng = np.random.default_rng((seed, 1, step))
     order = dataset.skeleton.flip_order
     joints = len(dataset.skeleton)
-    images = np.empty((batch, size, size, 3), np.uint8)
-    target = np.empty((batch, joints, 3), np.float32)
-    vis = np.empty((batch, joints), np.float32)
-    has_depth = np.empty(batch, np.float32)
+    part, parts = share
+    places = range(step * batch + batch * part // parts, step * batch + batch * (part + 1) // parts)
+    images = np.empty((len(places), size, size, 3), np.uint8)
+    target = np.empty((len(places), joints, 3), np.float32)
+    vis = np.empty((len(places), joints), np.float32)
+    has_depth = np.empty(len(places), np.float32)
     faults: list[str] = []
-    for slot in range(batch):
+    for slot, place in enumerate(places):
+        rng = np.random.default_rng((seed, 1, place))
         move = draw_move(augment, rng)
-        index, image, reduced = _usable(dataset, step * batch + slot, size, move.scale, seed, faults)
+        index, image, reduced = _usable(dataset, place, size, move, seed, faults)
         images[slot], target[slot], vis[slot] = training_crop(
             image, dataset.bbox[index], dataset.joints_img[index], dataset.vis[index], size, augment, rng, order,
             move, reduced,
@@ -359,14 +382,16 @@ RETRIES = 20
 
 
 def _usable(
-    dataset: Dataset, place: int, size: int, scale: float, seed: int, faults: list[str]
+    dataset: Dataset, place: int, size: int, move: Move, seed: int, faults: list[str]
 ) -> tuple[int, np.ndarray, int]:
     """Index, picture and its reduction of the sample at a place in the endless order, or the next one after it."""
     for attempt in range(RETRIES):
         index = sample_at(dataset, place, seed, attempt)
+        bbox = dataset.bbox[index]
         try:
-            allowed = shrinkage(dataset.bbox[index], size, scale)
-            return index, *read_frame(dataset.path(index), dataset.size[index], allowed)
+            allowed = shrinkage(bbox, size, move.scale)
+            region = looked_at(affine(bbox, size, move.scale, move.rotation, move.flip, move.shift), size)
+            return index, *read_frame(dataset.path(index), dataset.size[index], allowed, region)
         except SampleFault as fault:
             faults.append(str(fault))
             last = fault

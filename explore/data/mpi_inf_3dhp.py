@@ -183,7 +183,7 @@ def _hdf5(path: Path, digest: Any) -> dict[str, np.ndarray]:
     try:
         import h5py  # type: ignore[import-not-found]
     except ImportError:
-        raise InputError(f"{path}: MATLAB 7.3 files need h5py; pip install h5py") from None
+        raise InputError(f"{path}: MATLAB 7.3 files need h5py; pip install 'edgepose[h5]'") from None
     digest.update(path.read_bytes())
     try:
         with h5py.File(path) as file:

@@ -22,12 +22,16 @@ SUBPIXEL = 4  # bits of OpenCV's fixed-point coordinates
 
 @dataclass(frozen=True)
 class Frame:
-    """What a tile shows: a picture, the person's box x, y, w, h px, joints (J, 2) px, NaN where unknown, a few words."""
+    """What a tile shows: a picture, the person's box x, y, w, h px, joints (J, 2) px, NaN where unknown, a few words.
+
+    truth: joints (J, 2) px drawn thin and white beneath, where `px` are a prediction.
+    """
 
     path: Path
     bbox: np.ndarray
     px: np.ndarray
     caption: str
+    truth: np.ndarray | None = None
 
 
 def frames_of(dataset: Dataset, count: int) -> list[Frame]:
@@ -71,16 +75,26 @@ def _tile(frame: Frame, skeleton: Skeleton) -> np.ndarray:
     corners = np.array([[x, y], [x + w, y + h]]) @ matrix[:, :2].T + matrix[:, 2]
     low, high = _fixed(corners)
     cv2.rectangle(picture, low, high, (255, 255, 255), FINE, cv2.LINE_AA, SUBPIXEL)
+    if frame.truth is not None:
+        true = frame.truth @ matrix[:, :2].T + matrix[:, 2]
+        _bones(picture, true, skeleton, 1, (255, 255, 255))
+    _bones(picture, joints, skeleton, 4, (20, 24, 30))
+    _bones(picture, joints, skeleton, 2)
     spots, known = _fixed(joints), np.isfinite(joints).all(1)
-    for width, casing in ((4, True), (2, False)):
-        for start, end in skeleton.edges:
-            if not (known[start] and known[end]):
-                continue
-            colour = (20, 24, 30) if casing else rgb(limb_colour(skeleton.names[start], skeleton.names[end]))
-            cv2.line(picture, spots[start], spots[end], colour, FINE * width, cv2.LINE_AA, SUBPIXEL)
     for point in (spot for spot, seen in zip(spots, known, strict=True) if seen):
         cv2.circle(picture, point, int(2.2 * FINE * 2**SUBPIXEL), (255, 255, 255), cv2.FILLED, cv2.LINE_AA, SUBPIXEL)
     return cv2.resize(picture, (TILE, TILE), interpolation=cv2.INTER_AREA)
+
+
+def _bones(
+    picture: np.ndarray, joints: np.ndarray, skeleton: Skeleton, width: int, colour: tuple[int, int, int] | None = None
+) -> None:
+    """Lines between known joints (J, 2) px, in one colour or the limbs' own."""
+    spots, known = _fixed(joints), np.isfinite(joints).all(1)
+    for start, end in skeleton.edges:
+        if known[start] and known[end]:
+            shade = colour or rgb(limb_colour(skeleton.names[start], skeleton.names[end]))
+            cv2.line(picture, spots[start], spots[end], shade, FINE * width, cv2.LINE_AA, SUBPIXEL)
 
 
 def _fixed(points: np.ndarray) -> list[tuple[int, int]]:

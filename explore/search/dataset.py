@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from arch.errors import InputError
 from explore.config import SearchConfig
-from explore.data import Human36MOptions, open_dataset, to_skeleton
+from explore.data import SYNTHETIC_LEVELS, Human36MOptions, open_dataset, to_skeleton
 from explore.judge import Judge
 
 
@@ -22,6 +23,10 @@ def open_judge(config: SearchConfig, progress: Callable[[int, int], None] | None
     options = _options(config, config.data)
     train = open_dataset(config.data, "train", options, workers=config.processes, progress=progress)
     test = open_dataset(tested, "test", _options(config, tested), workers=config.processes, progress=progress)
+    if not train.has_depth.any():
+        raise InputError(
+            f"data {config.data}: annotates no depth; name a 3D set before it: human36m:PATH+{config.data}"
+        )
     return Judge(train, to_skeleton(test, train.skeleton), config.scale)
 
 
@@ -39,11 +44,11 @@ def is_at_hand(config: SearchConfig) -> bool:
 def _options(config: SearchConfig, data: str) -> Any:
     """The options of the first reader that `data` names."""
     given = config.dataset
-    if data.startswith("synthetic:"):
+    level = data.partition("+")[0].removeprefix("synthetic:")
+    if data.startswith("synthetic:") and level in SYNTHETIC_LEVELS:
         from explore.data.synthetic.dataset import SyntheticConfig
 
         frame = given.frame or min(512, max(128, 2 * config.scale))
-        level = data.partition("+")[0].partition(":")[2]
         return SyntheticConfig.model_validate(
             {"level": level, "seed": given.seed, "size": frame, "train": given.train, "test": given.test}
         )

@@ -15,6 +15,8 @@ from arch.network import PoseNet, build
 from arch.space import Arch, make_arch
 from quantize.weights import fill
 
+RUNNING = ("optimizer.", "average.", "run.")  # what a running state holds beside weights
+
 
 def save_tensors(path: str | Path, tensors: dict[str, Tensor], facts: dict[str, object]) -> None:
     """Tensors with facts (JSON-able) beside them in one file."""
@@ -57,5 +59,5 @@ def load_network(path: str | Path, expected: Arch | None = None) -> tuple[PoseNe
     if expected is not None and arch.id != expected.id:
         raise InputError(f"{path}: arch: holds {arch.name}, not {expected.name}; take that network's own checkpoint")
     net = build(arch)
-    fill(net, {name: t for name, t in tensors.items() if not name.startswith("optimizer.")}, str(path))
+    fill(net, {name: t for name, t in tensors.items() if not name.startswith(RUNNING)}, str(path))
     return net.eval(), facts

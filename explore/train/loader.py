@@ -18,17 +18,26 @@ AHEAD = 4  # batches a worker prepares
 
 
 def load_batches(
-    data: Dataset, steps: range, batch: int, size: int, augment: Augment, seed: int, workers: int = 0
+    data: Dataset,
+    steps: range,
+    batch: int,
+    size: int,
+    augment: Augment,
+    seed: int,
+    workers: int = 0,
+    share: tuple[int, int] = (0, 1),
 ) -> Iterator[Batch]:
     """The batches of `steps`, in their order and the same whatever the number of workers.
+
+    share: as of `batch_at`, where several processes train together.
 
     Raises:
         InputError: as `batch_at`, from a worker too.
     """
-    source = _Steps(data, batch, size, augment, seed)
+    source = _Steps(data, batch, size, augment, seed, share)
     if not workers:
         keep_freed_memory()
-        yield from (batch_at(data, step, batch, size, augment, seed) for step in steps)
+        yield from (source.batch(step) for step in steps)
         return
     loader: Any = DataLoader(
         source,  # type: ignore[arg-type]
@@ -49,14 +58,18 @@ def load_batches(
 @dataclass(frozen=True)
 class _Steps:
     data: Dataset
-    batch: int
+    batch_size: int
     size: int
     augment: Augment
     seed: int
+    share: tuple[int, int]
+
+    def batch(self, step: int) -> Batch:
+        return batch_at(self.data, step, self.batch_size, self.size, self.augment, self.seed, self.share)
 
     def __getitem__(self, step: int) -> Batch | InputError:
         try:
-            return batch_at(self.data, step, self.batch, self.size, self.augment, self.seed)
+            return self.batch(step)
         except InputError as error:
             return InputError(str(error))  # the loader would wrap a raised one in its traceback
 

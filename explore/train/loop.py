@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections import deque
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
@@ -16,7 +17,7 @@ from torch import Tensor
 
 from arch.decode import MEAN, STD, to_normalised
 from arch.errors import InputError
-from arch.files import content_hash
+from arch.files import content_hash, sha256_file
 from arch.network import PoseNet, build
 from arch.space import Arch
 from explore.config import TrainConfig
@@ -24,12 +25,15 @@ from explore.data.crop import AUGMENTS
 from explore.data.faults import FAULTY
 from explore.data.sample import Dataset
 from explore.train.average import Average
-from explore.train.checkpoint import load_tensors, save_network, save_tensors
+from explore.train.backbone import load_backbone
+from explore.train.checkpoint import RUNNING, load_tensors, save_network, save_tensors
+from explore.train.engine import Engine
 from explore.train.loader import load_batches
 from explore.train.loss import pose_loss
 from quantize.weights import fill
 
 CHECKPOINT_SECONDS = 20.0
+CPU = Engine()
 STEPS = (17 / 25, 21 / 25)  # of the run (Section 4.2 of the paper: at the 17th and 21st of 25 epochs)
 
 
@@ -88,6 +92,10 @@ def train(
     progress: Callable[[int, int], None] = lambda done, total: None,
     workers: int = 0,
     told_loss: Callable[[int, float], None] = lambda step, loss: None,
+    backbone: Path | None = None,
+    engine: Engine = CPU,
+    evaluate: Callable[[PoseNet, int], None] = lambda net, step: None,
+    evaluations: int = 0,
 ) -> TrainResult:
     """Train the network of `arch` on `data`.
 
@@ -98,42 +106,64 @@ def train(
         progress: told samples seen and samples in all.
         workers: processes that load batches ahead; the batches are the same with any number.
         told_loss: told the step and its loss.
+        backbone: weights for the encoder alone (explore.train.backbone).
+        engine: device, precision and processes; in all but the first process nothing is told or evaluated.
+        evaluate: given the network as it would be if the run ended here, and the step.
+        evaluations: how often, evenly over the run, the last time before its end.
 
     Raises:
         Diverged: the loss was not finite in more than one step in ten.
         InputError: `state` or `start` is of another network, `state` of another run (its data, configuration or
             seed), or more pictures are faulty than explore.data.faults allows.
     """
+    if config.batch < engine.world:
+        raise InputError(f"batch: {config.batch} samples for {engine.world} processes; give each at least one")
+    if arch.joints != len(data.skeleton):
+        raise InputError(
+            f"arch {arch.name}: joints: {arch.joints}, data {data.name} has {len(data.skeleton)}; make them equal"
+        )
     net = build(arch, seed)
     if start is not None:
         tensors, _ = load_tensors(start)
         fill(net, tensors, str(start))
-    net = net.to(memory_format=torch.channels_last).train()  # type: ignore[call-overload]
+    if backbone is not None:
+        load_backbone(net, backbone)
+    net = net.to(engine.device, memory_format=torch.channels_last).train()  # type: ignore[call-overload]
     optimizer = _optimizer(net, config)
     average = Average(net, config.ema) if config.ema else None
     steps = math.ceil(config.samples / config.batch)
+    tail = max(1, steps // 10)
     step, seconds, skipped = 0, 0.0, 0
-    losses: list[float] = []
+    losses: deque[float] = deque(maxlen=tail)
     faults: dict[str, None] = {}
-    run = content_hash({"data": data.hash, "config": config.model_dump(mode="json"), "seed": seed})
+    run = _run_hash(data, config, seed, engine, backbone)
     if state.exists():
-        step, seconds, skipped = _resume(state, net, optimizer, average, run)
+        step, seconds, skipped = _resume(state, net, optimizer, average, losses, run)
+    engine.wait()  # all have read the state before the first writes a new one
+    told = engine.rank == 0
+    due = {steps * turn // evaluations for turn in range(1, evaluations)}
+    computing = engine.setup(net)
     clock = saved = time.monotonic()
-    batches = load_batches(data, range(step, steps), config.batch, arch.input, AUGMENTS[config.augment], seed, workers)
+    batches = load_batches(
+        data, range(step, steps), config.batch, arch.input, AUGMENTS[config.augment], seed, workers, engine.share
+    )
     while step < steps:
         with step_context():
             batch = next(batches)
             _judge_faults(faults, batch.faults, data)
             for group in optimizer.param_groups:
                 group["lr"] = learning_rate(config, step / steps)
-            raw = net.forward_heatmaps(to_input(batch.images))
-            target, visible = torch.from_numpy(batch.target), torch.from_numpy(batch.vis)
-            depth = torch.from_numpy(batch.has_depth)
-            loss = pose_loss(raw, target, visible, arch, config.heatmap_loss, depth)
-            value = float(loss.detach())
+            with engine.autocast():
+                raw = computing.forward_heatmaps(to_input(batch.images).to(engine.device))
+            target, visible, depth = (
+                torch.from_numpy(part).to(engine.device) for part in (batch.target, batch.vis, batch.has_depth)
+            )
+            seen = engine.mean(visible.sum()).clamp(min=1 / engine.world)
+            loss = pose_loss(raw.float(), target, visible, arch, config.heatmap_loss, depth, seen)
+            value = float(engine.mean(loss))
             if math.isfinite(value):
                 optimizer.zero_grad()
-                loss.backward()  # type: ignore[no-untyped-call]
+                engine.backward(loss)
                 if config.clip:
                     torch.nn.utils.clip_grad_norm_(net.parameters(), config.clip)
                 optimizer.step()
@@ -145,23 +175,44 @@ def train(
                 if skipped > max(3, steps // 10):
                     raise Diverged(f"loss was not finite in {skipped} of {step + 1} steps; lower the rate")
         step += 1
-        told_loss(step, value)
-        progress(min(step * config.batch, config.samples), config.samples)
-        if time.monotonic() - saved > CHECKPOINT_SECONDS and step < steps:
-            saved = time.monotonic()
-            _save(state, net, optimizer, average, run, step, seconds + saved - clock, skipped)
-    if average:
-        average.copy_to(net)
-    net.eval()
-    last = losses[-max(1, steps // 10) :]
+        if told:
+            told_loss(step, value)
+            progress(min(step * config.batch, config.samples), config.samples)
+            if time.monotonic() - saved > CHECKPOINT_SECONDS and step < steps:
+                saved = time.monotonic()
+                _save(state, net, optimizer, average, losses, run, step, seconds + saved - clock, skipped)
+            if step in due:
+                evaluate(_finished(net, average), step)
     return TrainResult(
-        net,
+        _finished(net, average),
         steps * config.batch,
         seconds + time.monotonic() - clock,
-        float(np.mean(last)) if last else math.nan,
+        float(np.mean(losses)) if losses else math.nan,
         skipped,
         tuple(faults),
     )
+
+
+def _finished(net: PoseNet, average: Average | None) -> PoseNet:
+    """The network that a run would end with now: a copy on the CPU, averaged where asked, in evaluation mode."""
+    copy = build(net.arch, 0)
+    copy.load_state_dict(net.state_dict())
+    if average:
+        average.copy_to(copy)
+    return copy.to(memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
+
+
+def _run_hash(data: Dataset, config: TrainConfig, seed: int, engine: Engine, backbone: Path | None) -> str:
+    """Everything that the result depends on, pictures by their sizes in bytes; the number of processes is none of it."""
+    facts = {
+        "data": data.hash,
+        "pictures": data.picture_hash(),
+        "config": config.model_dump(mode="json"),
+        "seed": seed,
+        "precision": engine.precision,
+        "backbone": sha256_file(backbone) if backbone else "",
+    }
+    return content_hash(facts)
 
 
 def _judge_faults(faults: dict[str, None], new: tuple[str, ...], data: Dataset) -> None:
@@ -177,6 +228,7 @@ def _save(
     net: PoseNet,
     optimizer: torch.optim.Optimizer,
     average: Average | None,
+    losses: deque[float],
     run: str,
     step: int,
     seconds: float,
@@ -188,43 +240,60 @@ def _save(
             tensors[f"optimizer.{index}.{key}"] = torch.as_tensor(value)
     if average:
         tensors |= {f"average.{name}": tensor for name, tensor in average.tensors.items()}
+    tensors["run.losses"] = torch.tensor(losses, dtype=torch.float64)
     facts = {"arch": net.arch.model_dump(mode="json"), "step": step, "seconds": seconds, "skipped": skipped, "run": run}
     save_tensors(state, tensors, facts)
 
 
 def _resume(
-    state: Path, net: PoseNet, optimizer: torch.optim.Optimizer, average: Average | None, run: str
+    state: Path,
+    net: PoseNet,
+    optimizer: torch.optim.Optimizer,
+    average: Average | None,
+    losses: deque[float],
+    run: str,
 ) -> tuple[int, float, int]:
     tensors, facts = load_tensors(state)
     if facts.get("run", run) != run:
         raise InputError(
             f"{state}: of another run: its data, configuration or seed differ; undo the change, or delete the file"
         )
-    extra = ("optimizer.", "average.")
-    fill(net, {k: v for k, v in tensors.items() if not k.startswith(extra)}, str(state))
+    fill(net, {k: v for k, v in tensors.items() if not k.startswith(RUNNING)}, str(state))
+    losses.extend(tensors["run.losses"].tolist())
     for index, parameter in enumerate(net.parameters()):
         prefix = f"optimizer.{index}."
-        found = {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}
+        found = {
+            key.removeprefix(prefix): value if key.endswith(".step") else value.to(parameter.device)
+            for key, value in tensors.items()
+            if key.startswith(prefix)
+        }
         optimizer.state[parameter] = found
     if average:
-        average.tensors = {k.removeprefix("average."): v for k, v in tensors.items() if k.startswith("average.")}
+        for name, tensor in average.tensors.items():
+            tensor.copy_(tensors[f"average.{name}"])
     return int(facts["step"]), float(facts["seconds"]), int(facts["skipped"])  # type: ignore[call-overload, arg-type]
 
 
 @torch.inference_mode()
 def predict(
-    net: PoseNet, crops: NDArray[np.uint8], batch: int = 50, flip_order: NDArray[np.int_] | None = None
+    net: PoseNet,
+    crops: NDArray[np.uint8],
+    batch: int = 50,
+    flip_order: NDArray[np.int_] | None = None,
+    device: torch.device | None = None,
 ) -> NDArray[np.float32]:
     """(N, S, S, 3) crops to coordinates (N, J, 3) as shares of the crop's side and of the depth range.
 
     flip_order: of the skeleton; the mean with the mirrored crop's answer is given (the paper's flip test).
+    device: where to compute; where the network is if left out.
     """
-    net.eval()
-    parts = [net(to_input(crops[i : i + batch])).numpy() for i in range(0, len(crops), batch)]
+    place = device or next(net.parameters()).device
+    net.eval().to(place)
+    parts = [net(to_input(crops[i : i + batch]).to(place)).cpu().numpy() for i in range(0, len(crops), batch)]
     found = to_normalised(np.concatenate(parts), net.arch)
     if flip_order is None:
         return found
-    mirrored = predict(net, np.ascontiguousarray(crops[:, :, ::-1]), batch)[:, flip_order]
+    mirrored = predict(net, np.ascontiguousarray(crops[:, :, ::-1]), batch, None, place)[:, flip_order]
     mirrored[..., 0] = 1 - mirrored[..., 0]
     return ((found + mirrored) / 2).astype(np.float32)
 

@@ -18,6 +18,7 @@ def pose_loss(
     arch: Arch,
     heatmap_weight: float,
     has_depth: Tensor | None = None,
+    seen: Tensor | None = None,
 ) -> Tensor:
     """Loss of a batch.
 
@@ -27,10 +28,11 @@ def pose_loss(
         visible: (B, J) weight of each joint, 0 where it is unknown or out of range.
         heatmap_weight: weight of the marginals' cross entropy.
         has_depth: (B,) 0 for samples whose z is unknown and costs nothing; all have depth where it is left out.
+        seen: () by how many joints the sum is divided; the visible ones' number where it is left out.
     """
     coordinates, marginals = decode_with_marginals(raw, arch)
     scale = torch.tensor([arch.heatmap, arch.heatmap, arch.depth_bins], dtype=raw.dtype, device=raw.device)
-    seen = visible.sum().clamp(min=1)
+    seen = visible.sum().clamp(min=1) if seen is None else seen
     weight = [visible, visible, visible if has_depth is None else visible * has_depth[:, None]]
     distance = (coordinates / scale - target).abs()
     loss = (distance * torch.stack(weight, 2)).sum() / (3 * seen)

@@ -10,13 +10,15 @@ import pytest
 from PIL import Image
 
 from arch.errors import InputError
-from explore.data import Human36MOptions, open_dataset
+from explore.data import Human36MOptions, jpeg, open_dataset
 from explore.data.crop import (
     AUGMENTS,
     RETRIES,
+    affine,
     batch_at,
     crop,
     evaluation_arrays,
+    looked_at,
     read_frame,
     read_image,
     sample_crop,
@@ -153,3 +155,38 @@ def test_grey_pictures_are_three_equal_channels_and_orientation_is_ignored(data)
     stored, _ = read_frame(data.path(1), data.size[1])
     assert np.abs(stored.astype(int) - plain).mean() < 5
     assert np.abs(read_image(data.path(1))[::-1, ::-1].astype(int) - stored).mean() < 5
+
+
+@pytest.mark.skipif(not jpeg.available(), reason="libturbojpeg 3 is not installed: pip install edgepose[jpeg]")
+@pytest.mark.parametrize("size", [256, 100, 64])
+def test_a_part_of_a_picture_is_decoded_as_in_the_whole(tmp_path, size):
+    path = tmp_path / "frame.jpg"
+    rng = np.random.default_rng(0)
+    smooth = cv2.GaussianBlur(rng.integers(0, 256, (803, 1001, 3), np.uint8), (0, 0), 2)
+    cv2.imwrite(str(path), cv2.normalize(smooth, None, 0, 255, cv2.NORM_MINMAX))
+    for bbox in ([300.0, 250, 300, 350], [0.0, 0, 120, 200], [700.0, 400, 301, 403], [0.0, 0, 1001, 803]):
+        box = np.array(bbox)
+        for rotation, flip, shift in ((0, False, (0.0, 0.0)), (37, True, (0.2, -0.1)), (-60, False, (0.9, 0.9))):
+            region = looked_at(affine(box, size, 1.1, rotation, flip, shift), size)
+            allowed = shrinkage(box, size, 1.1)
+            part, reduced = read_frame(path, (1001, 803), allowed, region)
+            whole, same = read_frame(path, (1001, 803), allowed)
+            assert reduced == same and part.shape == whole.shape
+            crops = [crop(image, box, size, 1.1, rotation, flip, shift, reduced)[0] for image in (part, whole)]
+            assert (crops[0] == crops[1]).all()
+
+
+@pytest.mark.skipif(not jpeg.available(), reason="libturbojpeg 3 is not installed: pip install edgepose[jpeg]")
+def test_files_that_libjpeg_complains_of_are_left_to_the_whole_decoder(tmp_path):
+    whole = cv2.imencode(".jpg", np.full((400, 300, 3), 90, np.uint8))[1].tobytes()
+    assert jpeg.decode_part(whole, (300, 400), (0, 0, 100, 100), 1) is not None
+    assert jpeg.decode_part(whole, (301, 400), (0, 0, 100, 100), 1) is None
+    assert jpeg.decode_part(whole[: len(whole) // 2], (300, 400), (0, 0, 300, 400), 1) is None
+    assert jpeg.decode_part(b"no picture", (300, 400), (0, 0, 100, 100), 1) is None
+
+
+def test_the_size_of_a_picture_is_said_to_the_pixel(tmp_path):
+    cv2.imwrite(str(tmp_path / "frame.jpg"), smooth(1000, 1002))
+    for allowed in (1, 8):
+        with pytest.raises(SampleFault, match="the picture is 1000 x 1002, annotated 900 x 1002"):
+            read_frame(tmp_path / "frame.jpg", (900, 1002), allowed, (0, 0, 500, 500))

@@ -31,7 +31,8 @@ from explore.data import human36m
 from explore.data.crop import jpeg_is_whole
 from explore.data.human36m import Human36MOptions
 from explore.data.sample import Dataset
-from explore.data.synthetic.body import load_body, skin
+from explore.data.synthetic.body import Body, load_body, skin
+from explore.data.synthetic.motion import Motion, open_motion
 from explore.data.synthetic.pose import (
     ARCHETYPES,
     bone_rotations,
@@ -40,6 +41,7 @@ from explore.data.synthetic.pose import (
     sample_pose,
 )  # fmt: skip
 from explore.data.synthetic.render import View, render
+from explore.data.synthetic.retarget import rotations_from_joints, turned_to_front
 
 VERSION = 1  # of the pictures: raise it when the same seed gives others
 TRAIN_SUBJECTS, TEST_SUBJECTS = (1, 5, 6, 7, 8), (9, 11)
@@ -47,6 +49,10 @@ SPLITS = {"train": TRAIN_SUBJECTS, "test": TEST_SUBJECTS}
 CAMERAS = 16
 FIRST_ACTION = 2  # Human3.6M counts its actions from 2
 STATURE = (1.45, 2.0)  # m
+
+PROCEDURAL, CAPTURED = "procedural", "cmu:"
+CAPTURED_ACTION = "motion"
+_opened = lru_cache(maxsize=2)(open_motion)
 
 # rows and columns: camera x, y, z from model x, y, z (right is left, down is minus up, forward is back)
 _FACING = np.array([[1.0, 0, 0], [0, 0, -1], [0, 1, 0]])
@@ -57,6 +63,8 @@ class SyntheticConfig(BaseModel):
 
     level: easy (seen from the front, plain backgrounds) or full (from all around, clutter, things in the way)
     size:  side of the square frames, px
+    poses: procedural, cmu:FOLDER of captured motion (explore.data.synthetic.motion), or procedural+cmu:FOLDER, where
+           one or the other is drawn for each frame
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -66,10 +74,26 @@ class SyntheticConfig(BaseModel):
     size: int = Field(default=128, ge=32, le=1024)
     train: int = Field(default=4000, ge=1)
     test: int = Field(default=400, ge=1)
+    poses: str = Field(default=PROCEDURAL, pattern=rf"^({PROCEDURAL}|({PROCEDURAL}\+)?{CAPTURED}.+)$")
+
+    @property
+    def motion(self) -> Motion | None:
+        """The captured motion that poses come from; None without. InputError: files that cannot be read."""
+        _, captured, folder = self.poses.partition(CAPTURED)
+        return _opened(Path(folder)) if captured else None
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What the pictures depend on: captured motion by its content, wherever it lies."""
+        values = self.model_dump(exclude={"poses"})
+        motion = self.motion
+        if motion:
+            values["poses"] = self.poses.partition(CAPTURED)[0] + CAPTURED + motion.hash
+        return values
 
     @property
     def name(self) -> str:
-        return f"synthetic-{self.level}-{content_hash({'version': VERSION, **self.model_dump()})}"
+        return f"synthetic-{self.level}-{content_hash({'version': VERSION, **self.facts})}"
 
 
 def default_cache() -> Path:
@@ -109,7 +133,7 @@ def render_dataset(
         if progress:
             progress(len(records), total)
     _write_annotations(folder, config, records)
-    summary = {"version": VERSION, "config": config.model_dump(), "frames": total, "name": config.name}
+    summary = {"version": VERSION, "config": config.facts, "frames": total, "name": config.name}
     write_atomic(finished, json.dumps(summary, indent=1))
     return folder
 
@@ -119,7 +143,7 @@ def _check_same(finished: Path, config: SyntheticConfig) -> None:
         made_with = json.loads(finished.read_text())["config"]
     except (ValueError, KeyError, TypeError) as error:
         raise InputError(f"{finished}: damaged ({error}); delete the folder, it is rendered again") from error
-    if made_with != config.model_dump():
+    if made_with != config.facts:
         raise InputError(f"{finished}: config is not the one asked for; delete the folder, it is rendered again")
 
 
@@ -251,8 +275,8 @@ def set_stage(config: SyntheticConfig, split: str, index: int) -> Stage:
     subject = SPLITS[split][index % len(SPLITS[split])]
     shape = body.shapes[rng.choice(bodies_of()[subject])]
     rest, heads = body.rest(shape)
-    pose = sample_pose(rng)
-    transforms, places = body.pose(heads, bone_rotations(body, heads, pose))
+    kind, rotations = _pose(config, split, rng, body, heads)
+    transforms, places = body.pose(heads, rotations)
     vertices = skin(transforms, rest)
     joints = body.joints(vertices, places)
 
@@ -267,7 +291,7 @@ def set_stage(config: SyntheticConfig, split: str, index: int) -> Stage:
     low, high = np.clip(uv.min(0), 0, config.size), np.clip(uv.max(0), 0, config.size)
 
     world = 1000 * joints @ turn.T + camera.rotation.T @ (shift - camera.shift)
-    action = FIRST_ACTION + list(ARCHETYPES).index(pose.kind)
+    action = FIRST_ACTION + [*ARCHETYPES, CAPTURED_ACTION].index(kind)
     clip = f"s_{subject:02d}_act_{action:02d}_subact_01_ca_{camera_index + 1:02d}"
     file = f"{clip}/{clip}_{index + 1:06d}.jpg"
     record = {
@@ -280,7 +304,7 @@ def set_stage(config: SyntheticConfig, split: str, index: int) -> Stage:
             "width": config.size,
             "height": config.size,
             "subject": subject,
-            "action_name": pose.kind,
+            "action_name": kind,
             "action_idx": action,
             "subaction_idx": 1,
             "cam_idx": camera_index + 1,
@@ -288,6 +312,17 @@ def set_stage(config: SyntheticConfig, split: str, index: int) -> Stage:
         },
     }
     return Stage(file, record, rest, heads, transforms, view)
+
+
+def _pose(
+    config: SyntheticConfig, split: str, rng: np.random.Generator, body: Body, heads: np.ndarray
+) -> tuple[str, dict[str, np.ndarray]]:
+    """The action's name and the rotations of the body's bones."""
+    motion = config.motion
+    if motion and (config.poses.startswith(CAPTURED) or rng.random() < 0.5):
+        return CAPTURED_ACTION, rotations_from_joints(body, heads, turned_to_front(motion.draw(rng, split)))
+    pose = sample_pose(rng)
+    return pose.kind, bone_rotations(body, heads, pose)
 
 
 def _fit_into_frame(rng: np.random.Generator, points: np.ndarray, camera: Camera, size: int) -> np.ndarray:
@@ -361,6 +396,7 @@ def load(folder: Path, split: str) -> Dataset:
     finished = Path(folder) / "dataset.json"
     if not finished.is_file():
         raise InputError(f"{finished}: missing; the set is not finished, render it again")
-    level = json.loads(finished.read_text())["config"]["level"]
+    made_with = json.loads(finished.read_text())["config"]
+    name = f"synthetic-{made_with['level']}" + ("-" + made_with["poses"].split(":")[0] if "poses" in made_with else "")
     options = Human36MOptions(train_subjects=TRAIN_SUBJECTS, test_subjects=TEST_SUBJECTS, train_step=1, test_step=1)
-    return human36m.load(folder, split, options, name=f"synthetic-{level}")
+    return human36m.load(folder, split, options, name=name)

@@ -279,7 +279,7 @@ def _skew(v: np.ndarray) -> np.ndarray:
     return np.array([[0, -v[2], v[1]], [v[2], 0, -v[0]], [-v[1], v[0], 0]])
 
 
-def _swing(source: np.ndarray, target: np.ndarray) -> np.ndarray:
+def swing(source: np.ndarray, target: np.ndarray) -> np.ndarray:
     """The shortest rotation that turns one direction into another."""
     a, b = source / np.linalg.norm(source), target / np.linalg.norm(target)
     k = np.outer(b, a) - np.outer(a, b)
@@ -316,8 +316,8 @@ def bone_rotations(body: Body, heads: np.ndarray, pose: Pose) -> dict[str, np.nd
         turns[bone] = neck
 
     for side, sign, limbs in (("L", 1.0, pose.left), ("R", -1.0, pose.right)):
-        upper = _swing(head(f"lowerarm01.{side}") - head(f"upperarm01.{side}"), down)
-        lower = _swing(head(f"wrist.{side}") - head(f"lowerarm01.{side}"), down)
+        upper = swing(head(f"lowerarm01.{side}") - head(f"upperarm01.{side}"), down)
+        lower = swing(head(f"wrist.{side}") - head(f"lowerarm01.{side}"), down)
         shoulder = (
             rotation_x(-rad(limbs.shoulder_flexion))
             @ rotation_y(-sign * rad(limbs.shoulder_abduction))
@@ -341,8 +341,8 @@ def bone_rotations(body: Body, heads: np.ndarray, pose: Pose) -> dict[str, np.nd
                 turns[f"finger{finger}-{phalanx}.{side}"] = curl
 
         # leaning happens in the hips: legs hang in the upright frame
-        thigh = _swing(head(f"lowerleg01.{side}") - head(f"upperleg01.{side}"), down)
-        shin = _swing(head(f"foot.{side}") - head(f"lowerleg01.{side}"), down)
+        thigh = swing(head(f"lowerleg01.{side}") - head(f"upperleg01.{side}"), down)
+        shin = swing(head(f"foot.{side}") - head(f"lowerleg01.{side}"), down)
         hip = (
             rotation_x(-rad(limbs.hip_flexion))
             @ rotation_y(-sign * rad(limbs.hip_abduction))
