@@ -6,7 +6,7 @@ import math
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
@@ -33,6 +33,24 @@ CHECKPOINT_SECONDS = 20.0
 STEPS = (17 / 25, 21 / 25)  # of the run (Section 4.2 of the paper: at the 17th and 21st of 25 epochs)
 
 
+@dataclass(frozen=True)
+class Spent:
+    """Seconds on the wall's clock and of this process's computing."""
+
+    seconds: float
+    cpu_seconds: float
+
+
+class Clock:
+    """Counts on from what earlier parts of a run spent."""
+
+    def __init__(self, before: Spent) -> None:
+        self.start = Spent(time.monotonic() - before.seconds, time.process_time() - before.cpu_seconds)
+
+    def spent(self) -> Spent:
+        return Spent(time.monotonic() - self.start.seconds, time.process_time() - self.start.cpu_seconds)
+
+
 class Diverged(RuntimeError):
     """The loss is no number for too many steps."""
 
@@ -41,6 +59,7 @@ class Diverged(RuntimeError):
 class TrainResult:
     """What a run gave: the network in evaluation mode, samples seen, seconds and the mean loss of its last tenth.
 
+    cpu_seconds: what this process computed for it, worker processes left out.
     faults: a line for every picture that could not be used and was passed over.
     """
 
@@ -49,6 +68,7 @@ class TrainResult:
     seconds: float
     loss: float
     skipped_steps: int
+    cpu_seconds: float
     faults: tuple[str, ...] = ()
 
 
@@ -112,13 +132,13 @@ def train(
     optimizer = _optimizer(net, config)
     average = Average(net, config.ema) if config.ema else None
     steps = math.ceil(config.samples / config.batch)
-    step, seconds, skipped = 0, 0.0, 0
+    step, skipped, before = 0, 0, Spent(0.0, 0.0)
     losses: list[float] = []
     faults: dict[str, None] = {}
     run = content_hash({"data": data.hash, "config": config.model_dump(mode="json"), "seed": seed})
     if state.exists():
-        step, seconds, skipped = _resume(state, net, optimizer, average, run)
-    clock = saved = time.monotonic()
+        step, skipped, before = _resume(state, net, optimizer, average, run)
+    clock, saved = Clock(before), time.monotonic()
     batches = load_batches(data, range(step, steps), config.batch, arch.input, AUGMENTS[config.augment], seed, workers)
     while step < steps:
         with step_context():
@@ -149,17 +169,19 @@ def train(
         progress(min(step * config.batch, config.samples), config.samples)
         if time.monotonic() - saved > CHECKPOINT_SECONDS and step < steps:
             saved = time.monotonic()
-            _save(state, net, optimizer, average, run, step, seconds + saved - clock, skipped)
+            _save(state, net, optimizer, average, run, step, clock.spent(), skipped)
     if average:
         average.copy_to(net)
     net.eval()
     last = losses[-max(1, steps // 10) :]
+    spent = clock.spent()
     return TrainResult(
         net,
         steps * config.batch,
-        seconds + time.monotonic() - clock,
+        spent.seconds,
         float(np.mean(last)) if last else math.nan,
         skipped,
+        spent.cpu_seconds,
         tuple(faults),
     )
 
@@ -179,7 +201,7 @@ def _save(
     average: Average | None,
     run: str,
     step: int,
-    seconds: float,
+    spent: Spent,
     skipped: int,
 ) -> None:
     tensors = dict(net.state_dict())
@@ -188,13 +210,13 @@ def _save(
             tensors[f"optimizer.{index}.{key}"] = torch.as_tensor(value)
     if average:
         tensors |= {f"average.{name}": tensor for name, tensor in average.tensors.items()}
-    facts = {"arch": net.arch.model_dump(mode="json"), "step": step, "seconds": seconds, "skipped": skipped, "run": run}
+    facts = {"arch": net.arch.model_dump(mode="json"), "step": step, "skipped": skipped, "run": run, **asdict(spent)}
     save_tensors(state, tensors, facts)
 
 
 def _resume(
     state: Path, net: PoseNet, optimizer: torch.optim.Optimizer, average: Average | None, run: str
-) -> tuple[int, float, int]:
+) -> tuple[int, int, Spent]:
     tensors, facts = load_tensors(state)
     if facts.get("run", run) != run:
         raise InputError(
@@ -208,7 +230,8 @@ def _resume(
         optimizer.state[parameter] = found
     if average:
         average.tensors = {k.removeprefix("average."): v for k, v in tensors.items() if k.startswith("average.")}
-    return int(facts["step"]), float(facts["seconds"]), int(facts["skipped"])  # type: ignore[call-overload, arg-type]
+    number = {key: float(facts.get(key, 0)) for key in ("step", "skipped", "seconds", "cpu_seconds")}  # type: ignore[call-overload, arg-type]
+    return int(number["step"]), int(number["skipped"]), Spent(number["seconds"], number["cpu_seconds"])
 
 
 @torch.inference_mode()
