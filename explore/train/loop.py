@@ -8,6 +8,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -20,7 +21,7 @@ from arch.files import content_hash
 from arch.network import PoseNet, build
 from arch.space import Arch
 from explore.config import TrainConfig
-from explore.data.crop import AUGMENTS
+from explore.data.crop import AUGMENTS, Batch
 from explore.data.faults import FAULTY
 from explore.data.sample import Dataset
 from explore.train.average import Average
@@ -72,6 +73,31 @@ class TrainResult:
     faults: tuple[str, ...] = ()
 
 
+class Objective(Protocol):
+    """The loss of a step; `identity` tells it from others in a run's state, empty for the plain one."""
+
+    identity: Any
+
+    def __call__(self, net: PoseNet, batch: Batch, step: int) -> Tensor: ...
+
+
+@dataclass(frozen=True)
+class PoseObjective:
+    """The pose loss of the network itself."""
+
+    config: TrainConfig
+    identity: Any = None
+
+    def __call__(self, net: PoseNet, batch: Batch, step: int) -> Tensor:
+        return batch_loss(net.forward_heatmaps(to_input(batch.images)), net.arch, batch, self.config)
+
+
+def batch_loss(raw: Tensor, arch: Arch, batch: Batch, config: TrainConfig) -> Tensor:
+    """`pose_loss` of a network's raw output on a batch."""
+    target, visible = torch.from_numpy(batch.target), torch.from_numpy(batch.vis)
+    return pose_loss(raw, target, visible, arch, config.heatmap_loss, torch.from_numpy(batch.has_depth))
+
+
 def to_input(images: NDArray[np.uint8]) -> Tensor:
     """(B, S, S, 3) RGB bytes to the network's normalised input (B, 3, S, S), channels last in memory."""
     count, height, width, channels = images.shape
@@ -108,6 +134,7 @@ def train(
     progress: Callable[[int, int], None] = lambda done, total: None,
     workers: int = 0,
     told_loss: Callable[[int, float], None] = lambda step, loss: None,
+    objective: Objective | None = None,
 ) -> TrainResult:
     """Train the network of `arch` on `data`.
 
@@ -118,9 +145,12 @@ def train(
         progress: told samples seen and samples in all.
         workers: processes that load batches ahead; the batches are the same with any number.
         told_loss: told the step and its loss.
+        objective: what is learned, where it is not the pose of this network alone.
+
+    A step whose loss is not finite is skipped and leaves no trace, in batch statistics either.
 
     Raises:
-        Diverged: the loss was not finite in more than one step in ten.
+        Diverged: the loss was not finite in more than one step in ten; `state` has the last good weights.
         InputError: `state` or `start` is of another network, `state` of another run (its data, configuration or
             seed), or more pictures are faulty than explore.data.faults allows.
     """
@@ -135,7 +165,11 @@ def train(
     step, skipped, before = 0, 0, Spent(0.0, 0.0)
     losses: list[float] = []
     faults: dict[str, None] = {}
-    run = content_hash({"data": data.hash, "config": config.model_dump(mode="json"), "seed": seed})
+    objective = objective or PoseObjective(config)
+    identity = {"data": data.hash, "config": config.model_dump(mode="json"), "seed": seed}
+    run = content_hash(identity | ({"objective": objective.identity} if objective.identity else {}))
+    statistics = [buffer for buffer in net.buffers() if buffer.is_floating_point()]
+    good = [buffer.clone() for buffer in statistics]
     if state.exists():
         step, skipped, before = _resume(state, net, optimizer, average, run)
     clock, saved = Clock(before), time.monotonic()
@@ -146,10 +180,7 @@ def train(
             _judge_faults(faults, batch.faults, data)
             for group in optimizer.param_groups:
                 group["lr"] = learning_rate(config, step / steps)
-            raw = net.forward_heatmaps(to_input(batch.images))
-            target, visible = torch.from_numpy(batch.target), torch.from_numpy(batch.vis)
-            depth = torch.from_numpy(batch.has_depth)
-            loss = pose_loss(raw, target, visible, arch, config.heatmap_loss, depth)
+            loss = objective(net, batch, step)
             value = float(loss.detach())
             if math.isfinite(value):
                 optimizer.zero_grad()
@@ -160,10 +191,16 @@ def train(
                 if average:
                     average.update(net, step)
                 losses.append(value)
+                torch._foreach_copy_(good, statistics)
             else:
+                torch._foreach_copy_(statistics, good)
                 skipped += 1
                 if skipped > max(3, steps // 10):
-                    raise Diverged(f"loss was not finite in {skipped} of {step + 1} steps; lower the rate")
+                    _save(state, net, optimizer, average, run, step, clock.spent(), skipped)
+                    raise Diverged(
+                        f"loss was not finite in {skipped} of {step + 1} steps; lower the rate and delete {state}, "
+                        "which has the last good weights"
+                    )
         step += 1
         told_loss(step, value)
         progress(min(step * config.batch, config.samples), config.samples)
