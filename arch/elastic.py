@@ -16,6 +16,8 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from arch.canonical import TABLE_OVERRIDES
+from arch.encoders import ENCODERS
 from arch.errors import InputError
 from arch.meaning import field_of
 from arch.network import PoseNet, build
@@ -130,6 +132,41 @@ def extract(whole: PoseNet, arch: Arch) -> PoseNet:
 
 
 @torch.no_grad()
+def inherit(donor: PoseNet, arch: Arch, seed: int) -> PoseNet:
+    """A network of `arch` with all the weights that it has in common with `donor`, the rest fresh from `seed`.
+
+    Both are cut out of the smallest network that holds the two.
+
+    Raises:
+        InputError: the two share no weights.
+    """
+    whole = build(union(donor.arch, arch), seed)
+    state, given = whole.state_dict(), donor.state_dict()
+    for name, place in find_cuts(whole.arch, donor.arch).items():
+        target = state[place.source]
+        axes = [range(size) if found is None else found for size, found in zip(target.shape, place.axes, strict=False)]
+        if axes:
+            target[torch.meshgrid([torch.tensor(axis) for axis in axes], indexing="ij")] = given[name]
+        else:
+            target.copy_(given[name])
+    return extract(whole, arch)
+
+
+def union(one: Arch, other: Arch) -> Arch:
+    """The smallest network that holds both."""
+    most: dict[str, Any] = {
+        key: max(getattr(one, key), getattr(other, key))
+        for key in ("width", "inter", "decoder_width", "heatmap", "depth_bins")
+    }
+    for key, column in TABLE_OVERRIDES.items():
+        own = tuple(getattr(row, column, 0) for row in ENCODERS[one.encoder].rows)
+        mine, theirs = getattr(one, key) or own, getattr(other, key) or own
+        if mine != theirs:
+            most[key] = tuple(max(a, b) for a, b in zip(mine, theirs, strict=True))
+    return one.replace(**most)
+
+
+@torch.no_grad()
 def recalibrate(net: PoseNet, batches: Iterable[Tensor]) -> PoseNet:
     """Replace batch statistics by their plain average over `batches` of (B, 3, input, input); returns `net`, to eval.
 
@@ -203,9 +240,7 @@ def _bins(largest: Arch, arch: Arch) -> Channels | None:
     return tuple(range(0, arch.joints * largest.depth_bins, every))
 
 
-def _cut_node(
-    cuts: dict[str, Cut], node: Node, whole: Node, entering: Channels, bins: Channels | None
-) -> Channels:
+def _cut_node(cuts: dict[str, Cut], node: Node, whole: Node, entering: Channels, bins: Channels | None) -> Channels:
     """Add the cuts of one step; returns where the step's output channels lie."""
     places = {place: (path, op) for place, path, op in _operations(whole)}
     flow, side = entering, entering
@@ -309,9 +344,7 @@ def _cut_conv(
         raise InputError(f"arch: {path} is {op.cin} to {op.cout} by {op.kernel}, the supernet's no more than "
                          f"{larger.cin} to {larger.cout} by {larger.kernel}")  # fmt: skip
     window = tuple(range(margin, margin + op.kernel))
-    cuts[f"{path}.conv.weight"] = Cut(
-        f"{source}.conv.weight", (out, None if depthwise else entering, window, window)
-    )
+    cuts[f"{path}.conv.weight"] = Cut(f"{source}.conv.weight", (out, None if depthwise else entering, window, window))
     if op.bias:
         cuts[f"{path}.conv.bias"] = Cut(f"{source}.conv.bias", (out,))
     if op.norm:

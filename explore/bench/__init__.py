@@ -15,6 +15,7 @@ BENCHES: dict[str, str] = {
     "training": "explore.bench.training",
     "profile": "explore.bench.profile",
     "int8": "explore.bench.int8",
+    "estimators": "explore.bench.estimators",
 }
 
 

@@ -88,7 +88,9 @@ def differs(theirs: Space, ours: Space) -> str:
         mine, other = ours.dimensions.get(key), theirs.dimensions.get(key)
         if mine != other:
             shown = [
-                "not asked" if side is None else ", ".join(map(str, side.values)) + (" by conditions" if side.when else "")
+                "not asked"
+                if side is None
+                else ", ".join(map(str, side.values)) + (" by conditions" if side.when else "")
                 for side in (other, mine)
             ]
             return f"dimensions.{key} is {shown[0]} there, {shown[1]} here"

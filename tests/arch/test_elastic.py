@@ -71,7 +71,9 @@ def assert_extracted_is_slice(made: Space, supernet: SuperNet, arch: Arch) -> No
 @pytest.mark.parametrize("concat", CONCATS)
 def test_what_is_extracted_is_the_slice(concat: str, head: str, activation: str) -> None:
     dimensions = ELASTIC if head != "simcc" else {k: v for k, v in ELASTIC.items() if k != "heatmap"}
-    made = space(dimensions, concat=concat, head=head, activation=activation, **{"heatmap": 16} if head == "simcc" else {})
+    made = space(
+        dimensions, concat=concat, head=head, activation=activation, **{"heatmap": 16} if head == "simcc" else {}
+    )
     supernet = lively(SuperNet(made, 0))
     for arch in subnets(made, supernet):
         assert_extracted_is_slice(made, supernet, arch)
@@ -155,7 +157,11 @@ def test_a_space_of_what_shares_no_weights_is_refused(dimension: str, values: li
 
 @pytest.mark.parametrize(
     ("changes", "word"),
-    [({"width": 0.5}, "no more than"), ({"concat": "none"}, "concat"), ({"depths": (1, 2, 4, 4, 3, 3, 1)}, "operation")],
+    [
+        ({"width": 0.5}, "no more than"),
+        ({"concat": "none"}, "concat"),
+        ({"depths": (1, 2, 4, 4, 3, 3, 1)}, "operation"),
+    ],
 )
 def test_a_network_outside_is_refused(changes: dict[str, Any], word: str) -> None:
     made = space(concat="skip")

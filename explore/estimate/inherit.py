@@ -1,0 +1,66 @@
+"""`inherit`: a short run that starts from the weights of the most alike network that is finished."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+
+from arch.elastic import FIXED, inherit
+from arch.space import Arch
+from explore.estimate import Estimate, Finished, Setup
+from explore.estimate.alone import train_alone
+
+NOISE_MM = 4.0  # of runs of a tenth of the full length; see `bench estimators`
+
+
+@dataclass(frozen=True)
+class Inherit:
+    setup: Setup
+
+    def estimate(self, arch: Arch, folder: Path) -> Estimate:
+        from explore.train.checkpoint import load_network, save_network
+
+        setup, start = self.setup, None
+        weights, given = folder / "weights.safetensors", folder / "inherited.safetensors"
+        parent = nearest(arch, setup.finished())
+        samples = setup.options.samples if parent else setup.training.samples
+        if parent:
+            start = given
+            if not given.exists():
+                donor, _ = load_network(parent.weights, parent.arch)
+                save_network(given, inherit(donor, arch, setup.seed), {"inherited_from": parent.arch.id})
+        trained = train_alone(
+            arch, setup.judge, setup.training.model_copy(update={"samples": samples}), setup.seed, weights, start,
+            setup.step_context, setup.progress,
+        )  # fmt: skip
+        given.unlink(missing_ok=True)
+        return Estimate(trained.mm, NOISE_MM, trained.cpu_seconds, weights)
+
+
+def nearest(arch: Arch, finished: list[Finished]) -> Finished | None:
+    """The finished network with the most like `arch` among those that could share weights; None where there is none."""
+    alike = [other for other in finished if all(getattr(other.arch, key) == getattr(arch, key) for key in SHARED)]
+    return min(alike, key=lambda other: distance(arch, other.arch), default=None)
+
+
+SHARED = tuple(key for key in FIXED if key != "decoder_stages")
+
+
+def distance(one: Arch, other: Arch) -> float:
+    """How much channels, blocks and expansions differ: the sum of doublings over what two plans have."""
+    total = 0.0
+    mine, theirs = ({node.name: node for node in arch.plan.nodes} for arch in (one, other))
+    for name in mine.keys() | theirs.keys():
+        if name not in mine or name not in theirs:
+            total += 1
+            continue
+        a, b = mine[name], theirs[name]
+        total += abs(math.log2(a.channels / b.channels)) + abs(math.log2(len(a.blocks) / len(b.blocks)))
+    for a, b in zip(one.expansions or (), other.expansions or (), strict=False):
+        total += abs(math.log2(a / b))
+    return total
+
+
+def make(setup: Setup) -> Inherit:
+    return Inherit(setup)
