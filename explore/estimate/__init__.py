@@ -36,12 +36,14 @@ class Estimate:
     noise_mm:    standard deviation of `mm` around what puts the networks in their true order
     cpu_seconds: spent on this network, what was spent once for all left out
     weights:     checkpoint that `mm` was measured with; None where it was not measured
+    in_full:     whether the network was trained in full after all
     """
 
     mm: float
     noise_mm: float
     cpu_seconds: float
     weights: Path | None
+    in_full: bool = False
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ class Full:
         trained = train_alone(
             arch, setup.judge, setup.training, setup.seed, weights, None, setup.step_context, setup.progress
         )
-        return Estimate(trained.mm, NOISE_MM, trained.cpu_seconds, weights)
+        return Estimate(trained.mm, NOISE_MM, trained.cpu_seconds, weights, in_full=True)
 
 
 def make(setup: Setup) -> Full:

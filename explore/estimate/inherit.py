@@ -10,8 +10,11 @@ from arch.elastic import FIXED, inherit
 from arch.space import Arch
 from explore.estimate import Estimate, Finished, Setup
 from explore.estimate.alone import train_alone
+from explore.estimate.full import Full
 
 NOISE_MM = 4.0  # of runs of a tenth of the full length; see `bench estimators`
+PARENTS = 4  # trained in full before anyone inherits
+SHARED = tuple(key for key in FIXED if key != "decoder_stages")
 
 
 @dataclass(frozen=True)
@@ -21,30 +24,26 @@ class Inherit:
     def estimate(self, arch: Arch, folder: Path) -> Estimate:
         from explore.train.checkpoint import load_network, save_network
 
-        setup, start = self.setup, None
+        setup = self.setup
         weights, given = folder / "weights.safetensors", folder / "inherited.safetensors"
-        parent = nearest(arch, setup.finished())
-        samples = setup.options.samples if parent else setup.training.samples
-        if parent:
-            start = given
-            if not given.exists():
-                donor, _ = load_network(parent.weights, parent.arch)
-                save_network(given, inherit(donor, arch, setup.seed), {"inherited_from": parent.arch.id})
+        parents = alike(arch, setup.finished())
+        if len(parents) < PARENTS:
+            return Full(setup).estimate(arch, folder)
+        if not given.exists():
+            parent = min(parents, key=lambda other: distance(arch, other.arch))
+            donor, _ = load_network(parent.weights, parent.arch)
+            save_network(given, inherit(donor, arch, setup.seed), {"inherited_from": parent.arch.id})
         trained = train_alone(
-            arch, setup.judge, setup.training.model_copy(update={"samples": samples}), setup.seed, weights, start,
+            arch, setup.judge, setup.training.model_copy(update={"samples": setup.options.samples}), setup.seed, weights, given,
             setup.step_context, setup.progress,
         )  # fmt: skip
         given.unlink(missing_ok=True)
         return Estimate(trained.mm, NOISE_MM, trained.cpu_seconds, weights)
 
 
-def nearest(arch: Arch, finished: list[Finished]) -> Finished | None:
-    """The finished network with the most like `arch` among those that could share weights; None where there is none."""
-    alike = [other for other in finished if all(getattr(other.arch, key) == getattr(arch, key) for key in SHARED)]
-    return min(alike, key=lambda other: distance(arch, other.arch), default=None)
-
-
-SHARED = tuple(key for key in FIXED if key != "decoder_stages")
+def alike(arch: Arch, finished: list[Finished]) -> list[Finished]:
+    """The finished networks that share weights with `arch`."""
+    return [other for other in finished if all(getattr(other.arch, key) == getattr(arch, key) for key in SHARED)]
 
 
 def distance(one: Arch, other: Arch) -> float:

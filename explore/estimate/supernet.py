@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from arch.errors import InputError
+from arch.search_space import Space
 from arch.space import Arch
 from explore.estimate import Estimate, Setup
 
@@ -46,18 +47,27 @@ class Slices:
         return Estimate(mm, NOISE_MM, spent, weights)
 
 
-def make(setup: Setup) -> Slices:
-    """
+def open_supernet(path: str, space: Space) -> PoseNet:
+    """The largest network of a supernet's checkpoint.
+
     Raises:
-        InputError: no checkpoint, or one of another space.
+        InputError: no checkpoint, or one of another space, or a space that no supernet can hold.
     """
-    from arch.search_space import Space
+    from arch.elastic import ends
     from explore.train.supernet import load_supernet
 
-    options = setup.options
-    if not options.supernet:
+    ends(space)
+    if not path:
         raise InputError(
             "estimate.supernet: none given; make one with train --supernet SPACE and name its file in --estimate.supernet"
         )
-    whole, _ = load_supernet(options.supernet, Space.named(options.space).at(setup.judge.size))
-    return Slices(setup, whole)
+    return load_supernet(path, space)[0]
+
+
+def make(setup: Setup) -> Slices:
+    """
+    Raises:
+        InputError: as `open_supernet`.
+    """
+    options = setup.options
+    return Slices(setup, open_supernet(options.supernet, Space.named(options.space).at(setup.judge.size)))

@@ -26,7 +26,7 @@ from arch.space import Arch, make_arch
 from explore.config import SearchConfig, load_yaml, parse
 from explore.progress import Display
 from explore.report.study import Summary, write_report
-from explore.search import worker
+from explore.search import estimated, worker
 from explore.search.choice import check_recipes, read_finalists, result_file, write_finalists
 from explore.search.dataset import open_judge
 from explore.search.front import choose
@@ -97,6 +97,7 @@ def search(config: SearchConfig, display: Display) -> Summary:
 
 def _check(config: SearchConfig, space: Space) -> None:
     """Refuse what cannot end well before any time is spent on it."""
+    estimated.check(config, space)
     chosen = check_recipes(config)
     for name in config.every_runtime:
         runtimes.get(name)
