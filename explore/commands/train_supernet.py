@@ -56,7 +56,7 @@ def run(args: argparse.Namespace) -> int:
         batches = calibration(judge)
         rng = random.Random(study.seed)
         chosen = [supernet.smallest, *(space.sample(rng) for _ in range(SHOWN)), supernet.largest]
-        subnets = []
+        subnets: list[dict[str, Any]] = []
         for index, arch in enumerate(chosen):
             accuracy = judge.score(predict(ready(result.net, arch, batches), judge.evaluation.images))
             subnets.append({"arch_id": arch.id, "macs": cost(arch).macs, "mpjpe_mm": accuracy.mpjpe})

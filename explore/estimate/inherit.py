@@ -56,8 +56,8 @@ def distance(one: Arch, other: Arch) -> float:
             continue
         a, b = mine[name], theirs[name]
         total += abs(math.log2(a.channels / b.channels)) + abs(math.log2(len(a.blocks) / len(b.blocks)))
-    for a, b in zip(one.expansions or (), other.expansions or (), strict=False):
-        total += abs(math.log2(a / b))
+    for here, there in zip(one.expansions or (), other.expansions or (), strict=False):
+        total += abs(math.log2(here / there))
     return total
 
 

@@ -76,7 +76,8 @@ class TrainResult:
 class Objective(Protocol):
     """The loss of a step; `identity` tells it from others in a run's state, empty for the plain one."""
 
-    identity: Any
+    @property
+    def identity(self) -> Any: ...
 
     def __call__(self, net: PoseNet, batch: Batch, step: int) -> Tensor: ...
 
@@ -165,9 +166,9 @@ def train(
     step, skipped, before = 0, 0, Spent(0.0, 0.0)
     losses: list[float] = []
     faults: dict[str, None] = {}
-    objective = objective or PoseObjective(config)
+    learned: Objective = objective or PoseObjective(config)
     identity = {"data": data.hash, "config": config.model_dump(mode="json"), "seed": seed}
-    run = content_hash(identity | ({"objective": objective.identity} if objective.identity else {}))
+    run = content_hash(identity | ({"objective": learned.identity} if learned.identity else {}))
     statistics = [buffer for buffer in net.buffers() if buffer.is_floating_point()]
     good = [buffer.clone() for buffer in statistics]
     if state.exists():
@@ -180,7 +181,7 @@ def train(
             _judge_faults(faults, batch.faults, data)
             for group in optimizer.param_groups:
                 group["lr"] = learning_rate(config, step / steps)
-            loss = objective(net, batch, step)
+            loss = learned(net, batch, step)
             value = float(loss.detach())
             if math.isfinite(value):
                 optimizer.zero_grad()
