@@ -12,12 +12,12 @@ from typing import Any
 import numpy as np
 
 from explore.bench import Claim
-from explore.bench.estimators import estimates, ranking, reference
+from explore.bench.estimators import estimates, ranking, reference, shipped
 from explore.bench.estimators.ranking import Values
 
 CONFIG: dict[str, Any] = {
     "reference": reference.SET, "budgets": {name: list(budgets) for name, budgets in estimates.BUDGETS.items()},
-    "supernet": estimates.SUPERNET, "seed": estimates.SEED, "wanted": [60, 500],
+    "supernet": estimates.SUPERNET, "seed": estimates.SEED, "wanted": [60, 500], "finalists": 6,
 }  # fmt: skip
 ASKED_TAU, ASKED_SHARE = 0.7, 0.1
 ASKED_SAMPLES, ASKED_TEST = 40000, 2000
@@ -30,12 +30,13 @@ def run(progress: Callable[[float], None]) -> tuple[list[dict[str, Any]], list[C
     torch.set_num_threads(1)
     judge = reference.open_judge()
     reference.train_all(judge, lambda share: progress(0.6 * share))
-    rows = estimates.estimate_all(judge, lambda share: progress(0.6 + 0.4 * share))
-    return summary(rows)
+    rows = estimates.estimate_all(judge, lambda share: progress(0.6 + 0.3 * share))
+    int8 = shipped.judge_all(judge, lambda share: progress(0.9 + 0.1 * share))
+    return summary(rows, {row["arch_id"]: row["mm"] for row in int8})
 
 
-def summary(estimated: list[dict[str, Any]]) -> tuple[list[dict[str, Any]], list[Claim]]:
-    """Rows and claims from the recorded networks alone."""
+def summary(estimated: list[dict[str, Any]], int8: dict[str, float]) -> tuple[list[dict[str, Any]], list[Claim]]:
+    """Rows and claims from the recorded networks alone; `int8` is the error of each one's INT8 file in mm."""
     networks = reference.networks()
     ids, bins = [arch.id for arch in networks], [reference.bin_of(arch) or 0 for arch in networks]
     seeds = estimates.by_seed("mm")
@@ -44,7 +45,16 @@ def summary(estimated: list[dict[str, Any]]) -> tuple[list[dict[str, Any]], list
     cpu_s = float(np.mean(list(estimates.reference_cpu_s().values())))
     deviation = ranking.seed_deviation(columns[0], columns[1])
     costs = estimates.costs()
-    macs, params = (np.array([-float(costs[arch_id][column]) for arch_id in ids]) for column in (0, 1))
+    # a network is guessed to be the better, the larger it is
+    macs, params = (np.array([1e9 / costs[arch_id][column] for arch_id in ids]) for column in (0, 1))
+
+    files = np.array([int8[arch_id] for arch_id in ids])
+    floats = np.array([seeds[arch_id][reference.SET["seeds"][0]] for arch_id in ids])
+
+    def decides(found: Values) -> dict[str, float]:
+        """The order of the INT8 files, and the front of the networks that would be trained in full."""
+        share = ranking.front_share(found, truth, 1e9 / macs, CONFIG["finalists"])
+        return {"tau_int8": round(ranking.tau(found, files), 2), "front_share": round(share, 3)}
 
     rows = [
         {
@@ -57,11 +67,26 @@ def summary(estimated: list[dict[str, Any]]) -> tuple[list[dict[str, Any]], list
             "ceiling_overall": round(ranking.ceiling(truth, deviation / np.sqrt(2)), 2),
             "ceiling_within_bins": round(ranking.ceiling(truth, deviation / np.sqrt(2), bins), 2),
             "random_pick_regret_mm": round(ranking.chance_regret(truth, bins), 2),
+            **decides(floats),
+            "random_front_share": round(ranking.chance_front_share(truth, 1e9 / macs, CONFIG["finalists"]), 3),
+            "int8_loss_mm": round(float(np.mean(files - floats)), 2),
             "networks": len(ids),
             "pairs_within_bins": ranking.pairs(bins),
         },
-        {"estimator": "MACs alone", "budget": 0, **_measures(macs, truth, bins, None), "cpu_s_a_network": 0.0},
-        {"estimator": "params alone", "budget": 0, **_measures(params, truth, bins, macs), "cpu_s_a_network": 0.0},
+        {
+            "estimator": "MACs alone",
+            "budget": 0,
+            **_measures(macs, truth, bins, None),
+            **decides(macs),
+            "cpu_s_a_network": 0.0,
+        },
+        {
+            "estimator": "params alone",
+            "budget": 0,
+            **_measures(params, truth, bins, macs),
+            **decides(params),
+            "cpu_s_a_network": 0.0,
+        },
     ]
     for name, budgets in estimates.BUDGETS.items():
         for budget in sorted(budgets):
@@ -74,6 +99,7 @@ def summary(estimated: list[dict[str, Any]]) -> tuple[list[dict[str, Any]], list
                     "estimator": name,
                     "budget": budget,
                     **_measures(found, truth, bins, macs),
+                    **decides(found),
                     "noise_mm": round(ranking.noise(found, truth), 2),
                     "cpu_s_a_network": round(spent, 2),
                     "cpu_s_once": round(once, 1),

@@ -9,6 +9,8 @@ from itertools import combinations
 import numpy as np
 from numpy.typing import NDArray
 
+from explore.search.front import choose, hypervolume
+
 Values = NDArray[np.float64]
 DRAWS = 2000  # of the bootstrap
 INTERVAL = (5.0, 95.0)  # percentiles
@@ -86,6 +88,26 @@ def chance_regret(truth: Values, bins: Sequence[int]) -> float:
     """The same for a network picked at random."""
     places = np.asarray(bins)
     return float(np.mean([truth[places == place].mean() - truth[places == place].min() for place in sorted(set(bins))]))
+
+
+def front_share(estimate: Values, truth: Values, macs: Values, count: int) -> float:
+    """Hypervolume that `count` networks reach, chosen along the estimated front as a search chooses its finalists.
+
+    As a share of what training all would have found, in mm and doublings of MACs.
+    """
+    return _area(truth, macs, choose(np.stack([estimate, macs], 1), count)) / _area(truth, macs, range(len(truth)))
+
+
+def chance_front_share(truth: Values, macs: Values, count: int, seed: int = 0) -> float:
+    """The same for networks chosen at random, on average."""
+    rng = np.random.default_rng(seed)
+    drawn = [_area(truth, macs, rng.permutation(len(truth))[:count].tolist()) for _ in range(DRAWS)]
+    return float(np.mean(drawn)) / _area(truth, macs, range(len(truth)))
+
+
+def _area(truth: Values, macs: Values, chosen: Sequence[int]) -> float:
+    points = np.stack([truth, np.log2(macs)], 1)
+    return hypervolume(points[list(chosen)], np.add(points.max(0), (1.0, 0.1)))
 
 
 def noise(estimate: Values, truth: Values) -> float:
