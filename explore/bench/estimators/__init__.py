@@ -7,10 +7,12 @@ estimator is compared in minutes. Stopped anywhere, it goes on there.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from arch.cost import cost
 from explore.bench import Claim
 from explore.bench.estimators import estimates, ranking, reference, shipped
 from explore.bench.estimators.ranking import Values
@@ -35,96 +37,108 @@ def run(progress: Callable[[float], None]) -> tuple[list[dict[str, Any]], list[C
     return summary(rows, {row["arch_id"]: row["mm"] for row in int8})
 
 
-def summary(estimated: list[dict[str, Any]], int8: dict[str, float]) -> tuple[list[dict[str, Any]], list[Claim]]:
-    """Rows and claims from the recorded networks alone; `int8` is the error of each one's INT8 file in mm."""
+@dataclass(frozen=True)
+class Yardstick:
+    """The reference networks by MACs: their errors in mm by seed, on average and as INT8 files, and what they cost."""
+
+    ids: list[str]
+    bins: list[int]
+    seeds: list[Values]
+    files: Values
+    macs: Values
+    params: Values
+    cpu_s: float
+
+    @property
+    def truth(self) -> Values:
+        return np.mean(self.seeds, axis=0)  # type: ignore[no-any-return]
+
+    def measures(self, found: Values) -> dict[str, Any]:
+        """What an estimate of all networks is worth: its order, its picks, the front of its finalists."""
+        overall = ranking.agreement(found, self.truth)
+        within = ranking.agreement(found, self.truth, self.bins)
+        above = ranking.chance_better(found, 1 / self.macs, self.truth, self.bins)
+        return {
+            "tau_overall": round(overall.tau, 2),
+            "tau_overall_90": [round(overall.low, 2), round(overall.high, 2)],
+            "tau_within_bins": round(within.tau, 2),
+            "tau_within_bins_90": [round(within.low, 2), round(within.high, 2)],
+            "chance_above_macs_within_bins": round(above, 2),
+            "tau_int8": round(ranking.tau(found, self.files), 2),
+            "regret_mm": round(ranking.regret(found, self.truth, self.bins), 2),
+            "front_share": round(ranking.front_share(found, self.truth, self.macs, CONFIG["finalists"]), 3),
+        }
+
+
+def yardstick(int8: dict[str, float]) -> Yardstick:
+    """The recorded reference; `int8` is the error of each network's INT8 file in mm."""
     networks = reference.networks()
-    ids, bins = [arch.id for arch in networks], [reference.bin_of(arch) or 0 for arch in networks]
-    seeds = estimates.by_seed("mm")
-    columns = [np.array([seeds[arch_id][seed] for arch_id in ids]) for seed in reference.SET["seeds"]]
-    truth = np.mean(columns, axis=0)
-    cpu_s = float(np.mean(list(estimates.reference_cpu_s().values())))
-    deviation = ranking.seed_deviation(columns[0], columns[1])
-    costs = estimates.costs()
-    # a network is guessed to be the better, the larger it is
-    macs, params = (np.array([1e9 / costs[arch_id][column] for arch_id in ids]) for column in (0, 1))
+    ids, mm = [arch.id for arch in networks], estimates.by_seed("mm")
+    return Yardstick(
+        ids=ids,
+        bins=[reference.bin_of(arch) or 0 for arch in networks],
+        seeds=[np.array([mm[arch_id][seed] for arch_id in ids]) for seed in reference.SET["seeds"]],
+        files=np.array([int8[arch_id] for arch_id in ids]),
+        macs=np.array([float(cost(arch).macs) for arch in networks]),
+        params=np.array([float(cost(arch).params) for arch in networks]),
+        cpu_s=float(np.mean(list(estimates.reference_cpu_s().values()))),
+    )
 
-    files = np.array([int8[arch_id] for arch_id in ids])
-    floats = np.array([seeds[arch_id][reference.SET["seeds"][0]] for arch_id in ids])
 
-    def decides(found: Values) -> dict[str, float]:
-        """The order of the INT8 files, and the front of the networks that would be trained in full."""
-        share = ranking.front_share(found, truth, 1e9 / macs, CONFIG["finalists"])
-        return {"tau_int8": round(ranking.tau(found, files), 2), "front_share": round(share, 3)}
-
-    rows = [
-        {
-            "estimator": "full, one seed against the other",
-            "budget": reference.SET["training"]["samples"],
-            **_measures(columns[0], columns[1], bins, None),
-            "cpu_s_a_network": round(cpu_s, 1),
-            "seed_deviation_mm": round(deviation, 2),
-            "spread_mm": round(float(truth.std(ddof=1)), 2),
-            "ceiling_overall": round(ranking.ceiling(truth, deviation / np.sqrt(2)), 2),
-            "ceiling_within_bins": round(ranking.ceiling(truth, deviation / np.sqrt(2), bins), 2),
-            "random_pick_regret_mm": round(ranking.chance_regret(truth, bins), 2),
-            **decides(floats),
-            "random_front_share": round(ranking.chance_front_share(truth, 1e9 / macs, CONFIG["finalists"]), 3),
-            "int8_loss_mm": round(float(np.mean(files - floats)), 2),
-            "networks": len(ids),
-            "pairs_within_bins": ranking.pairs(bins),
-        },
-        {
-            "estimator": "MACs alone",
-            "budget": 0,
-            **_measures(macs, truth, bins, None),
-            **decides(macs),
-            "cpu_s_a_network": 0.0,
-        },
-        {
-            "estimator": "params alone",
-            "budget": 0,
-            **_measures(params, truth, bins, macs),
-            **decides(params),
-            "cpu_s_a_network": 0.0,
-        },
-    ]
+def summary(estimated: list[dict[str, Any]], int8: dict[str, float]) -> tuple[list[dict[str, Any]], list[Claim]]:
+    """Rows and claims from the recorded networks alone."""
+    known = yardstick(int8)
+    rows = [_full(known)]
+    for name, size in (("MACs", known.macs), ("params", known.params)):  # the larger, the better: a guess for nothing
+        rows.append({"estimator": f"{name} alone", "budget": 0, **known.measures(1 / size), "cpu_s_a_network": 0.0})
     for name, budgets in estimates.BUDGETS.items():
         for budget in sorted(budgets):
             mine = {row["arch_id"]: row for row in estimated if (row["estimator"], row["budget"]) == (name, budget)}
-            found = np.array([mine[arch_id]["mm"] for arch_id in ids])
-            spent = float(np.mean([row["cpu_s"] for row in mine.values()]))
-            once = float(np.mean([row.get("once_cpu_s", 0.0) for row in mine.values()]))
-            rows.append(
-                {
-                    "estimator": name,
-                    "budget": budget,
-                    **_measures(found, truth, bins, macs),
-                    **decides(found),
-                    "noise_mm": round(ranking.noise(found, truth), 2),
-                    "cpu_s_a_network": round(spent, 2),
-                    "cpu_s_once": round(once, 1),
-                    **{
-                        f"share_of_full_at_{wanted}": round((spent + once / wanted) / cpu_s, 3)
-                        for wanted in CONFIG["wanted"]
-                    },
-                }
-            )
+            rows.append({"estimator": name, "budget": budget, **_estimator(known, mine)})
     return rows, _claims(rows)
 
 
-def _measures(found: Values, truth: Values, bins: list[int], macs: Values | None) -> dict[str, Any]:
-    """Agreement with the truth, overall and within bins of MACs, and regret of the picks."""
-    overall, within = ranking.agreement(found, truth), ranking.agreement(found, truth, bins)
-    measures: dict[str, Any] = {
+def _full(known: Yardstick) -> dict[str, Any]:
+    """One seed's order against the other's, and what noise leaves to be reached."""
+    first, second = known.seeds[:2]
+    deviation = ranking.seed_deviation(first, second)
+    overall, within = ranking.agreement(first, second), ranking.agreement(first, second, known.bins)
+    left = deviation / np.sqrt(len(known.seeds))  # in the mean over seeds
+    return {
+        "estimator": "full, one seed against the other",
+        "budget": reference.SET["training"]["samples"],
         "tau_overall": round(overall.tau, 2),
         "tau_overall_90": [round(overall.low, 2), round(overall.high, 2)],
         "tau_within_bins": round(within.tau, 2),
         "tau_within_bins_90": [round(within.low, 2), round(within.high, 2)],
-        "regret_mm": round(ranking.regret(found, truth, bins), 2),
+        "ceiling_overall": round(ranking.ceiling(known.truth, left), 2),
+        "ceiling_within_bins": round(ranking.ceiling(known.truth, left, known.bins), 2),
+        "tau_int8": round(ranking.tau(first, known.files), 2),
+        "int8_loss_mm": round(float(np.mean(known.files - first)), 2),
+        "seed_deviation_mm": round(deviation, 2),
+        "spread_mm": round(float(known.truth.std(ddof=1)), 2),
+        "random_pick_regret_mm": round(ranking.chance_regret(known.truth, known.bins), 2),
+        "random_front_share": round(ranking.chance_front_share(known.truth, known.macs, CONFIG["finalists"]), 3),
+        "true_front_share": round(ranking.front_share(known.truth, known.truth, known.macs, CONFIG["finalists"]), 3),
+        "cpu_s_a_network": round(known.cpu_s, 1),
+        "networks": len(known.ids),
+        "pairs_within_bins": ranking.pairs(known.bins),
     }
-    if macs is not None:
-        measures["chance_above_macs_within_bins"] = round(ranking.chance_better(found, macs, truth, bins), 2)
-    return measures
+
+
+def _estimator(known: Yardstick, mine: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    """An estimator at one budget; `mine` has its row for each network."""
+    found = np.array([mine[arch_id]["mm"] for arch_id in known.ids])
+    spent = float(np.mean([row["cpu_s"] for row in mine.values()]))
+    once = float(np.mean([row.get("once_cpu_s", 0.0) for row in mine.values()]))
+    shares = {wanted: (spent + once / wanted) / known.cpu_s for wanted in CONFIG["wanted"]}
+    return {
+        **known.measures(found),
+        "noise_mm": round(ranking.noise(found, known.truth), 2),
+        "cpu_s_a_network": round(spent, 2),
+        "cpu_s_once": round(once, 1),
+        **{f"share_of_full_at_{wanted}": round(share, 3) for wanted, share in shares.items()},
+    }
 
 
 def _claims(rows: list[dict[str, Any]]) -> list[Claim]:

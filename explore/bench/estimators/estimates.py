@@ -15,7 +15,6 @@ from typing import Any
 
 import numpy as np
 
-from arch.cost import cost
 from arch.space import Arch
 from explore.bench.estimators import reference
 from explore.config import EstimateConfig, TrainConfig
@@ -26,9 +25,9 @@ ROWS = reference.FOLDER / "estimates.jsonl"
 SEED = 2
 # samples a network of short and inherit; samples in all of the supernet; networks that predictor is fitted on
 BUDGETS: dict[str, tuple[int, ...]] = {
-    "short": (800, 400, 1600),
+    "short": (800, 400),
     "supernet": (16000,),
-    "inherit": (800, 400),
+    "inherit": (800,),
     "predictor": (8, 16, 23),
 }
 SUPERNET: dict[str, Any] = {"batch": 16, "rate": 4e-3, "augment": "light"}
@@ -146,8 +145,3 @@ def by_seed(key: str) -> dict[str, dict[int, float]]:
     for row in reference.read_rows(reference.ROWS):
         found[row["arch_id"]][row["seed"]] = float(row[key])
     return found
-
-
-def costs() -> dict[str, tuple[int, int]]:
-    """MACs and params of the reference networks."""
-    return {arch.id: (cost(arch).macs, cost(arch).params) for arch in reference.networks()}
