@@ -32,9 +32,9 @@ def run(progress: Callable[[float], None]) -> tuple[list[dict[str, Any]], list[C
     torch.set_num_threads(1)
     judge = reference.open_judge()
     reference.train_all(judge, lambda share: progress(0.6 * share))
-    rows = estimates.estimate_all(judge, lambda share: progress(0.6 + 0.3 * share))
-    int8 = shipped.judge_all(judge, lambda share: progress(0.9 + 0.1 * share))
-    return summary(rows, {row["arch_id"]: row["mm"] for row in int8})
+    estimates.estimate_all(judge, lambda share: progress(0.6 + 0.3 * share))
+    shipped.judge_all(judge, lambda share: progress(0.9 + 0.1 * share))
+    return summary()
 
 
 @dataclass(frozen=True)
@@ -70,10 +70,11 @@ class Yardstick:
         }
 
 
-def yardstick(int8: dict[str, float]) -> Yardstick:
-    """The recorded reference; `int8` is the error of each network's INT8 file in mm."""
+def yardstick() -> Yardstick:
+    """The recorded reference."""
     networks = reference.networks()
     ids, mm = [arch.id for arch in networks], estimates.by_seed("mm")
+    int8 = {row["arch_id"]: float(row["mm"]) for row in reference.read_rows(shipped.ROWS)}
     return Yardstick(
         ids=ids,
         bins=[reference.bin_of(arch) or 0 for arch in networks],
@@ -85,9 +86,9 @@ def yardstick(int8: dict[str, float]) -> Yardstick:
     )
 
 
-def summary(estimated: list[dict[str, Any]], int8: dict[str, float]) -> tuple[list[dict[str, Any]], list[Claim]]:
+def summary() -> tuple[list[dict[str, Any]], list[Claim]]:
     """Rows and claims from the recorded networks alone."""
-    known = yardstick(int8)
+    known, estimated = yardstick(), reference.read_rows(estimates.ROWS)
     rows = [_full(known)]
     for name, size in (("MACs", known.macs), ("params", known.params)):  # the larger, the better: a guess for nothing
         rows.append({"estimator": f"{name} alone", "budget": 0, **known.measures(1 / size), "cpu_s_a_network": 0.0})
