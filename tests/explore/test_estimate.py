@@ -17,7 +17,7 @@ from arch.errors import InputError
 from arch.network import build
 from arch.search_space import Space, make_space
 from arch.space import Arch
-from explore.bench.estimators import ranking
+from explore.bench.estimators import estimates, ranking, reference
 from explore.cli import main
 from explore.config import EstimateConfig, TrainConfig
 from explore.data import open_dataset
@@ -30,6 +30,7 @@ from explore.train.checkpoint import load_tensors, save_network
 from explore.train.loop import Diverged, predict, train
 from explore.train.supernet import Sandwich, calibration, load_supernet, ready, save_supernet
 
+ROOT = Path(__file__).resolve().parents[2]
 SPACE = {
     "name": "little",
     "base": {
@@ -261,3 +262,12 @@ def test_training_a_supernet_from_the_command_line(
     search = ["search", "--estimator=supernet", f"--results={tmp_path}", "--study=s", f"--estimate.supernet={out}"]
     assert main([*search, "--space=elastic"]) == 2
     assert "another space" in capsys.readouterr().err and not (tmp_path / "s" / "candidates").exists()
+
+
+def test_the_recorded_reference_is_still_that_of_the_code() -> None:
+    """Rows of other networks could not be compared with a new estimator's."""
+    recorded = reference.read_rows(ROOT / reference.ROWS)
+    ids = {arch.id for arch in reference.networks()}
+    assert len(ids) == 24 and {row["arch_id"] for row in recorded} == ids
+    rows = reference.read_rows(ROOT / estimates.ROWS)
+    assert {row["arch_id"] for row in rows} == ids

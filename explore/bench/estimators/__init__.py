@@ -11,10 +11,13 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from arch.cost import cost
+from arch.files import write_atomic
 from explore.bench import Claim
 from explore.bench.estimators import estimates, ranking, reference, shipped
+from explore.bench.estimators.page import page
 from explore.bench.estimators.ranking import Values
 
 CONFIG: dict[str, Any] = {
@@ -34,12 +37,14 @@ def run(progress: Callable[[float], None]) -> tuple[list[dict[str, Any]], list[C
     reference.train_all(judge, lambda share: progress(0.6 * share))
     estimates.estimate_all(judge, lambda share: progress(0.6 + 0.3 * share))
     shipped.judge_all(judge, lambda share: progress(0.9 + 0.1 * share))
-    return summary()
+    rows, claims = summary()
+    write_atomic(reference.FOLDER / "README.md", page(rows, CONFIG))
+    return rows, claims
 
 
 @dataclass(frozen=True)
 class Yardstick:
-    """The reference networks by MACs: their errors in mm by seed, on average and as INT8 files, and what they cost."""
+    """The reference networks by MACs: their errors in mm by seed and as INT8 files, NaN where not there yet, and costs."""
 
     ids: list[str]
     bins: list[int]
@@ -51,7 +56,13 @@ class Yardstick:
 
     @property
     def truth(self) -> Values:
-        return np.mean(self.seeds, axis=0)  # type: ignore[no-any-return]
+        """Mean over the seeds, mm."""
+        return np.nanmean(self.seeds, axis=0)  # type: ignore[no-any-return]
+
+    @property
+    def twice(self) -> NDArray[np.bool_]:
+        """Which networks have all seeds."""
+        return np.isfinite(self.seeds).all(0)  # type: ignore[no-any-return]
 
     def measures(self, found: Values) -> dict[str, Any]:
         """What an estimate of all networks is worth: its order, its picks, the front of its finalists."""
@@ -64,10 +75,14 @@ class Yardstick:
             "tau_within_bins": round(within.tau, 2),
             "tau_within_bins_90": [round(within.low, 2), round(within.high, 2)],
             "chance_above_macs_within_bins": round(above, 2),
-            "tau_int8": round(ranking.tau(found, self.files), 2),
+            **self.int8(found),
             "regret_mm": round(ranking.regret(found, self.truth, self.bins), 2),
             "front_share": round(ranking.front_share(found, self.truth, self.macs, CONFIG["finalists"]), 3),
         }
+
+    def int8(self, found: Values) -> dict[str, float]:
+        """How far the order is that of the INT8 files; nothing before all of them are there."""
+        return {"tau_int8": round(ranking.tau(found, self.files), 2)} if np.isfinite(self.files).all() else {}
 
 
 def yardstick() -> Yardstick:
@@ -78,8 +93,8 @@ def yardstick() -> Yardstick:
     return Yardstick(
         ids=ids,
         bins=[reference.bin_of(arch) or 0 for arch in networks],
-        seeds=[np.array([mm[arch_id][seed] for arch_id in ids]) for seed in reference.SET["seeds"]],
-        files=np.array([int8[arch_id] for arch_id in ids]),
+        seeds=[np.array([mm[arch_id].get(seed, np.nan) for arch_id in ids]) for seed in reference.SET["seeds"]],
+        files=np.array([int8.get(arch_id, np.nan) for arch_id in ids]),
         macs=np.array([float(cost(arch).macs) for arch in networks]),
         params=np.array([float(cost(arch).params) for arch in networks]),
         cpu_s=float(np.mean(list(estimates.reference_cpu_s().values()))),
@@ -95,15 +110,18 @@ def summary() -> tuple[list[dict[str, Any]], list[Claim]]:
     for name, budgets in estimates.BUDGETS.items():
         for budget in sorted(budgets):
             mine = {row["arch_id"]: row for row in estimated if (row["estimator"], row["budget"]) == (name, budget)}
+            if len(mine) < len(known.ids):
+                continue  # of a bench that was stopped
             rows.append({"estimator": name, "budget": budget, **_estimator(known, mine)})
     return rows, _claims(rows)
 
 
 def _full(known: Yardstick) -> dict[str, Any]:
     """One seed's order against the other's, and what noise leaves to be reached."""
-    first, second = known.seeds[:2]
+    first, second = (seed[known.twice] for seed in known.seeds[:2])
+    bins = [place for place, both in zip(known.bins, known.twice, strict=True) if both]
     deviation = ranking.seed_deviation(first, second)
-    overall, within = ranking.agreement(first, second), ranking.agreement(first, second, known.bins)
+    overall, within = ranking.agreement(first, second), ranking.agreement(first, second, bins)
     left = deviation / np.sqrt(len(known.seeds))  # in the mean over seeds
     return {
         "estimator": "full, one seed against the other",
@@ -114,8 +132,8 @@ def _full(known: Yardstick) -> dict[str, Any]:
         "tau_within_bins_90": [round(within.low, 2), round(within.high, 2)],
         "ceiling_overall": round(ranking.ceiling(known.truth, left), 2),
         "ceiling_within_bins": round(ranking.ceiling(known.truth, left, known.bins), 2),
-        "tau_int8": round(ranking.tau(first, known.files), 2),
-        "int8_loss_mm": round(float(np.mean(known.files - first)), 2),
+        **known.int8(known.seeds[0]),
+        **({"int8_loss_mm": round(float(np.mean(known.files - known.seeds[0])), 2)} if known.int8(known.truth) else {}),
         "seed_deviation_mm": round(deviation, 2),
         "spread_mm": round(float(known.truth.std(ddof=1)), 2),
         "random_pick_regret_mm": round(ranking.chance_regret(known.truth, known.bins), 2),
@@ -123,6 +141,7 @@ def _full(known: Yardstick) -> dict[str, Any]:
         "true_front_share": round(ranking.front_share(known.truth, known.truth, known.macs, CONFIG["finalists"]), 3),
         "cpu_s_a_network": round(known.cpu_s, 1),
         "networks": len(known.ids),
+        "networks_with_all_seeds": int(known.twice.sum()),
         "pairs_within_bins": ranking.pairs(known.bins),
     }
 
@@ -159,10 +178,10 @@ def _claims(rows: list[dict[str, Any]]) -> list[Claim]:
             holds=reference.SET["test"] >= ASKED_TEST,
         ),
         Claim(
-            name="reference: networks, seeds",
-            asked="24, 2",
-            measured=f"{full['networks']}, {len(reference.SET['seeds'])}",
-            holds=full["networks"] >= 24 and len(reference.SET["seeds"]) >= 2,
+            name="reference: networks with two seeds",
+            asked="24 or more",
+            measured=str(full["networks_with_all_seeds"]),
+            holds=full["networks_with_all_seeds"] >= 24,
         ),
     ]
     for row in rows[3:]:
