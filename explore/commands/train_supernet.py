@@ -10,6 +10,7 @@ from typing import Any
 
 from arch.cost import cost
 from arch.elastic import SuperNet
+from arch.errors import InputError
 from arch.files import write_atomic
 from arch.search_space import Space
 from explore.config import SearchConfig, TrainConfig
@@ -22,6 +23,9 @@ SHOWN = 3  # random subnets that are judged in the end, beside the smallest and 
 
 def run(args: argparse.Namespace) -> int:
     """Train, write the checkpoint and what its subnets are worth."""
+    for key, given in (("epochs", args.epochs), ("flip-test", args.flip_test), ("recipe", args.recipe != "ours")):
+        if given:
+            raise InputError(f"--{key}: has no use with --supernet; leave it out")
     config = from_options(args, TrainConfig, BASE)
     study = take(args, SearchConfig, {"scale": args.scale})
     space = Space.named(args.supernet).at(study.scale)

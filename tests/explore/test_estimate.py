@@ -259,6 +259,8 @@ def test_training_a_supernet_from_the_command_line(
     assert main(["train", "--supernet", "mobile", "--samples=32"]) == 2
     line = capsys.readouterr().err.strip()
     assert "dimensions.encoder" in line and "\n" not in line
+    assert main(["train", "--supernet", "elastic", "--epochs=2"]) == 2
+    assert "--epochs" in capsys.readouterr().err
     search = ["search", "--estimator=supernet", f"--results={tmp_path}", "--study=s", f"--estimate.supernet={out}"]
     assert main([*search, "--space=elastic"]) == 2
     assert "another space" in capsys.readouterr().err and not (tmp_path / "s" / "candidates").exists()
