@@ -76,6 +76,15 @@ class FinalConfig(CandidateConfig):
     rate: float = Field(3e-3, gt=0, description="peak learning rate")
 
 
+class EstimateConfig(Strict):
+    """What the estimators other than `full` are given."""
+
+    samples: int = Field(500, ge=1, description="short, inherit: training samples of a first run")
+    supernet: str = Field("", description="supernet: checkpoint that train --supernet made")
+    space: str = Field("elastic", description="supernet: the space of that checkpoint")
+    trust: float = Field(1.0, ge=0, description="predictor: deviations by which a network may be better than predicted")
+
+
 class MeasureConfig(Strict):
     """The latency protocol (see explore.measure.protocol)."""
 
@@ -98,6 +107,10 @@ class SearchConfig(Strict):
     data: str = Field("synthetic:easy", description="synthetic:easy, READER:PATH, or several joined by +")
     dataset: DatasetConfig = Field(DatasetConfig(), description="parts of the data set")
     trials: int = Field(20, ge=1, description="candidates to finish, the paper's three among them")
+    estimator: Literal["full", "short", "supernet", "inherit", "predictor"] = Field(
+        "full", description="how a candidate's error is found; finalists are always trained in full"
+    )
+    estimate: EstimateConfig = Field(EstimateConfig(), description="estimator")
     sampler: Literal["tpe", "nsga2", "gp", "random"] = Field("tpe", description="Optuna's sampler")
     max_cost: float = Field(
         0.5, gt=0, description="of paper-L's MACs; candidates above are not trained", json_schema_extra=SHARE

@@ -17,6 +17,7 @@ BENCHES: dict[str, str] = {
     "int8": "explore.bench.int8",
     "latency": "explore.bench.latency",
     "predictor": "explore.bench.predictor",
+    "estimators": "explore.bench.estimators",
 }
 
 

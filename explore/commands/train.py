@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from arch.cost import cost
 from arch.files import write_atomic
 from arch.space import Arch, named_arch
+from explore.commands import train_supernet
 from explore.config import SearchConfig, TrainConfig
 from explore.data.crop import epoch_length
 from explore.judge import Judge
@@ -25,8 +26,12 @@ EXAMPLE = "python explore.py train --arch paper-XS-relu@64 --samples 20000 --out
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    what = parser.add_mutually_exclusive_group(required=True)
+    what.add_argument("--arch", metavar="NAME|FILE", help="a preset such as paper-S@64, or a YAML file")
+    what.add_argument("--supernet", metavar="SPACE", help="one set of weights for all networks of a space, see elastic")
+    parser.add_argument("--scale", type=int, default=64, metavar="PX", help="input of a supernet (default: 64)")
     parser.add_argument(
-        "--arch", required=True, metavar="NAME|FILE", help="a preset such as paper-S@64, or a YAML file"
+        "--subnets", type=int, default=2, metavar="N", help="random networks of a supernet's step (default: 2)"
     )
     parser.add_argument(
         "--out", default="net.safetensors", metavar="FILE", help="checkpoint (default: net.safetensors)"
@@ -67,6 +72,8 @@ def _epochs(text: str) -> float:
 
 
 def run(args: argparse.Namespace) -> int:
+    if args.supernet:
+        return train_supernet.run(args)
     config = from_options(args, TrainConfig, RECIPES[args.recipe])
     arch = named_arch(args.arch)
     study = take(args, SearchConfig, {"scale": arch.input})

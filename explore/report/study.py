@@ -301,6 +301,12 @@ def _gates(shipped: tuple[Shipped, ...]) -> str:
     return f"Every bundle carries its certificate; gates fail in {len(failed)} of {len(shipped)}: {', '.join(failed)}."
 
 
+def _how_judged(config: SearchConfig) -> str:
+    if config.estimator == "full":
+        return f"Under equal training, {config.candidate.samples} samples each"
+    return f"Candidates, estimated by {config.estimator}; only what is shipped was trained in full"
+
+
 def _readme(config: SearchConfig, judge: Judge, summary: Summary) -> str:
     here = machine()
     counts: dict[str, int] = {}
@@ -331,7 +337,7 @@ Each was trained on {config.candidate.samples} + {config.final.samples} samples;
 
 {networks}
 
-## Under equal training, {config.candidate.samples} samples each{", judged as float files" * (config.objective == "float")}
+## {_how_judged(config)}{", judged as float files" * (config.objective == "float")}
 
 {findings}
 

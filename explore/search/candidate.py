@@ -9,6 +9,7 @@ import json
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +20,13 @@ from arch.files import write_atomic
 from arch.network import build
 from arch.space import Arch, preset
 from explore.config import MeasureConfig, SearchConfig, TrainConfig
+from explore.estimate import Estimator
 from explore.judge import Accuracy, Judge
 from explore.measure.lane import Lane
 from explore.measure.protocol import Disturbed, Latency, measure
 from explore.search import devices
 from explore.search.choice import bundle_name, result_file
+from explore.search.estimated import estimated, full_weights, open_estimator, unmeasured
 from explore.search.study import locked
 from explore.ship.bundles import ship
 from explore.ship.certified import certified, simulated_costs
@@ -50,6 +53,11 @@ class Bench:
     lane: Lane
     converter: Converter
     report: Report  # told the stage, how much is done, and of how much
+
+    @cached_property
+    def estimator(self) -> Estimator:
+        """What estimates errors where the study does not train every candidate in full."""
+        return open_estimator(self)
 
 
 def make_reference(bench: Bench) -> None:
@@ -91,7 +99,8 @@ def evaluate(bench: Bench, arch: Arch, recipe_name: str) -> dict[str, Any]:
     if path.exists():
         return _read(path)
     with locked(config.folder / "locks" / f"weights-{arch.id}.lock"):
-        trained = _trained(bench, arch, config.candidate, folder, None)
+        in_full = config.estimator == "full"
+        trained = train_fully(bench, arch, config.candidate, folder) if in_full else estimated(bench, arch, folder)
     file = _made(bench, arch, folder, config.runtime, recipe(recipe_name))
     calls = {
         "reference": caller(bench, config.runtime, _reference_file(config)),
@@ -116,6 +125,7 @@ def evaluate(bench: Bench, arch: Arch, recipe_name: str) -> dict[str, Any]:
         **_costs(arch),
         "arch": arch.model_dump(mode="json"),
         "config_hash": config.hash,
+        **unmeasured(trained),
     }
     write_atomic(path, json.dumps(result, indent=2))
     return result
@@ -131,8 +141,7 @@ def finish(bench: Bench, arch: Arch, recipes: tuple[str, ...]) -> dict[str, Any]
     folder = config.folder / "finalists" / arch.id
     if (folder / "result.json").exists():
         return _read(folder / "result.json")
-    start = config.folder / "candidates" / arch.id / "weights.safetensors"
-    trained = _trained(bench, arch, config.final, folder, start)
+    trained = train_fully(bench, arch, config.final, folder, full_weights(bench, arch))
     shop = workshop(bench, folder)
     whole = Stage(
         np.load(folder / "torch.npy", allow_pickle=False),
@@ -187,7 +196,9 @@ def _made(bench: Bench, arch: Arch, folder: Path, runtime: str, chosen: Recipe) 
     return workshop(bench, folder).make(arch, weights, runtime, chosen, key)
 
 
-def _trained(bench: Bench, arch: Arch, settings: TrainConfig, folder: Path, start: Path | None) -> dict[str, Any]:
+def train_fully(
+    bench: Bench, arch: Arch, settings: TrainConfig, folder: Path, start: Path | None = None
+) -> dict[str, Any]:
     """Train unless done; the float network's figures are returned.
 
     Weights are left in `weights.safetensors`, the network's joints on the test part, camera mm, in `torch.npy`.

@@ -30,7 +30,7 @@ from explore.report.live import live_page
 from explore.report.people import keep_people
 from explore.report.refresh import bundles_of
 from explore.report.study import Summary, write_report
-from explore.search import devices, worker, workload
+from explore.search import devices, estimated, worker, workload
 from explore.search.choice import check_recipes, read_finalists, result_file, write_finalists
 from explore.search.dataset import open_judge
 from explore.search.front import choose
@@ -112,6 +112,7 @@ def search(config: SearchConfig, display: Display) -> Summary:
 def _check(config: SearchConfig, space: Space) -> None:
     """Refuse what cannot end well before any time is spent on it."""
     devices.check(config)
+    estimated.check(config, space)
     chosen = check_recipes(config)
     for name in config.every_runtime:
         runtimes.get(name)

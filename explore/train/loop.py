@@ -7,8 +7,9 @@ import time
 from collections import deque
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -21,7 +22,7 @@ from arch.files import content_hash, sha256_file
 from arch.network import PoseNet, build
 from arch.space import Arch
 from explore.config import TrainConfig
-from explore.data.crop import AUGMENTS
+from explore.data.crop import AUGMENTS, Batch
 from explore.data.faults import FAULTY
 from explore.data.sample import Dataset
 from explore.train.average import Average
@@ -37,6 +38,24 @@ CPU = Engine()
 STEPS = (17 / 25, 21 / 25)  # of the run (Section 4.2 of the paper: at the 17th and 21st of 25 epochs)
 
 
+@dataclass(frozen=True)
+class Spent:
+    """Seconds on the wall's clock and of this process's computing."""
+
+    seconds: float
+    cpu_seconds: float
+
+
+class Clock:
+    """Counts on from what earlier parts of a run spent."""
+
+    def __init__(self, before: Spent) -> None:
+        self.start = Spent(time.monotonic() - before.seconds, time.process_time() - before.cpu_seconds)
+
+    def spent(self) -> Spent:
+        return Spent(time.monotonic() - self.start.seconds, time.process_time() - self.start.cpu_seconds)
+
+
 class Diverged(RuntimeError):
     """The loss is no number for too many steps."""
 
@@ -45,6 +64,7 @@ class Diverged(RuntimeError):
 class TrainResult:
     """What a run gave: the network in evaluation mode, samples seen, seconds and the mean loss of its last tenth.
 
+    cpu_seconds: what this process computed for it, worker processes left out.
     faults: a line for every picture that could not be used and was passed over.
     """
 
@@ -53,7 +73,41 @@ class TrainResult:
     seconds: float
     loss: float
     skipped_steps: int
+    cpu_seconds: float
     faults: tuple[str, ...] = ()
+
+
+class Objective(Protocol):
+    """The loss of a step; `identity` tells it from others in a run's state, empty for the plain one."""
+
+    @property
+    def identity(self) -> Any: ...
+
+    def __call__(self, net: Any, batch: Batch, step: int, engine: Engine) -> Tensor:
+        """`net`: what `Engine.setup` made of the network."""
+        ...
+
+
+@dataclass(frozen=True)
+class PoseObjective:
+    """The pose loss of the network itself."""
+
+    config: TrainConfig
+    identity: Any = None
+
+    def __call__(self, net: Any, batch: Batch, step: int, engine: Engine = CPU) -> Tensor:
+        with engine.autocast():
+            raw = net.forward_heatmaps(to_input(batch.images).to(engine.device))
+        return batch_loss(raw.float(), net.arch, batch, self.config, engine)
+
+
+def batch_loss(raw: Tensor, arch: Arch, batch: Batch, config: TrainConfig, engine: Engine = CPU) -> Tensor:
+    """`pose_loss` of a network's raw output on this process's share of a batch."""
+    target, visible, depth = (
+        torch.from_numpy(part).to(engine.device) for part in (batch.target, batch.vis, batch.has_depth)
+    )
+    seen = engine.mean(visible.sum()).clamp(min=1 / engine.world)
+    return pose_loss(raw, target, visible, arch, config.heatmap_loss, depth, seen)
 
 
 def to_input(images: NDArray[np.uint8]) -> Tensor:
@@ -96,6 +150,7 @@ def train(
     engine: Engine = CPU,
     evaluate: Callable[[PoseNet, int], None] = lambda net, step: None,
     evaluations: int = 0,
+    objective: Objective | None = None,
 ) -> TrainResult:
     """Train the network of `arch` on `data`.
 
@@ -110,9 +165,12 @@ def train(
         engine: device, precision and processes; in all but the first process nothing is told or evaluated.
         evaluate: given the network as it would be if the run ended here, and the step.
         evaluations: how often, evenly over the run, the last time before its end.
+        objective: what is learned, where it is not the pose of this network alone.
+
+    A step whose loss is not finite is skipped and leaves no trace, in batch statistics either.
 
     Raises:
-        Diverged: the loss was not finite in more than one step in ten.
+        Diverged: the loss was not finite in more than one step in ten; `state` has the last good weights.
         InputError: `state` or `start` is of another network, `state` of another run (its data, configuration or
             seed), or more pictures are faulty than explore.data.faults allows.
     """
@@ -133,17 +191,20 @@ def train(
     average = Average(net, config.ema) if config.ema else None
     steps = math.ceil(config.samples / config.batch)
     tail = max(1, steps // 10)
-    step, seconds, skipped = 0, 0.0, 0
+    step, skipped, before = 0, 0, Spent(0.0, 0.0)
     losses: deque[float] = deque(maxlen=tail)
     faults: dict[str, None] = {}
-    run = _run_hash(data, config, seed, engine, backbone)
+    learned: Objective = objective or PoseObjective(config)
+    run = _run_hash(data, config, seed, engine, backbone, learned)
     if state.exists():
-        step, seconds, skipped = _resume(state, net, optimizer, average, losses, run)
+        step, skipped, before = _resume(state, net, optimizer, average, losses, run)
+    statistics = [buffer for buffer in net.buffers() if buffer.is_floating_point()]
+    good = [buffer.clone() for buffer in statistics]
     engine.wait()  # all have read the state before the first writes a new one
     told = engine.rank == 0
     due = {steps * turn // evaluations for turn in range(1, evaluations)}
     computing = engine.setup(net)
-    clock = saved = time.monotonic()
+    clock, saved = Clock(before), time.monotonic()
     batches = load_batches(
         data, range(step, steps), config.batch, arch.input, AUGMENTS[config.augment], seed, workers, engine.share
     )
@@ -153,13 +214,7 @@ def train(
             _judge_faults(faults, batch.faults, data)
             for group in optimizer.param_groups:
                 group["lr"] = learning_rate(config, step / steps)
-            with engine.autocast():
-                raw = computing.forward_heatmaps(to_input(batch.images).to(engine.device))
-            target, visible, depth = (
-                torch.from_numpy(part).to(engine.device) for part in (batch.target, batch.vis, batch.has_depth)
-            )
-            seen = engine.mean(visible.sum()).clamp(min=1 / engine.world)
-            loss = pose_loss(raw.float(), target, visible, arch, config.heatmap_loss, depth, seen)
+            loss = learned(computing, batch, step, engine)
             value = float(engine.mean(loss))
             if math.isfinite(value):
                 optimizer.zero_grad()
@@ -170,25 +225,34 @@ def train(
                 if average:
                     average.update(net, step)
                 losses.append(value)
+                torch._foreach_copy_(good, statistics)
             else:
+                torch._foreach_copy_(statistics, good)
                 skipped += 1
                 if skipped > max(3, steps // 10):
-                    raise Diverged(f"loss was not finite in {skipped} of {step + 1} steps; lower the rate")
+                    if told:
+                        _save(state, net, optimizer, average, losses, run, step, clock.spent(), skipped)
+                    raise Diverged(
+                        f"loss was not finite in {skipped} of {step + 1} steps; lower the rate and delete {state}, "
+                        "which has the last good weights"
+                    )
         step += 1
         if told:
             told_loss(step, value)
             progress(min(step * config.batch, config.samples), config.samples)
             if time.monotonic() - saved > CHECKPOINT_SECONDS and step < steps:
                 saved = time.monotonic()
-                _save(state, net, optimizer, average, losses, run, step, seconds + saved - clock, skipped)
+                _save(state, net, optimizer, average, losses, run, step, clock.spent(), skipped)
             if step in due:
                 evaluate(_finished(net, average), step)
+    spent = clock.spent()
     return TrainResult(
         _finished(net, average),
         steps * config.batch,
-        seconds + time.monotonic() - clock,
+        spent.seconds,
         float(np.mean(losses)) if losses else math.nan,
         skipped,
+        spent.cpu_seconds,
         tuple(faults),
     )
 
@@ -202,7 +266,9 @@ def _finished(net: PoseNet, average: Average | None) -> PoseNet:
     return copy.to(memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
 
 
-def _run_hash(data: Dataset, config: TrainConfig, seed: int, engine: Engine, backbone: Path | None) -> str:
+def _run_hash(
+    data: Dataset, config: TrainConfig, seed: int, engine: Engine, backbone: Path | None, objective: Objective
+) -> str:
     """Everything that the result depends on, pictures by their sizes in bytes; the number of processes is none of it."""
     facts = {
         "data": data.hash,
@@ -211,6 +277,7 @@ def _run_hash(data: Dataset, config: TrainConfig, seed: int, engine: Engine, bac
         "seed": seed,
         "precision": engine.precision,
         "backbone": sha256_file(backbone) if backbone else "",
+        "objective": objective.identity,
     }
     return content_hash(facts)
 
@@ -231,7 +298,7 @@ def _save(
     losses: deque[float],
     run: str,
     step: int,
-    seconds: float,
+    spent: Spent,
     skipped: int,
 ) -> None:
     tensors = dict(net.state_dict())
@@ -241,7 +308,7 @@ def _save(
     if average:
         tensors |= {f"average.{name}": tensor for name, tensor in average.tensors.items()}
     tensors["run.losses"] = torch.tensor(losses, dtype=torch.float64)
-    facts = {"arch": net.arch.model_dump(mode="json"), "step": step, "seconds": seconds, "skipped": skipped, "run": run}
+    facts = {"arch": net.arch.model_dump(mode="json"), "step": step, "skipped": skipped, "run": run, **asdict(spent)}
     save_tensors(state, tensors, facts)
 
 
@@ -252,7 +319,7 @@ def _resume(
     average: Average | None,
     losses: deque[float],
     run: str,
-) -> tuple[int, float, int]:
+) -> tuple[int, int, Spent]:
     tensors, facts = load_tensors(state)
     if facts.get("run", run) != run:
         raise InputError(
@@ -271,7 +338,8 @@ def _resume(
     if average:
         for name, tensor in average.tensors.items():
             tensor.copy_(tensors[f"average.{name}"])
-    return int(facts["step"]), float(facts["seconds"]), int(facts["skipped"])  # type: ignore[call-overload, arg-type]
+    number = {key: float(facts[key]) for key in ("step", "skipped", "seconds", "cpu_seconds")}  # type: ignore[arg-type]
+    return int(number["step"]), int(number["skipped"]), Spent(number["seconds"], number["cpu_seconds"])
 
 
 @torch.inference_mode()

@@ -1,0 +1,53 @@
+"""The reference networks as shipped: the error of each one's INT8 file, which is what a search is after."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from arch.decode import decode, to_normalised
+from explore.bench.estimators import reference
+from explore.estimate.alone import train_alone
+from explore.judge import Judge
+from explore.ship.files import normalised
+from quantize import runtimes
+from quantize.convert import Converter
+from quantize.recipes import recipe
+
+ROWS = reference.FOLDER / "int8.jsonl"
+RUNTIME, RECIPE = "litert", "int8-static"
+TIMEOUT = 300.0  # seconds of one conversion
+BATCH = 50
+
+
+def judge_all(judge: Judge, progress: Callable[[float], None]) -> list[dict[str, Any]]:
+    """A row a reference network, of its first seed; trains again what is no longer there."""
+    seed = reference.SET["seeds"][0]
+    known = {row["arch_id"] for row in reference.read_rows(ROWS)}
+    missing = [arch for arch in reference.networks() if arch.id not in known]
+    if not missing:
+        return reference.read_rows(ROWS)
+    chosen = recipe(RECIPE)
+    pictures = normalised(judge.calibration(chosen.calibration_images, seed))
+    images = judge.evaluation.images
+    with tempfile.TemporaryDirectory() as scratch, Converter(Path(scratch, "converter.log")) as converter:
+        for index, arch in enumerate(missing):
+            weights = reference.weights_of(arch.id, seed)
+            if not weights.exists():
+                train_alone(arch, judge, reference.settings(), seed, weights)
+            folder = Path(scratch, arch.id)
+            model = converter.export(arch, weights, RUNTIME, chosen, pictures, folder, TIMEOUT)
+            session = runtimes.get(RUNTIME).load(model, 1)
+            answers = [
+                to_normalised(decode(session.run(normalised(images[at : at + BATCH])), arch), arch)
+                for at in range(0, len(images), BATCH)
+            ]
+            session.close()
+            mm = judge.score(np.concatenate(answers)).mpjpe
+            reference.add_row(ROWS, {"arch_id": arch.id, "seed": seed, "mm": round(mm, 3)})
+            progress((index + 1) / len(missing))
+    return reference.read_rows(ROWS)

@@ -1,0 +1,101 @@
+"""Candidates of a search that estimates: the estimator's weights and figures in place of those of full training."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from arch.files import write_atomic
+from arch.network import build
+from arch.search_space import Space
+from arch.space import Arch, make_arch
+from explore.config import SearchConfig
+from explore.estimate import Estimator, Finished, Setup, make
+from explore.estimate.supernet import open_supernet
+from explore.train.checkpoint import save_network
+
+if TYPE_CHECKING:
+    from explore.search.candidate import Bench
+
+
+def estimated(bench: Bench, arch: Arch, folder: Path) -> dict[str, Any]:
+    """Estimate unless done; weights in `weights.safetensors`, random ones where the estimator has none.
+
+    Their file is exported, judged and timed like any other: what the search sees is the error of the INT8 file.
+    """
+    if (folder / "trained.json").exists():
+        return json.loads((folder / "trained.json").read_text())  # type: ignore[no-any-return]
+    found = bench.estimator.estimate(arch, folder)
+    weights = folder / "weights.safetensors"
+    if found.weights is None:
+        save_network(weights, build(arch, bench.config.seed).eval(), {"untrained": True})
+    elif found.weights != weights:
+        shutil.copyfile(found.weights, weights)
+    facts = {
+        "estimator": bench.config.estimator,
+        "in_full": found.in_full,
+        "float_mpjpe_mm": found.mm,
+        "noise_mm": found.noise_mm,
+        "cpu_s": round(found.cpu_seconds, 2),
+        "measured": found.weights is not None,
+    }
+    write_atomic(folder / "trained.json", json.dumps(facts, indent=2))
+    return facts
+
+
+def unmeasured(trained: dict[str, Any]) -> dict[str, Any]:
+    """What replaces the figures of a file with random weights: the prediction, and no figure for what it lacks."""
+    if trained.get("measured", True):
+        return {}
+    return {"mpjpe_mm": trained["float_mpjpe_mm"], "pa_mpjpe_mm": None}
+
+
+def full_weights(bench: Bench, arch: Arch) -> Path:
+    """A candidate's weights after full training; what an estimator did not train is trained now, from the start."""
+    from explore.search.candidate import train_fully
+
+    config = bench.config
+    folder = config.folder / "candidates" / arch.id
+    if config.estimator != "full" and not json.loads((folder / "trained.json").read_text())["in_full"]:
+        folder = config.folder / "finalists" / arch.id / "from-start"
+        train_fully(bench, arch, config.candidate, folder)
+    return folder / "weights.safetensors"
+
+
+def finished(config: SearchConfig) -> list[Finished]:
+    """The candidates that were trained in full, by the error of their INT8 files."""
+    found: dict[str, Finished] = {}
+    for path in sorted((config.folder / "candidates").glob("*/result*.json")):  # by each recipe; the first counts
+        result = json.loads(path.read_text())
+        if result.get("in_full", True):
+            arch = make_arch(result["arch"], str(path))
+            made = Finished(arch, float(result["mpjpe_mm"]), path.with_name("weights.safetensors"))
+            found.setdefault(arch.id, made)
+    return list(found.values())
+
+
+def open_estimator(bench: Bench) -> Estimator:
+    """The estimator of a study."""
+    config = bench.config
+    setup = Setup(
+        judge=bench.judge,
+        training=config.candidate,
+        options=config.estimate.model_copy(update={"space": config.space}),
+        seed=config.seed,
+        finished=lambda: finished(config),
+        step_context=bench.lane.work,
+        progress=lambda done, total: bench.report("train", done, total),
+    )
+    return make(config.estimator, setup)
+
+
+def check(config: SearchConfig, space: Space) -> None:
+    """Refuse a supernet that does not fit before any time is spent.
+
+    Raises:
+        InputError: none given, or one of another space.
+    """
+    if config.estimator == "supernet":
+        open_supernet(config.estimate.supernet, space)

@@ -1,0 +1,68 @@
+"""A search by every estimator, end to end: candidates are estimated, what is shipped was trained in full and measured."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tests.explore.test_search import QUICK, RENDERED, ROOT
+
+SPACE = {
+    "name": "little",
+    "base": {
+        "encoder": "mobilenet_v2", "early_stride": 2, "input": 256, "heatmap": 32, "joints": 18, "concat": "skip",
+        "decoder_conv": "separable", "activation": "relu", "depths": [1] * 7,
+    },
+    "dimensions": {"width": [0.125, 0.25, 0.5], "inter": [16, 32, 64], "decoder_width": [16, 32]},
+}  # fmt: skip
+
+
+def run(folder: Path, *options: str) -> str:
+    done = subprocess.run(
+        [sys.executable, str(ROOT / "explore.py"), *options],
+        cwd=folder,
+        env=os.environ | {"EDGEPOSE_CACHE": str(folder / "cache")},
+        capture_output=True,
+        text=True,
+        timeout=550,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["short", "supernet", "inherit", "predictor"])
+def test_a_search_estimates_candidates_and_trains_finalists_in_full(name: str, tmp_path: Path) -> None:
+    space = tmp_path / "little.yaml"
+    space.write_text(yaml.safe_dump(SPACE))
+    options = [f"--estimator={name}", "--estimate.samples=16"]
+    if name == "supernet":
+        run(tmp_path, "train", f"--supernet={space}", "--samples=32", *RENDERED, "--out=super.safetensors")
+        options.append("--estimate.supernet=super.safetensors")
+    trials = 12 if name == "predictor" else 6
+    run(tmp_path, "search", "--results=.", f"--space={space}", *QUICK, *RENDERED, *options,
+        f"--trials={trials}", "--runtimes=litert", "--finalists=1")  # fmt: skip
+
+    study = tmp_path / "s"
+    results = [json.loads(path.read_text()) for path in study.glob("candidates/*/result.json")]
+    assert len(results) == trials and all(result["estimator"] == name for result in results)
+    in_full = sum(result["in_full"] for result in results)
+    assert {"short": 0, "supernet": 0}.get(name, in_full) == in_full
+    if name in ("inherit", "predictor"):
+        assert in_full >= (4 if name == "inherit" else 8)
+    for result in results:
+        if result["measured"]:
+            judged = study / "candidates" / result["arch_id"] / "litert-int8-static" / "judged.json"
+            assert json.loads(judged.read_text())["mpjpe_mm"] == result["mpjpe_mm"]
+    final = [json.loads(path.read_text()) for path in study.glob("finalists/*/result.json")]
+    assert [row["samples"] for row in final] == [64]
+    shipped = list(csv.DictReader((study / "front.csv").open()))
+    measured = {row["mpjpe_mm"] for row in final[0]["rows"]}
+    assert shipped and all(float(row["mpjpe_mm"]) in measured for row in shipped)
