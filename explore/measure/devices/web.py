@@ -60,7 +60,7 @@ class Web:
     @property
     def address(self) -> str | None:
         """The address that stays the same, where there is one."""
-        return f"http://{_reachable(self.host)}:{self.port}/{self.token}/" if self.token else None
+        return f"http://{reachable(self.host)}:{self.port}/{self.token}/" if self.token else None
 
     def describe(self) -> Machine:
         """A browser says what it is when it opens the page; until then there is nothing to tell."""
