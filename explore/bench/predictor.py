@@ -28,7 +28,13 @@ def run(progress: Callable[[float], None]) -> tuple[list[dict[str, Any]], list[C
     assert report is not None
     common = made.about.model_dump(mode="json")
     rows = [
-        {"by": made.kind, **report.predictor.model_dump(), "cross_validated": report.cross_validated, **common},
+        {
+            "by": made.kind,
+            **report.predictor.model_dump(),
+            "fitted_on": report.fitted_on,
+            "cross_validated": report.cross_validated,
+            **common,
+        },
         {"by": "MACs alone", **report.macs.model_dump(), **common},
     ]
     mine, macs = report.predictor, report.macs
