@@ -41,9 +41,9 @@ def run(args: argparse.Namespace) -> int:
     print(f"always answering the mean pose: {summary.mean_pose_mm:.1f} mm")
     for line in summary.findings:
         print(line)
-    for row in summary.shipped:
-        if row.gates_failed:
-            print(f"{row.bundle}: its certificate misses: {row.gates_failed}")
+    for file in summary.shipped:
+        if file.gates_failed:
+            print(f"{file.bundle}: its certificate misses: {file.gates_failed}")
     best = summary.shipped[0].bundle if summary.shipped else "BUNDLE"
     print(
         f"\nwritten in {summary.minutes:.1f} min to {config.folder}: index.html (open it in a browser), README.md, "

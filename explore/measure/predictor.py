@@ -219,7 +219,8 @@ def _with_residual(about: About, names: tuple[str, ...], table: Array, ratios: A
     plain = _linear(about, names, table, ratios)
     means, spreads = _moments(table)
     x, y = (np.log1p(table) - means) / spreads, np.log(ratios / _ratios(plain, table))
-    best, weights, width = np.inf, np.zeros(len(y)), WIDTHS[0]
+    best, width = np.inf, WIDTHS[0]
+    weights: Any = np.zeros(len(y))
     for candidate in WIDTHS:
         kernel = _kernel(x, x, candidate)
         for noise in NOISES:

@@ -169,7 +169,8 @@ def _written(
             lines = [stack.enter_context(open(part, "w", encoding="utf-8")) for part in parts[1:]]
         except OSError as error:
             raise InputError(f"--out {wish.out}: cannot be written ({error.strerror}); choose another folder") from None
-        stack.callback(lambda: [part.unlink(missing_ok=True) for part in parts])
+        for part in parts:
+            stack.callback(part.unlink, missing_ok=True)
         fps = CAMERA_FPS if film.path is None else reel.fps
         writer = _writer(parts[0], wish.suffix, fps, size)
         stack.callback(writer.release)
@@ -191,7 +192,7 @@ def _writer(path: Path, suffix: str, fps: float, size: tuple[int, int]) -> cv2.V
     """An encoder for RGB pictures of (width, height) px."""
     quiet()
     for code in CODECS[suffix]:
-        writer = cv2.VideoWriter(str(path), cv2.CAP_FFMPEG, cv2.VideoWriter_fourcc(*code), fps, size)
+        writer = cv2.VideoWriter(str(path), cv2.CAP_FFMPEG, cv2.VideoWriter.fourcc(*code), fps, size)
         if writer.isOpened():
             return writer
     raise InputError(f"{path.parent}: OpenCV cannot write {suffix} there; choose another folder, or another --film")

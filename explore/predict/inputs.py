@@ -8,6 +8,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -49,7 +50,8 @@ class Reel:
         self.film = film
         if film.path is not None and not film.path.is_file():
             raise InputError(f"{film.name}: no such file; give photos, videos, a folder of them, or camera:0")
-        self._capture = cv2.VideoCapture(film.camera if film.path is None else str(film.path))
+        source: Any = film.camera if film.path is None else str(film.path)
+        self._capture = cv2.VideoCapture(source)
         first = self._capture.read()[1] if self._capture.isOpened() else None
         if first is None:
             self._capture.release()
@@ -113,8 +115,9 @@ def inputs(given: Sequence[str]) -> tuple[list[Path], list[Path], list[Film]]:
             films.append(Film(text, path))
         else:
             named.append(path)
-    stems = [item.stem for item in (*named, *found, *films)]
-    for item, stem in zip((*named, *found, *films), stems, strict=True):
+    every: list[Path | Film] = [*named, *found, *films]
+    stems = [item.stem for item in every]
+    for item, stem in zip(every, stems, strict=True):
         if stems.count(stem) > 1:
             name = item.name if isinstance(item, Film) else str(item)
             raise InputError(f"{name}: {stem}-pose files would be written twice; run inputs of one name one by one")

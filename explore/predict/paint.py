@@ -112,7 +112,7 @@ class Painter:
             colour, joints = rgb(person_colour(person.number - 1)), place(room[index])
             flat = place(room[index] * [1, 1, 0])
             for edge in self.skeleton.edges:
-                _line(panel, *flat[list(edge)], SHADOW, 2)
+                _line(panel, flat[edge[0]], flat[edge[1]], SHADOW, 2)
             order = sorted(range(len(self.skeleton.edges)), key=lambda at: -far[list(self.skeleton.edges[at])].mean())
             thick = int(np.clip(zoom * 1000 / far.mean() / 42, 2, 6))
             self._bones(panel, joints, thick, order)
@@ -130,7 +130,8 @@ class Painter:
             for value in np.arange(low[axis], high[axis] + 1, TILE):
                 ends = np.array([[*low, 0.0], [*high, 0.0]])
                 ends[:, axis] = value
-                _line(panel, *place(ends), LINE_1M if round(value / TILE) % 2 == 0 else LINE, 1)
+                start, end = place(ends)
+                _line(panel, start, end, LINE_1M if round(value / TILE) % 2 == 0 else LINE, 1)
 
     def _bones(self, panel: np.ndarray, joints: np.ndarray, thick: int, order: Sequence[int]) -> None:
         names = self.skeleton.joints

@@ -87,5 +87,5 @@ def _write(folder: Path, found: Sequence[Prediction], models: Sequence[Model], c
 
 
 def _under_each_other(drawn: Sequence[bytes]) -> bytes:
-    pictures = [cv2.imdecode(np.frombuffer(one, np.uint8), cv2.IMREAD_COLOR) for one in drawn]
+    pictures: list[Any] = [cv2.imdecode(np.frombuffer(one, np.uint8), cv2.IMREAD_COLOR) for one in drawn]
     return bytes(cv2.imencode(".png", np.concatenate(pictures))[1])

@@ -62,7 +62,7 @@ class Yardstick:
     @property
     def twice(self) -> NDArray[np.bool_]:
         """Which networks have all seeds."""
-        return np.isfinite(self.seeds).all(0)  # type: ignore[no-any-return]
+        return np.asarray(np.isfinite(self.seeds).all(0))
 
     def measures(self, found: Values) -> dict[str, Any]:
         """What an estimate of all networks is worth: its order, its picks, the front of its finalists."""
