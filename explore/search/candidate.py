@@ -24,6 +24,7 @@ from explore.measure.lane import Lane
 from explore.measure.protocol import Disturbed, Latency, measure
 from explore.search import devices
 from explore.search.choice import bundle_name, result_file
+from explore.search.claims import LATENCY, HandOver
 from explore.search.study import locked
 from explore.ship.bundles import ship
 from explore.ship.certified import certified, simulated_costs
@@ -50,6 +51,7 @@ class Bench:
     lane: Lane
     converter: Converter
     report: Report  # told the stage, how much is done, and of how much
+    measures: bool = True  # whether this machine is of the kind that latencies are told of
 
 
 def make_reference(bench: Bench) -> None:
@@ -84,6 +86,7 @@ def evaluate(bench: Bench, arch: Arch, recipe_name: str) -> dict[str, Any]:
 
     Raises:
         ConversionError, Disturbed, Diverged: why the candidate has no figures.
+        HandOver: all is done but the latency, which another machine has to measure.
     """
     config = bench.config
     folder = config.folder / "candidates" / arch.id
@@ -93,6 +96,8 @@ def evaluate(bench: Bench, arch: Arch, recipe_name: str) -> dict[str, Any]:
     with locked(config.folder / "locks" / f"weights-{arch.id}.lock"):
         trained = _trained(bench, arch, config.candidate, folder, None)
     file = _made(bench, arch, folder, config.runtime, recipe(recipe_name))
+    if not bench.measures:
+        raise HandOver(LATENCY)
     calls = {
         "reference": caller(bench, config.runtime, _reference_file(config)),
         "candidate": caller(bench, config.runtime, file.model),
