@@ -17,6 +17,8 @@ BENCHES: dict[str, str] = {
     "int8": "explore.bench.int8",
     "latency": "explore.bench.latency",
     "predictor": "explore.bench.predictor",
+    "faults": "explore.bench.faults",
+    "scale": "explore.bench.scale",
 }
 
 
