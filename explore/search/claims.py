@@ -29,6 +29,8 @@ import optuna
 from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import FrozenTrial, Trial, TrialState
 
+from explore.search.storage import StorageLost
+
 LEASE = "lease"  # user attribute of a trial
 NEEDS = "needs"  # what a trial waits for that not every worker can do
 LATENCY = "latency"  # of those: to time a file on the kind of machine that the study is about
@@ -201,7 +203,7 @@ class Claim:
                     self.lost = True
                     return
                 self._write()
-            except (UpdateFinishedTrialError, KeyError):
+            except (UpdateFinishedTrialError, KeyError, StorageLost):
                 self.lost = True
                 return
 

@@ -13,6 +13,7 @@ import optuna
 
 from arch.errors import InputError
 from explore.search.claims import BEATS, Process
+from explore.search.storage import StorageLost
 
 PARENT = "parent"  # user attribute of a study
 
@@ -55,6 +56,8 @@ class Presence:
     ) -> None:
         self._stop.set()
         self._thread.join()
+        if isinstance(error, StorageLost):
+            return
         sign = _sign(self._study)
         if sign and sign["token"] == self._token:
             self._study.set_user_attr(PARENT, None)
@@ -67,7 +70,10 @@ class Presence:
         count = 0
         while not self._stop.wait(self._lease / BEATS):
             count += 1
-            self._beat(count)
+            try:
+                self._beat(count)
+            except StorageLost:
+                return  # whoever asks the storage next says so
 
 
 def _sign(study: optuna.Study) -> dict[str, Any] | None:

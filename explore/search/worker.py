@@ -6,6 +6,7 @@ import ctypes
 import errno
 import functools
 import os
+import shutil
 import signal
 import sys
 from collections.abc import Callable
@@ -26,6 +27,7 @@ from explore.search.storage import StorageLost
 from explore.search.study import SearchFailed, Task, fail, finish, next_finalist, next_task, open_study
 
 Phase = Literal["reference", "candidates", "finalists"]
+LEAST_FREE = 1 << 16  # bytes below which a failure is the disk's
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
@@ -140,27 +142,51 @@ def _do(
     tell(report.pipe, "trial", **who)
     report.claim = task.claim
     try:
-        result = stage()
-        facts = {key: value for key, value in result.items() if key not in ("latency", "arch", "rows")}
-        finish(task.claim, _values(config, task, result), {"result": facts})
-        tell(report.pipe, "finished", **who, result=facts)
+        reason = _attempt(config, task, stage, stages)
+        if isinstance(reason, str):
+            tell(report.pipe, "failed", **who, reason=reason)
+        else:
+            tell(report.pipe, "finished", **who, result=reason)
     except Lost:
         tell(report.pipe, "failed", **who, reason="another worker took it over")
+    finally:
+        report.claim = None
+
+
+def _attempt(
+    config: SearchConfig, task: Task, stage: Callable[[], dict[str, Any]], stages: Stages
+) -> str | dict[str, Any]:
+    """What a trial gave, or why it gave nothing; the storage is told.
+
+    Raises:
+        SearchFailed: the disk is full, which is no fault of the trial.
+        Lost: another worker has the trial.
+    """
+    try:
+        result = stage()
     except HandOver as error:
         task.claim.release(str(error))
-        tell(report.pipe, "failed", **who, reason=f"handed over: {error}")
+        return f"handed over: {error}"
     except OSError as error:
         task.claim.release()
         if error.errno in DISK_FULL:
-            where = error.filename or config.folder
-            raise SearchFailed(f"{where}: {error.strerror}; free space and run the same command to go on") from error
+            raise _full(config, error) from error
         raise
     except stages.failures as error:
+        if shutil.disk_usage(config.folder).free < LEAST_FREE:  # a converter says it in words of its own
+            task.claim.release()
+            raise _full(config, OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))) from error
         reason = str(error) or f"{type(error).__name__}: out of memory in stage '{task.claim.stage}'"
         fail(task.claim, reason)
-        tell(report.pipe, "failed", **who, reason=reason)
-    finally:
-        report.claim = None
+        return reason
+    facts = {key: value for key, value in result.items() if key not in ("latency", "arch", "rows")}
+    finish(task.claim, _values(config, task, result), {"result": facts})
+    return facts
+
+
+def _full(config: SearchConfig, error: OSError) -> SearchFailed:
+    where = error.filename or config.folder
+    return SearchFailed(f"{where}: {error.strerror}; free space and run the same command to go on")
 
 
 def _values(config: SearchConfig, task: Task, result: dict[str, Any]) -> list[float]:
