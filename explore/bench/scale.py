@@ -37,7 +37,7 @@ STAGE_S = {"train": 42.7, "export": 9.6, "judge": 0.4, "latency": 1.4}
 CONFIG: dict[str, Any] = {
     "crowd": 10_000,
     "fewer": (1000, 300),  # trials where a sampler is too slow for the crowd
-    "sampler_limit_s": 60,
+    "sampler_limit_s": 20,
     "parent_trials": 10_000,
     "workers": (1, 8, 64, 512),
     "stage_s": STAGE_S,
@@ -127,15 +127,21 @@ def asking(progress: Progress) -> tuple[list[dict[str, Any]], list[Claim]]:
                 rows.append(row)
                 if "ask_tell_ms" in row or "skipped" in row:
                     break
-    worst = max((row["ask_tell_ms"] for row in rows if row.get("ask_tell_ms") and row["sampler"] != "gp"), default=0.0)
+    return rows, [asked_claim(rows)]
+
+
+def asked_claim(rows: list[dict[str, Any]]) -> Claim:
+    """Whether asking stays small beside a trial, for the samplers that bear ten thousand."""
+    counted = [row for row in rows if row["sampler"] != "gp"]
+    worst = max((row["ask_tell_ms"] for row in counted if "ask_tell_ms" in row), default=0.0) / 1000
     trial_s = sum(STAGE_S.values())
-    claim = _claim(
+    whole = not any("too_slow" in row for row in counted)
+    return _claim(
         "ask + tell at 10,000 trials, all samplers but gp",
         f"under 5% of a {trial_s:.0f} s trial",
-        f"{worst / 1000:.2f} s",
-        0 < worst / 1000 < 0.05 * trial_s and not any(r.get("too_slow") and r["sampler"] != "gp" for r in rows),
+        f"{worst:.2f} s" + ("" if whole else ", some too slow"),
+        0 < worst < 0.05 * trial_s and whole,
     )
-    return rows, [claim]
 
 
 def _asked(kind: str, name: str, count: int) -> dict[str, Any]:
