@@ -37,7 +37,7 @@ STAGE_S = {"train": 42.7, "export": 9.6, "judge": 0.4, "latency": 1.4}
 CONFIG: dict[str, Any] = {
     "crowd": 10_000,
     "fewer": (1000, 300),  # trials where a sampler is too slow for the crowd
-    "sampler_limit_s": 20,
+    "sampler_limit_s": 60,
     "parent_trials": 10_000,
     "workers": (1, 8, 64, 512),
     "stage_s": STAGE_S,
