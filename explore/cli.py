@@ -11,6 +11,7 @@ import sys
 
 from arch.errors import InputError
 from explore.commands import COMMANDS
+from explore.redact import redacted
 
 
 class Parser(argparse.ArgumentParser):
@@ -38,7 +39,7 @@ def main(argv: list[str] | None = None) -> int:
     try:
         return _run(argv[0], argv[1:])
     except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {redacted(str(error))}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("stopped; run the same command again to go on", file=sys.stderr)
@@ -46,9 +47,16 @@ def main(argv: list[str] | None = None) -> int:
     except BrokenPipeError:
         return 1
     except Exception as error:
-        if type(error).__name__ not in ("SearchFailed", "ConversionError", "DeviceError", "Disturbed", "Diverged"):
+        if type(error).__name__ not in (
+            "SearchFailed",
+            "ConversionError",
+            "DeviceError",
+            "Disturbed",
+            "Diverged",
+            "StorageLost",
+        ):
             raise
-        print(f"failed: {error}", file=sys.stderr)
+        print(f"failed: {redacted(str(error))}", file=sys.stderr)
         return 1
 
 

@@ -132,6 +132,19 @@ class SearchConfig(Strict):
     max_ms: tuple[str, ...] = Field((), description="DEVICE=MS: limits; a further device with one is no objective")
     predictor: str = Field("", description="file of measure --calibrate: candidates it finds too slow are not trained")
     workers: int = Field(0, ge=0, description="processes; 0: one a core")
+    storage: str = Field(
+        "",
+        description="sqlite:///, journal:///, postgresql:// or grpc:// URL of the study; empty: study.db in its folder",
+    )
+    cache: str = Field(
+        "", description="folder of finished candidates that studies share; empty: RESULTS/.cache; none: off"
+    )
+    ray: str = Field(
+        "", description="run the workers on this Ray cluster: its address, or local; empty: as processes here"
+    )
+    lease: float = Field(
+        60.0, gt=0, description="without a sign of life, after which a worker counts as dead", json_schema_extra=SECONDS
+    )
     seed: int = Field(0, ge=0, description="seed of sampler, weights and batches")
     timeout: float = Field(300.0, gt=0, description="that one conversion may take", json_schema_extra=SECONDS)
 
@@ -161,6 +174,7 @@ class SearchConfig(Strict):
     def identity(self) -> dict[str, Any]:
         """Everything that a candidate's result depends on: the study may be resumed only with the same."""
         free = {"study", "results", "trials", "finalists", "final", "workers", "timeout", "runtimes", "predictor"}
+        free |= {"storage", "cache", "ray", "lease"}
         values = {key: value for key, value in self.model_dump(mode="json").items() if key not in free}
         younger = {
             "recipes": [],

@@ -18,6 +18,8 @@ BENCHES: dict[str, str] = {
     "latency": "explore.bench.latency",
     "predictor": "explore.bench.predictor",
     "estimators": "explore.bench.estimators",
+    "faults": "explore.bench.faults",
+    "scale": "explore.bench.scale",
 }
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 COMMANDS = {
     "search": "a Pareto front of INT8 models, from nothing but the clone",
+    "worker": "one machine more for a search that another leads",
+    "proxy": "a study's storage for other machines, over gRPC",
     "profile": "params, MACs and memory of networks; --paper: the paper's tables beside ours",
     "train": "one network on one data set, to a checkpoint",
     "export": "a checkpoint to INT8 bundles for LiteRT, OpenVINO and ONNX Runtime",

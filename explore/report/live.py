@@ -9,11 +9,12 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from explore.config import SearchConfig
+from explore.host import host_folder
 from explore.measure.lane import Lane
 from explore.report.kept import keep
 from explore.report.page import write_page
 from explore.report.study import write_tables
-from explore.search.study import open_stored
+from explore.search.study import open_study
 
 EVERY = 20.0  # s between looks
 SHARE = 20  # times what the last page took to write is left to the search between two pages
@@ -37,7 +38,7 @@ def live_page(config: SearchConfig, mean_pose_mm: float, log: Callable[[str], No
 
 
 def _watch(config: SearchConfig, mean_pose_mm: float, log: Callable[[str], None], over: threading.Event) -> None:
-    lane = Lane(config.folder / "locks")
+    lane = Lane(host_folder() / "lane")
     seen: object = None
     pause = 0.0
     while not over.wait(pause):
@@ -63,7 +64,7 @@ def _state(folder: Path) -> object:
 def _write_or_say(config: SearchConfig, mean_pose_mm: float, log: Callable[[str], None], live: bool) -> bool:
     """Write the page; a search goes on, and ends as it would, without it, and says why."""
     try:
-        study = open_stored(config.folder)
+        study = open_study(config)
         write_tables(config, study)
         keep(config.folder, study, mean_pose_mm)
         write_page(config.folder, live=live)

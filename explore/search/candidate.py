@@ -26,6 +26,7 @@ from explore.measure.lane import Lane
 from explore.measure.protocol import Disturbed, Latency, measure
 from explore.search import devices
 from explore.search.choice import bundle_name, result_file
+from explore.search.claims import LATENCY, HandOver
 from explore.search.estimated import estimated, full_weights, open_estimator, unmeasured
 from explore.search.study import locked
 from explore.ship.bundles import ship
@@ -53,6 +54,7 @@ class Bench:
     lane: Lane
     converter: Converter
     report: Report  # told the stage, how much is done, and of how much
+    measures: bool = True  # whether this machine is of the kind that latencies are told of
 
     @cached_property
     def estimator(self) -> Estimator:
@@ -92,6 +94,7 @@ def evaluate(bench: Bench, arch: Arch, recipe_name: str) -> dict[str, Any]:
 
     Raises:
         ConversionError, Disturbed, Diverged: why the candidate has no figures.
+        HandOver: all is done but the latency, which another machine has to measure.
     """
     config = bench.config
     folder = config.folder / "candidates" / arch.id
@@ -102,6 +105,8 @@ def evaluate(bench: Bench, arch: Arch, recipe_name: str) -> dict[str, Any]:
         in_full = config.estimator == "full"
         trained = train_fully(bench, arch, config.candidate, folder) if in_full else estimated(bench, arch, folder)
     file = _made(bench, arch, folder, config.runtime, recipe(recipe_name))
+    if not bench.measures:
+        raise HandOver(LATENCY)
     calls = {
         "reference": caller(bench, config.runtime, _reference_file(config)),
         "candidate": caller(bench, config.runtime, file.model),

@@ -151,7 +151,7 @@ def screen(config: SearchConfig, arch: Arch, recipe_name: str) -> str:
         for address, most in limits(config).items()
         if open_device(address).name == predictor.about.device
     )
-    found = float(predictor.ms([arch], _reference_ms(config, address))[0])
+    found = float(predictor.ms([arch], reference_ms(config, address))[0])
     return (
         f"predicted {found:.3f} ms on {predictor.about.device}, above max_ms {most:g}" if found > MARGIN * most else ""
     )
@@ -190,7 +190,7 @@ def elsewhere(
         report(column(address), index, len(further(config)))
         rows = _patiently(config, address, [_reference(config), _model(config, arch, recipe_name, file, arch.name)])
         row = rows[1].model_dump(mode="json", exclude={"machine", "before", "after"})
-        found[address] = {"latency_ms": rows[1].ratio * _reference_ms(config, address), **row}
+        found[address] = {"latency_ms": rows[1].ratio * reference_ms(config, address), **row}
     return found
 
 
@@ -226,7 +226,8 @@ def _reference(config: SearchConfig) -> Model:
     return _model(config, reference(config.scale), "int8-static", file, "reference")
 
 
-def _reference_ms(config: SearchConfig, address: str) -> float:
+def reference_ms(config: SearchConfig, address: str) -> float:
+    """What the study's reference network takes on a device."""
     folder = config.folder / "reference"
     if address == LOCAL:
         return float(json.loads((folder / "reference.json").read_text())[config.runtime]["median_ms"])

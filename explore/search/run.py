@@ -3,62 +3,45 @@
 from __future__ import annotations
 
 import json
-import multiprocessing
-import os
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from multiprocessing.connection import Connection, wait
-from multiprocessing.process import BaseProcess
+from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import optuna
-import yaml
 from optuna.trial import FrozenTrial, TrialState
 
 from arch.cost import cost
 from arch.errors import InputError
-from arch.files import write_atomic
 from arch.search_space import Space
 from arch.space import Arch, make_arch
-from explore.config import SearchConfig, load_yaml, parse
+from explore.config import SearchConfig
 from explore.progress import Display
-from explore.report.glance import Glance
+from explore.redact import redacted
 from explore.report.live import live_page
 from explore.report.people import keep_people
 from explore.report.refresh import bundles_of
 from explore.report.study import Summary, write_report
-from explore.search import devices, estimated, worker, workload
-from explore.search.choice import check_recipes, read_finalists, result_file, write_finalists
+from explore.search import devices, estimated, identity, worker, workload
+from explore.search.board import Board
+from explore.search.choice import Finalist, check_recipes, read_finalists, result_file, write_finalists
+from explore.search.claims import LATENCY, NEEDS, drop
+from explore.search.crew import run_crew
 from explore.search.dataset import open_judge
 from explore.search.front import choose
-from explore.search.study import SearchFailed, baselines, prepare_study, storage_url, try_lock
-from explore.search.workload import Workload
+from explore.search.presence import Presence
+from explore.search.study import (
+    SearchFailed,
+    baselines,
+    open_study,
+    prepare_study,
+    storage_url,
+    try_lock,
+)
 from quantize import audit, runtimes
 
-RESTARTS = 3  # of a worker that died, in one stage
-# Read by a worker when it starts: one thread each, and memory of large maps kept instead of given back every step
-# (a fifth of the time of training paper-L at 64 px).
-ENVIRONMENT = {
-    "OMP_NUM_THREADS": "1",
-    "MKL_NUM_THREADS": "1",
-    "OPENBLAS_NUM_THREADS": "1",
-    "MALLOC_MMAP_MAX_": "0",
-    "MALLOC_TRIM_THRESHOLD_": str(2**32),
-}
-
-
-@dataclass
-class Crew:
-    """The worker processes of a stage and what each last said."""
-
-    processes: dict[int, BaseProcess] = field(default_factory=dict)
-    pipes: dict[int, Connection] = field(default_factory=dict)
-    shares: dict[int, float] = field(default_factory=dict)
-    names: dict[int, str] = field(default_factory=dict)
-    restarts: dict[int, int] = field(default_factory=dict)
+PHASE = "phase"  # user attribute of the study: reference, candidates, finalists, done
 
 
 def search(config: SearchConfig, display: Display) -> Summary:
@@ -70,43 +53,96 @@ def search(config: SearchConfig, display: Display) -> Summary:
     """
     space = Space.named(config.space).at(config.scale)
     _check(config, space)
+    started = time.time()
+    with display, ExitStack() as stack:
+        judge = None
+
+        def prepare() -> float:
+            nonlocal judge
+            display.stage("data")
+            judge = open_judge(config, lambda done, total: display.update(done / max(1, total)))
+            return judge.mean_pose_mm
+
+        def begin(mean_pose_mm: float) -> None:
+            stack.enter_context(live_page(config, mean_pose_mm, display.log))
+
+        study = lead(config, display, prepare=prepare, begin=begin)
+        assert judge is not None
+        if not any(_finalist(config, finalist.arch).exists() for finalist in read_finalists(config)):
+            raise SearchFailed(f"no finalist could be shipped; see {config.folder / 'logs'}")
+        summary = write_report(config, study, judge, baselines(config, space), time.time() - started)
+        keep_people(config.folder, judge, bundles_of(config, config.folder))
+    return summary
+
+
+def lead(
+    config: SearchConfig,
+    display: Display,
+    main: worker.Main = worker.main,
+    prepare: Callable[[], float] = lambda: 0.0,
+    begin: Callable[[float], None] = lambda mean_pose_mm: None,
+) -> optuna.Study:
+    """All phases of a study, in workers of this machine whose entry is `main`, and whoever joins them.
+
+    prepare: gets the data ready and gives the mean pose's error in mm; begin: is told it once the study is there.
+
+    Raises:
+        InputError: another search leads the study, or it was made with another configuration.
+        SearchFailed: it cannot go on, with the reason.
+    """
     alone = try_lock(config.folder / "locks" / "parent.lock")
     if alone is None:
         raise InputError(f"{config.folder}: another search runs this study; wait for it, or give --study another name")
-    started = time.time()
-    with alone, display:
-        _write_config(config)
-        os.environ.update(ENVIRONMENT)
-        display.log(f"study {config.folder}, open with: optuna-dashboard {storage_url(config)}")
+    with alone:
+        identity.leave(config)
+        display.log(f"study {config.folder}, open with: optuna-dashboard {redacted(storage_url(config))}")
         for page in devices.pages(config):
             display.log(f"open this on the device and leave it open: {page}")
-        display.stage("data")
-        judge = open_judge(config, lambda done, total: display.update(done / max(1, total)))
-        if not (config.folder / "reference" / "reference.json").exists():
-            display.stage("reference network")
-            _run(config, "reference", 1, display, Workload(1), Glance(judge.mean_pose_mm))
+        mean_pose_mm = prepare()
+        space = identity.space_of(config)
         study = prepare_study(config, space)
-        papers = baselines(config, space)
-        glance = Glance(judge.mean_pose_mm)
-        with live_page(config, judge.mean_pose_mm, display.log):
-            done = _finished(study)
-            for facts in done:
-                glance.add(facts["mpjpe_mm"], facts["latency_ms"])
-            work = workload.candidates(config, space, papers, [(facts["name"], facts["macs"]) for facts in done])
-            display.stage(f"candidates, {config.trials}", work.share({}))
-            display.glance(glance.line)
-            _run(config, "candidates", config.processes, display, work, glance)
-            _choose_finalists(config, study, space)
-            finalists = [finalist.arch for finalist in read_finalists(config)]
-            work = workload.finalists(config, finalists, [a for a in finalists if _finalist(config, a).exists()])
-            display.stage(f"finalists, {len(finalists)}", work.share({}))
-            _run(config, "finalists", config.processes, display, work, glance)
-            missing = [a.name for a in finalists if not _finalist(config, a).exists()]
-            if len(missing) == len(finalists):
-                raise SearchFailed(f"no finalist could be shipped; see {config.folder / 'logs'}")
-            summary = write_report(config, study, judge, papers, time.time() - started)
-            keep_people(config.folder, judge, bundles_of(config, config.folder))
-    return summary
+        with Presence(study, config.lease):
+            identity.carry(config, study)
+            begin(mean_pose_mm)
+            _phases(config, study, space, Board(config, display, mean_pose_mm), main)
+    return study
+
+
+def _phases(config: SearchConfig, study: optuna.Study, space: Space, board: Board, main: worker.Main) -> None:
+    """Reference network, candidates, finalists."""
+    if not (config.folder / "reference" / "reference.json").exists():
+        study.set_user_attr(PHASE, "reference")
+        board.stage("reference network", workload.Workload(1))
+        run_crew(config, "reference", 1, board, main)
+    study.set_user_attr(PHASE, "candidates")
+    done = [trial.user_attrs["result"] for trial in completed(study)]
+    board.add(done)
+    known = [(facts["name"], facts["macs"]) for facts in done]
+    work = workload.candidates(config, space, baselines(config, space), known)
+    board.stage(f"candidates, {config.trials}", work)
+    _run(config, "candidates", board, main)
+    chosen = _choose_finalists(config, study)
+    last = open_study(config, finalists=True)
+    line_up(last, chosen)
+    study.set_user_attr(PHASE, "finalists")
+    archs = [finalist.arch for finalist in chosen]
+    work = workload.finalists(config, archs, [arch for arch in archs if _finalist(config, arch).exists()])
+    board.stage(f"finalists, {len(chosen)}", work)
+    _run(config, "finalists", board, main)
+    study.set_user_attr(PHASE, "done")
+
+
+def _run(config: SearchConfig, phase: worker.Phase, board: Board, main: worker.Main) -> None:
+    def count() -> int:
+        """Of all machines, by the files they left: the trials themselves would stay in this process's memory."""
+        return sum(1 for _ in (config.folder / phase).glob("*/result.json"))
+
+    if config.ray:
+        from explore.search.cluster import run_cluster
+
+        run_cluster(config, phase, board, main, count)
+    else:
+        run_crew(config, phase, config.processes, board, main, count if config.storage else None)
 
 
 def _check(config: SearchConfig, space: Space) -> None:
@@ -121,43 +157,17 @@ def _check(config: SearchConfig, space: Space) -> None:
                 audit.check(arch, name, tried)
 
 
-def _write_config(config: SearchConfig) -> None:
-    """Leave the resolved configuration in the folder, or refuse a folder that was made with another one."""
-    path = config.folder / "config.yaml"
-    if path.exists():
-        values = load_yaml(path) or {}
-        values.pop("hash", None)
-        before = parse(SearchConfig, values, str(path))
-        old, new = before.model_dump(mode="json"), config.model_dump(mode="json")
-        changed = [key for key in before.identity() | config.identity() if old[key] != new[key]]
-        if changed:
-            key = changed[0]
-            raise InputError(
-                f"{path}: {key}: the study was made with {_short(old[key], new[key])}; "
-                f"give --study another name, or the old value"
-            )
-    values = config.model_dump(mode="json") | {"hash": config.hash}
-    write_atomic(path, yaml.safe_dump(values, sort_keys=False))
-
-
-def _short(old: Any, new: Any) -> str:
-    if isinstance(old, dict) and isinstance(new, dict):
-        return ", ".join(f"{k} {old.get(k)}, not {new[k]}" for k in new if old.get(k) != new[k])
-    return f"{old}, not {new}"
-
-
-def _finished(study: optuna.Study) -> list[dict[str, Any]]:
-    """What the finished candidates gave."""
-    return [t.user_attrs["result"] for t in study.get_trials(deepcopy=False) if t.state == TrialState.COMPLETE]
+def completed(study: optuna.Study) -> list[FrozenTrial]:
+    return study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
 
 
 def _finalist(config: SearchConfig, arch: Arch) -> Path:
     return config.folder / "finalists" / arch.id / "result.json"
 
 
-def _choose_finalists(config: SearchConfig, study: optuna.Study, space: Space) -> None:
-    """Write the networks that go on: along the front, and those of the paper that are within max_cost."""
-    trials = [t for t in study.get_trials(deepcopy=False) if t.state == TrialState.COMPLETE]
+def _choose_finalists(config: SearchConfig, study: optuna.Study) -> list[Finalist]:
+    """The networks that go on, the dearest first: along the front, and those of the paper that are within max_cost."""
+    trials = completed(study)
     if not trials:
         raise SearchFailed("no candidate finished; the reasons stand in trials.csv and in the log folder")
     kept = [t for t in trials if devices.keeps(config, t.user_attrs["result"])]
@@ -170,6 +180,7 @@ def _choose_finalists(config: SearchConfig, study: optuna.Study, space: Space) -
             chosen.append(trial)
     pairs = [_pair(config, trial) for trial in chosen]
     write_finalists(config, sorted(pairs, key=lambda pair: -cost(pair[0]).macs))
+    return read_finalists(config)
 
 
 def _pair(config: SearchConfig, trial: FrozenTrial) -> tuple[Arch, str]:
@@ -180,95 +191,16 @@ def _pair(config: SearchConfig, trial: FrozenTrial) -> tuple[Arch, str]:
     return make_arch(json.loads(path.read_text())["arch"], str(path)), judged_by
 
 
-def _run(
-    config: SearchConfig, phase: worker.Phase, count: int, display: Display, work: Workload, glance: Glance
-) -> None:
-    """Run a stage in `count` workers until all of its work is done.
-
-    A worker that dies is started again.
-    """
-    context = multiprocessing.get_context("spawn")
-    crew = Crew()
-
-    def start(index: int) -> None:
-        mine, theirs = context.Pipe(duplex=False)
-        process = context.Process(target=worker.main, args=(config, phase, index, theirs), daemon=False)
-        process.start()
-        theirs.close()
-        crew.processes[index], crew.pipes[index], crew.shares[index] = process, mine, 0.0
-
-    for index in range(count):
-        start(index)
-    try:
-        while crew.pipes:
-            ready = wait(list(crew.pipes.values()), timeout=1.0)
-            for index, pipe in [(i, p) for i, p in crew.pipes.items() if p in ready]:
-                try:
-                    kind, facts = pipe.recv()
-                except (EOFError, OSError):
-                    _ended(crew, index, start, display, phase)
-                    continue
-                _hear(crew, index, kind, facts, display)
-                if kind == "finished":
-                    _count(config, facts, work, glance, display)
-                elif kind == "failed":
-                    work.ahead.pop(facts["name"], None)
-            display.update(work.share({crew.names.get(index, ""): share for index, share in crew.shares.items()}))
-    finally:
-        for process in crew.processes.values():
-            process.terminate()
-        for process in crew.processes.values():
-            process.join()
-
-
-def _ended(crew: Crew, index: int, start: Callable[[int], None], display: Display, phase: str) -> None:
-    """A worker is gone: well, or by a signal, after which another takes its place."""
-    process = crew.processes[index]
-    process.join()
-    crew.pipes.pop(index).close()
-    crew.shares[index] = 0.0
-    if process.exitcode == 0:
-        return
-    crew.restarts[index] = crew.restarts.get(index, 0) + 1
-    if crew.restarts[index] > RESTARTS:
-        raise SearchFailed(
-            f"worker {index} died {RESTARTS + 1} times ({phase}), last with exit code {process.exitcode}; "
-            f"see worker-{index}.log in the study's logs"
-        )
-    display.log(f"worker {index} died (exit code {process.exitcode}); another goes on with its work")
-    start(index)
-
-
-def _count(config: SearchConfig, facts: dict[str, Any], work: Workload, glance: Glance, display: Display) -> None:
-    """A network is done: less is left, and a candidate may have moved the front."""
-    if "mpjpe_mm" not in facts:
-        work.finish(facts["name"])
-        return
-    work.finish(facts["name"], workload.candidate_work(config, facts["macs"]))
-    glance.add(facts["mpjpe_mm"], facts["latency_ms"])
-    display.glance(glance.line)
-
-
-def _hear(crew: Crew, index: int, kind: str, facts: dict[str, Any], display: Display) -> None:
-    """Take in one message of a worker."""
-    match kind:
-        case "trial":
-            crew.names[index], crew.shares[index] = facts["name"], 0.0
-        case "stage":
-            part = facts["done"] / max(1, facts["total"])
-            crew.shares[index] = 0.8 * part if facts["stage"] == "train" else 0.9
-            display.worker(index, f"{crew.names.get(index, '')} {facts['stage']}", crew.shares[index])
-        case "finished":
-            crew.shares[index] = 0.0
-            if "mpjpe_mm" in facts:
-                display.log(
-                    f"trial {facts['number']:>3}  {facts['name']:<18} {facts['mpjpe_mm']:7.1f} mm "
-                    f"{facts['latency_ms']:7.2f} ms {facts['macs'] / 1e6:8.1f} M MACs"
-                )
-            else:
-                display.log(f"finalist   {facts['name']}")
-        case "failed":
-            crew.shares[index] = 0.0
-            display.log(f"trial {facts['number']:>3}  {facts['name']:<18} failed: {facts['reason'].splitlines()[0]}")
-        case "error":
-            raise (InputError if facts["input"] else SearchFailed)(facts["message"])
+def line_up(study: optuna.Study, chosen: list[Finalist]) -> None:
+    """A waiting trial for each of the networks that has none yet; those that wait and are not chosen any more end."""
+    wanted = {finalist.arch.id for finalist in chosen}
+    for trial in study.get_trials(deepcopy=False, states=(TrialState.WAITING,)):
+        if trial.user_attrs["arch"] not in wanted:
+            drop(study, trial._trial_id, "no longer chosen")
+    ended = (TrialState.PRUNED, TrialState.FAIL)
+    there = {t.user_attrs["arch"] for t in study.get_trials(deepcopy=False) if t.state not in ended}
+    for finalist in chosen:
+        if finalist.arch.id not in there:
+            facts = {"arch": finalist.arch.id, "network": finalist.arch.model_dump(mode="json")}
+            facts |= {"recipes": list(finalist.recipes), NEEDS: LATENCY}
+            study.add_trial(optuna.trial.create_trial(state=TrialState.WAITING, user_attrs=facts))

@@ -1,12 +1,9 @@
-"""The study: which network is tried next. An Optuna storage holds all of it, so that any process may stop and go on.
-
-A worker holds the file lock of its trial for as long as it lives; a running trial whose lock is free was left by a
-worker that died, and the next to ask takes it up.
-"""
+"""The study: which network is tried next. An Optuna storage holds all of it, so that any process may stop and go on."""
 
 from __future__ import annotations
 
 import fcntl
+import time
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,22 +13,26 @@ from pathlib import Path
 from typing import Any
 
 import optuna
-from optuna.trial import FrozenTrial, Trial, TrialState
+from optuna.trial import FrozenTrial, TrialState
 
 from arch.cost import cost
 from arch.errors import InputError
+from arch.files import content_hash
 from arch.search_space import Space
-from arch.space import Arch, preset
+from arch.space import Arch, make_arch, preset
 from explore.config import SearchConfig
+from explore.host import host_folder
 from explore.search import devices
 from explore.search.choice import searched, shipped, suggest
+from explore.search.claims import NEEDS, Claim, Watch, make_trial, put_back, put_back_dead, take_waiting, why_given_up
+from explore.search.storage import open_storage
 from quantize import audit
 from quantize.recipes import recipe
 
 BASELINES = ("paper-L", "paper-S", "paper-XS")
+FINALISTS = "/finalists"  # ends the name of the study that lines up the finalists of another
 ATTEMPTS = 200  # draws in a row that give nothing new before the space counts as exhausted
 
-optuna.logging.set_verbosity(optuna.logging.ERROR)
 warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
 
 
@@ -39,17 +40,17 @@ class SearchFailed(RuntimeError):
     """Too many candidates failed for the search to go on."""
 
 
-@dataclass
-class Claim:
-    """A trial that this process works on; `close` lets go of it."""
+@dataclass(frozen=True)
+class Task:
+    """A network to work on, and the claim on its trial."""
 
-    trial: Trial
+    claim: Claim
     arch: Arch
-    recipe: str
-    lock: TextIOWrapper
+    recipes: tuple[str, ...]  # that a finalist ships by; a candidate has one
 
-    def close(self) -> None:
-        self.lock.close()
+    @property
+    def number(self) -> int:
+        return int(self.claim.trial.number)
 
 
 def baselines(config: SearchConfig, space: Space) -> dict[str, Arch]:
@@ -65,18 +66,21 @@ def baselines(config: SearchConfig, space: Space) -> dict[str, Arch]:
 
 
 def storage_url(config: SearchConfig) -> str:
-    return f"sqlite:///{(config.folder / 'study.db').resolve()}"
+    """Where the study is kept; its passwords and all."""
+    return config.storage or f"sqlite:///{(config.folder / 'study.db').resolve()}"
 
 
-def open_study(config: SearchConfig) -> optuna.Study:
-    """The study in the storage; made when there is none."""
-    study = optuna.create_study(
-        storage=optuna.storages.RDBStorage(storage_url(config), engine_kwargs={"connect_args": {"timeout": 60}}),
-        study_name=config.name,
-        directions=["minimize"] * len(devices.objectives(config)),
+def open_study(config: SearchConfig, finalists: bool = False) -> optuna.Study:
+    """The study in the storage, or that of its finalists; made when there is none."""
+    if not config.storage:
+        config.folder.mkdir(parents=True, exist_ok=True)
+    count = 2 if finalists else len(devices.objectives(config))
+    return optuna.create_study(
+        storage=open_storage(storage_url(config)),
+        study_name=config.name + FINALISTS if finalists else config.name,
+        directions=["minimize"] * count,
         load_if_exists=True,
     )
-    return study
 
 
 def open_stored(folder: Path) -> optuna.Study:
@@ -86,21 +90,22 @@ def open_stored(folder: Path) -> optuna.Study:
         InputError: no storage of this Optuna, or more than one study in it.
     """
     path = folder / "study.db"
+    storage = f"sqlite:///{path.resolve()}"
     try:
-        return optuna.load_study(study_name=None, storage=f"sqlite:///{path.resolve()}")
+        names = [name for name in optuna.get_all_study_names(storage) if not name.endswith(FINALISTS)]
+        return optuna.load_study(study_name=names[0] if len(names) == 1 else None, storage=storage)
     except Exception as error:  # SQLAlchemy's, Optuna's and sqlite3's errors have no common class
         raise InputError(f"{path}: cannot be opened ({str(error).splitlines()[0]}); move it away or mend it") from None
 
 
 def prepare_study(config: SearchConfig, space: Space) -> optuna.Study:
     """Open the study and, when it is new, put the paper's models first in line."""
-    with locked(config.folder / "locks" / "ask.lock"):
-        study = open_study(config)
-        if not study.get_trials(deepcopy=False):
-            study.set_metric_names(list(devices.objectives(config)))
-            for name, arch in baselines(config, space).items():
-                first = {"recipe": searched(config)[0]} if len(searched(config)) > 1 else {}
-                study.enqueue_trial(space.parameters(arch) | first, user_attrs={"baseline": name})
+    study = open_study(config)
+    if not study.get_trials(deepcopy=False):
+        study.set_metric_names(list(devices.objectives(config)))
+        for name, arch in baselines(config, space).items():
+            first = {"recipe": searched(config)[0]} if len(searched(config)) > 1 else {}
+            study.enqueue_trial(space.parameters(arch) | first, user_attrs={"baseline": name})
     return study
 
 
@@ -118,53 +123,74 @@ def sampler(config: SearchConfig, draws: int) -> optuna.samplers.BaseSampler:
             return optuna.samplers.RandomSampler(seed=seed)
 
 
-def claim(study: optuna.Study, config: SearchConfig, space: Space) -> Claim | None:
-    """The next trial to work on: one that a dead worker left, else a new one; None when enough are done or running.
+def next_task(
+    study: optuna.Study, config: SearchConfig, space: Space, watch: Watch, able: frozenset[str]
+) -> Task | None:
+    """The next candidate to work on: one that a dead worker left, else a new one; None when enough are finished.
+
+    Where enough are running but not finished it waits, for their workers may die.
 
     Raises:
         SearchFailed: as many trials failed as were asked for.
     """
-    locks = config.folder / "locks"
-    with locked(locks / "ask.lock"):
-        trials = study.get_trials(deepcopy=False)
-        running = 0
-        for frozen in trials:
-            if frozen.state == TrialState.RUNNING:
-                lock = try_lock(locks / f"trial-{frozen.number}.lock")
-                if lock is None:
-                    running += 1
-                    continue
-                trial = Trial(study, frozen._trial_id)
-                made = _admit(trial, study, config, space, trials, lock)
-                if made:
+    exhausted = False
+    while True:
+        # Between machines the storage's compare-and-set decides; on one machine this lock also keeps counts exact.
+        with asking(config):
+            put_back_dead(study, watch)
+            trials = study.get_trials(deepcopy=False)
+            _give_up(trials, config)
+            finished = sum(t.state == TrialState.COMPLETE for t in trials)
+            begun = sum(map(_begun, trials))
+            if finished >= config.trials or (exhausted and finished == begun):
+                return None
+            study.sampler = sampler(config, len(trials))
+            for _ in range(ATTEMPTS):
+                trial = take_waiting(study, able, only_handed_over=begun >= config.trials)
+                if trial is None and begun < config.trials and not exhausted:
+                    trial = make_trial(study)
+                if trial is None:
+                    break
+                if _enough(study, trial.number, config):
+                    put_back(study, trial._trial_id)
+                    break
+                if made := _admit(Claim(study, trial, config.lease), study, config, space):
                     return made
-        done = sum(t.state == TrialState.COMPLETE for t in trials)
-        failed = sum(t.state == TrialState.FAIL for t in trials)
-        if failed > max(3, config.trials):
-            last = next(t for t in reversed(trials) if t.state == TrialState.FAIL)
-            raise SearchFailed(f"{failed} candidates failed; the last: {last.user_attrs.get('reason', 'unknown')}")
-        if done + running >= config.trials:
+            else:
+                exhausted = True
+        time.sleep(min(2.0, config.lease / 10))
+
+
+def next_finalist(study: optuna.Study, config: SearchConfig, watch: Watch, able: frozenset[str]) -> Task | None:
+    """The next finalist to work on; None when all are finished."""
+    while True:
+        with asking(config):
+            put_back_dead(study, watch)
+            while trial := take_waiting(study, able):
+                claim = Claim(study, trial, config.lease)
+                if reason := why_given_up(claim):
+                    fail(claim, reason)
+                    continue
+                arch = make_arch(trial.user_attrs["network"], f"{study.study_name}: trial {trial.number}")
+                return Task(claim, arch, tuple(trial.user_attrs["recipes"]))
+        if not study.get_trials(deepcopy=False, states=(TrialState.RUNNING, TrialState.WAITING)):
             return None
-        study.sampler = sampler(config, len(trials))
-        for _ in range(ATTEMPTS):
-            trial = study.ask()
-            lock = try_lock(locks / f"trial-{trial.number}.lock")
-            assert lock is not None, "a new trial's lock is free"
-            made = _admit(trial, study, config, space, study.get_trials(deepcopy=False), lock)
-            if made:
-                return made
-    return None
+        time.sleep(min(2.0, config.lease / 10))
 
 
-def _admit(
-    trial: Trial,
-    study: optuna.Study,
-    config: SearchConfig,
-    space: Space,
-    trials: list[FrozenTrial],
-    lock: TextIOWrapper,
-) -> Claim | None:
-    """The claim on a trial if its network is possible, new and cheap enough to train; else it ends here, pruned."""
+def _give_up(trials: list[FrozenTrial], config: SearchConfig) -> None:
+    failed = [t for t in trials if t.state == TrialState.FAIL]
+    if len(failed) > max(3, config.trials):
+        reason = failed[-1].user_attrs.get("reason", "unknown")
+        raise SearchFailed(f"{len(failed)} candidates failed; the last: {reason}")
+
+
+def _admit(claim: Claim, study: optuna.Study, config: SearchConfig, space: Space) -> Task | None:
+    """The task of a trial if its network is possible, new and cheap enough to train; else it ends here, pruned."""
+    trial = claim.trial
+    if reason := why_given_up(claim):
+        fail(claim, reason)
+        return None
     reason = ""
     try:
         arch, chosen = suggest(trial, config, space)
@@ -174,14 +200,17 @@ def _admit(
         share = cost(arch).macs / cost(preset(f"paper-L@{config.scale}")).macs
         if "cost" not in trial.constraints:  # set before by a worker that died
             trial.set_constraint("cost", share - config.max_cost)
+        trial.set_user_attr("recipe", chosen)
+        trial.set_user_attr("arch", arch.id)  # before looking, so that of two workers at least one sees the other
+        others = [t for t in study.get_trials(deepcopy=False) if t.number != trial.number]
         before = [
             t
-            for t in trials
+            for t in others
             if t.user_attrs.get("arch") == arch.id
             and t.user_attrs.get("recipe", config.recipe) == chosen
-            and t.number != trial.number
+            and t.state != TrialState.PRUNED
         ]
-        if any(t.state in (TrialState.COMPLETE, TrialState.RUNNING, TrialState.FAIL) for t in before):
+        if before:
             reason = f"already tried as trial {before[0].number}"
         elif unshippable := [
             line
@@ -196,25 +225,42 @@ def _admit(
             reason = devices.screen(config, arch, chosen)
     if reason:
         trial.set_user_attr("reason", reason)
-        study.tell(trial, state=TrialState.PRUNED)
-        lock.close()
+        claim.done(None, TrialState.PRUNED)
         return None
-    trial.set_user_attr("arch", arch.id)
-    trial.set_user_attr("recipe", chosen)
-    return Claim(trial, arch, chosen, lock)
+    return Task(claim, arch, (chosen,))
 
 
-def finish(study: optuna.Study, claim: Claim, values: list[float], facts: dict[str, Any]) -> None:
+def _begun(trial: FrozenTrial) -> bool:
+    """Whether a trial is finished, worked on, or waits for another worker to finish it."""
+    handed_over = trial.state == TrialState.WAITING and NEEDS in trial.user_attrs
+    return handed_over or trial.state in (TrialState.COMPLETE, TrialState.RUNNING)
+
+
+def _enough(study: optuna.Study, number: int, config: SearchConfig) -> bool:
+    """Whether workers that asked at the same moment already have what is left to do; the lower numbers go first."""
+    others = [t for t in study.get_trials(deepcopy=False) if t.number != number and _begun(t)]
+    return sum(t.state == TrialState.COMPLETE or t.number < number for t in others) >= config.trials
+
+
+def finish(claim: Claim, values: list[float], facts: dict[str, Any]) -> None:
     """Tell the storage what a trial gave."""
     for key, value in facts.items():
         claim.trial.set_user_attr(key, value)
-    study.tell(claim.trial, values)
+    claim.done(values)
 
 
-def fail(study: optuna.Study, claim: Claim, reason: str) -> None:
+def fail(claim: Claim, reason: str) -> None:
     """Tell the storage that a trial failed and why."""
     claim.trial.set_user_attr("reason", reason)
-    study.tell(claim.trial, state=TrialState.FAIL)
+    claim.done(None, TrialState.FAIL)
+
+
+@contextmanager
+def asking(config: SearchConfig) -> Iterator[None]:
+    """One process of this machine at a time asks for work of a study."""
+    name = content_hash(storage_url(config) + config.name)
+    with locked(host_folder() / f"ask-{name}.lock"):
+        yield
 
 
 @contextmanager

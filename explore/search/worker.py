@@ -3,64 +3,85 @@
 from __future__ import annotations
 
 import ctypes
+import errno
+import functools
 import os
+import shutil
 import signal
 import sys
+from collections.abc import Callable
+from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 from arch.errors import InputError
-from arch.search_space import Space
+from arch.space import Arch
 from explore.config import SearchConfig
-from explore.measure.lane import Lane
-from explore.measure.protocol import Disturbed
-from explore.measure.rows import DeviceError
-from explore.search import candidate, devices
-from explore.search.candidate import Bench
-from explore.search.choice import label, read_finalists
-from explore.search.dataset import open_judge
-from explore.search.study import SearchFailed, claim, fail, finish, open_study, try_lock
-from explore.train.loop import Diverged
-from quantize.convert import ConversionError, Converter
-from quantize.convert_child import PR_SET_PDEATHSIG
+from explore.redact import redacted
+from explore.search import devices
+from explore.search.choice import label
+from explore.search.claims import Claim, HandOver, Lost, Watch
+from explore.search.identity import space_of
+from explore.search.storage import StorageLost
+from explore.search.study import SearchFailed, Task, fail, finish, next_finalist, next_task, open_study
 
 Phase = Literal["reference", "candidates", "finalists"]
-FAILURES = (
-    ConversionError,
-    DeviceError,
-    Diverged,
-    Disturbed,
-    MemoryError,
-)  # of one network; wrong input ends the search
+LEAST_FREE = 1 << 16  # bytes below which a failure is the disk's
+DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+
+class Stages(Protocol):
+    """What is done with a network. Each result is left whole, so that a call that finds it returns at once."""
+
+    @property
+    def able(self) -> frozenset[str]: ...  # kinds of work that not every worker can do
+    @property
+    def failures(self) -> tuple[type[Exception], ...]: ...  # of one network; wrong input ends the search
+
+    def make_reference(self) -> None: ...
+    def evaluate(self, arch: Arch, recipe: str) -> dict[str, Any]: ...
+    def finish(self, arch: Arch, recipes: tuple[str, ...]) -> dict[str, Any]: ...
+
+
+@dataclass
+class Reporter:
+    """Passes what a stage says of itself to the parent and to the lease of the trial that is worked on."""
+
+    index: int
+    pipe: Connection
+    claim: Claim | None = None
+
+    def __call__(self, stage: str, done: int, total: int) -> None:
+        tell(self.pipe, "stage", worker=self.index, stage=stage, done=done, total=total)
+        if self.claim is not None:
+            self.claim.at(stage, done / max(1, total))
+
+
+Main = Callable[[SearchConfig, Phase, int, Connection], None]
 
 
 def main(config: SearchConfig, phase: Phase, index: int, pipe: Connection) -> None:
     """Entry of the process; `pipe` is told what is going on as (kind, facts)."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent stops its workers
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-    quiet(config.folder / "logs" / f"worker-{index}.log")
-    import cv2
-    import torch
-
-    torch.set_num_threads(1)
-    cv2.setNumThreads(1)
-
-    def report(stage: str, done: int, total: int) -> None:
-        tell(pipe, "stage", worker=index, stage=stage, done=done, total=total)
+    begin(config, index)
+    report = Reporter(index, pipe)
+    from explore.search.stages import open_stages
 
     try:
-        with Converter(config.folder / "logs" / f"converter-{index}.log") as converter:
-            bench = Bench(config, open_judge(config), Lane(config.folder / "locks"), converter, report)
-            if phase == "reference":
-                candidate.make_reference(bench)
-            elif phase == "candidates":
-                candidates(bench, index, pipe)
-            else:
-                finalists(bench, index, pipe)
-    except (SearchFailed, InputError, *FAILURES) as error:
-        tell(pipe, "error", worker=index, message=str(error), input=isinstance(error, InputError))
+        with open_stages(config, index, report) as stages:
+            work(config, phase, stages, report)
+    except (SearchFailed, InputError, StorageLost) as error:
+        tell_error(pipe, index, error)
+
+
+def begin(config: SearchConfig, index: int) -> None:
+    """Make this process a worker: it dies with its parent, and what libraries print goes to a log."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent stops its workers
+    if sys.platform == "linux":
+        from quantize.convert_child import PR_SET_PDEATHSIG
+
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    quiet(config.folder / "logs" / f"worker-{index}.log")
 
 
 def quiet(log: Path) -> None:
@@ -79,41 +100,101 @@ def tell(pipe: Connection, kind: str, **facts: Any) -> None:
         os._exit(1)
 
 
-def candidates(bench: Bench, index: int, pipe: Connection) -> None:
-    """Work on trials until the study has enough."""
-    config = bench.config
-    study = open_study(config)
-    space = Space.named(config.space).at(config.scale)
-    while (taken := claim(study, config, space)) is not None:
-        name = label(config, taken.arch, taken.recipe)
-        tell(pipe, "trial", worker=index, number=taken.trial.number, name=name)
+def tell_error(pipe: Connection, index: int, error: Exception) -> None:
+    tell(pipe, "error", worker=index, message=redacted(str(error)), input=isinstance(error, InputError))
+
+
+def work(config: SearchConfig, phase: Phase, stages: Stages, report: Reporter) -> None:
+    """Work on a phase until it is done.
+
+    Raises:
+        SearchFailed, StorageLost, InputError: the search cannot go on, with the reason.
+    """
+    if phase == "reference":
         try:
-            result = candidate.evaluate(bench, taken.arch, taken.recipe)
-        except FAILURES as error:
-            fail(study, taken, str(error))
-            tell(pipe, "failed", worker=index, number=taken.trial.number, name=name, reason=str(error))
+            stages.make_reference()
+        except stages.failures as error:
+            raise SearchFailed(f"the reference network: {error}") from error
+        return
+    watch = Watch(config.lease)
+    if phase == "candidates":
+        study = open_study(config)
+        space = space_of(config)
+        while (task := next_task(study, config, space, watch, stages.able)) is not None:
+            name = label(config, task.arch, task.recipes[0])
+            _do(config, task, name, functools.partial(stages.evaluate, task.arch, task.recipes[0]), stages, report)
+    else:
+        study = open_study(config, finalists=True)
+        while (task := next_finalist(study, config, watch, stages.able)) is not None:
+            _do(config, task, task.arch.name, functools.partial(stages.finish, task.arch, task.recipes), stages, report)
+
+
+def _do(
+    config: SearchConfig,
+    task: Task,
+    name: str,
+    stage: Callable[[], dict[str, Any]],
+    stages: Stages,
+    report: Reporter,
+) -> None:
+    """One trial, to its end, or as far as this worker can."""
+    who = {"worker": report.index, "number": task.number, "name": name}
+    tell(report.pipe, "trial", **who)
+    report.claim = task.claim
+    try:
+        reason = _attempt(config, task, stage, stages)
+        if isinstance(reason, str):
+            tell(report.pipe, "failed", **who, reason=reason)
         else:
-            for limit, above in devices.constraints(config, result).items():
-                taken.trial.set_constraint(limit, above)
-            facts = {key: value for key, value in result.items() if key not in ("latency", "arch")}
-            finish(study, taken, devices.values(config, result), {"result": facts})
-            tell(pipe, "finished", worker=index, number=taken.trial.number, **facts | {"name": name})
-        taken.close()
+            tell(report.pipe, "finished", **who, result=reason)
+    except Lost:
+        tell(report.pipe, "failed", **who, reason="another worker took it over")
+    finally:
+        report.claim = None
 
 
-def finalists(bench: Bench, index: int, pipe: Connection) -> None:
-    """Work on the chosen finalists that nobody else holds."""
-    folder = bench.config.folder
-    for chosen in read_finalists(bench.config):
-        arch = chosen.arch
-        lock = try_lock(folder / "locks" / f"finalist-{arch.id}.lock")
-        if lock is None:
-            continue
-        if not (folder / "finalists" / arch.id / "result.json").exists():
-            tell(pipe, "trial", worker=index, number=-1, name=arch.name)
-            try:
-                candidate.finish(bench, arch, chosen.recipes)
-                tell(pipe, "finished", worker=index, number=-1, name=arch.name)
-            except FAILURES as error:
-                tell(pipe, "failed", worker=index, number=-1, name=arch.name, reason=str(error))
-        lock.close()
+def _attempt(
+    config: SearchConfig, task: Task, stage: Callable[[], dict[str, Any]], stages: Stages
+) -> str | dict[str, Any]:
+    """What a trial gave, or why it gave nothing; the storage is told.
+
+    Raises:
+        SearchFailed: the disk is full, which is no fault of the trial.
+        Lost: another worker has the trial.
+    """
+    try:
+        result = stage()
+    except HandOver as error:
+        task.claim.release(str(error))
+        return f"handed over: {error}"
+    except OSError as error:
+        task.claim.release()
+        if error.errno in DISK_FULL:
+            raise _full(config, error) from error
+        raise
+    except stages.failures as error:
+        if shutil.disk_usage(config.folder).free < LEAST_FREE:  # a converter says it in words of its own
+            task.claim.release()
+            raise _full(config, OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))) from error
+        reason = str(error) or f"{type(error).__name__}: out of memory in stage '{task.claim.stage}'"
+        fail(task.claim, reason)
+        return reason
+    facts = {key: value for key, value in result.items() if key not in ("latency", "arch", "rows")}
+    finish(task.claim, _values(config, task, result), {"result": facts})
+    return facts
+
+
+def _full(config: SearchConfig, error: OSError) -> SearchFailed:
+    where = error.filename or config.folder
+    return SearchFailed(f"{where}: {error.strerror}; free space and run the same command to go on")
+
+
+def _values(config: SearchConfig, task: Task, result: dict[str, Any]) -> list[float]:
+    """The objectives of a candidate, whose limits are told too; of a finalist, error and latency of its file here."""
+    if "rows" not in result:
+        for limit, above in devices.constraints(config, result).items():
+            task.claim.trial.set_constraint(limit, above)
+        return devices.values(config, result)
+    rows = [row for row in result["rows"] if row["recipe"] in task.recipes]
+    row = next((row for row in rows if row["runtime"] == config.runtime), rows[0])
+    return [float(row["mpjpe_mm"]), float(row["latency_ms"])]

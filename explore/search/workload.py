@@ -21,13 +21,15 @@ TRUST = 5  # networks seen that count as much as the guess
 class Workload:
     """The work of a stage of `total` networks, in MACs x samples.
 
-    ahead: of networks known to come, by name; guess: of one not yet known; done: of each one finished.
+    ahead: of networks known to come, by name; guess: of one not yet known; done: of each one finished here;
+    elsewhere: how many others other machines finished.
     """
 
     total: int
     ahead: dict[str, float] = field(default_factory=dict)
     guess: float = 1.0
     done: list[float] = field(default_factory=list)
+    elsewhere: int = 0
 
     def finish(self, name: str, work: float | None = None) -> None:
         """A network is done; `work` where it is known only now."""
@@ -39,8 +41,8 @@ class Workload:
 
     def share(self, running: dict[str, float]) -> float:
         """Share of the stage that is done; running: share done of each network that is worked on, by its name."""
-        done = sum(self.done)
-        unknown = max(0, self.total - len(self.done) - len(self.ahead))
+        done = sum(self.done) + self.elsewhere * self.guess
+        unknown = max(0, self.total - len(self.done) - self.elsewhere - len(self.ahead))
         left = sum(self.ahead.values()) + unknown * self.guess
         begun = sum(self.ahead.get(name, self.guess) * part for name, part in running.items())
         return min(1.0, (done + begun) / (done + left)) if done + left else 1.0

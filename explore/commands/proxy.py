@@ -1,0 +1,36 @@
+"""`proxy`: lets other machines reach a storage through this one, by Optuna's gRPC proxy."""
+
+from __future__ import annotations
+
+import argparse
+
+from arch.errors import InputError
+from explore.redact import redacted
+
+EXAMPLE = "python explore.py proxy --storage sqlite:////data/study.db --listen 127.0.0.1:13000"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--storage", required=True, metavar="URL", help="sqlite:///FILE or postgresql://USER@HOST/DATABASE"
+    )
+    parser.add_argument(
+        "--listen",
+        default="127.0.0.1:13000",
+        metavar="HOST:PORT",
+        help="default: 127.0.0.1:13000, this machine alone. Whoever reaches the port can change the study",
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    host, _, port = args.listen.rpartition(":")
+    if not host or not port.isdigit():
+        raise InputError(f"--listen {args.listen}: give HOST:PORT, such as 127.0.0.1:13000")
+    if args.storage.startswith(("journal:", "grpc:")):
+        raise InputError("--storage: the proxy stands before sqlite or postgresql; reach the others by their own URL")
+    from explore.search.storage import open_storage, serve
+
+    server = serve(open_storage(args.storage), host, int(port))
+    print(f"{redacted(args.storage)} at grpc://{args.listen}", flush=True)
+    server.wait_for_termination()
+    return 0

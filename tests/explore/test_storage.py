@@ -1,0 +1,320 @@
+"""Storages, claims and what a study carries: URLs, passwords, torn files, leases, other configurations."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import sqlite3
+import subprocess
+import sys
+import time
+from argparse import ArgumentParser
+from pathlib import Path
+from typing import Any
+
+import optuna
+import pytest
+from optuna.trial import TrialState
+
+from arch.errors import InputError
+from explore.commands import proxy
+from explore.config import SearchConfig, load_yaml
+from explore.redact import redacted
+from explore.search import identity
+from explore.search.claims import (
+    LATENCY,
+    NEEDS,
+    Claim,
+    Lost,
+    Watch,
+    make_trial,
+    put_back,
+    put_back_dead,
+    take_waiting,
+)
+from explore.search.presence import Presence
+from explore.search.storage import StorageLost, open_storage, patiently
+from explore.search.study import next_task, open_study, prepare_study, storage_url
+
+ROOT = Path(__file__).resolve().parents[2]
+KINDS = ("sqlite", "journal")
+
+
+def make_study(folder: Path, kind: str = "journal") -> optuna.Study:
+    return optuna.create_study(
+        storage=open_storage(f"{kind}:///{folder}/storage"),
+        study_name="s",
+        directions=["minimize"] * 2,
+        load_if_exists=True,
+    )
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("postgresql://me:pass@host/db", "postgresql://me:***@host/db"),
+        ("postgresql+psycopg://me:p@ss/w:rd@host:5432/db", "postgresql+psycopg://me:***@host:5432/db"),
+        ("postgresql://host/db?user=me&password=pass&x=1", "postgresql://host/db?user=me&password=***&x=1"),
+        ("sqlite:////data/study.db", "sqlite:////data/study.db"),
+        ("grpc://host:13000", "grpc://host:13000"),
+        ("cannot reach postgresql://me:pass@host/db now", "cannot reach postgresql://me:***@host/db now"),
+    ],
+)
+def test_passwords_are_never_shown(url: str, shown: str) -> None:
+    assert redacted(url) == shown
+
+
+@pytest.mark.parametrize(
+    "url", ["postgres//me:pass@h/d", "mysql://me:pass@h/d", "sqlite:////no/such/folder/s.db", "grpc://me:pass@host"]
+)
+def test_a_wrong_storage_is_one_line_without_its_password(url: str, tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, str(ROOT / "explore.py"), "worker", "--study=s", f"--storage={url}"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == 2
+    assert done.stderr.count("\n") == 1 and "storage" in done.stderr, done.stderr
+    assert ":pass" not in done.stdout + done.stderr
+
+
+def test_a_study_that_is_not_there_names_those_that_are(tmp_path: Path) -> None:
+    make_study(tmp_path)
+    done = subprocess.run(
+        [sys.executable, str(ROOT / "explore.py"), "worker", "--study=t", f"--storage=journal:///{tmp_path}/storage"],
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == 2 and "there are: s" in done.stderr, done.stderr
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_only_text_and_numbers_are_stored(kind: str, tmp_path: Path) -> None:
+    study = make_study(tmp_path, kind)
+    trial = make_trial(study)
+    trial.suggest_categorical("x", ["a", "b"])
+    trial.set_constraint("cost", -1.0)
+    claim = Claim(study, trial, 60.0)
+    trial.set_user_attr("result", {"mm": 1.0})
+    claim.done([1.0, 2.0])
+    path = tmp_path / "storage"
+    if kind == "journal":
+        assert all(json.loads(line) for line in path.read_text().splitlines())
+        return
+    with sqlite3.connect(path) as database:
+        tables = [row[0] for row in database.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
+        assert "trial_user_attributes" in tables
+        for table in tables:
+            for row in database.execute(f"SELECT * FROM {table}"):
+                assert not any(isinstance(value, bytes) for value in row), (table, row)
+
+
+def test_a_torn_line_of_a_journal_is_cut_off(tmp_path: Path) -> None:
+    study = make_study(tmp_path)
+    make_trial(study)
+    path = tmp_path / "storage"
+    whole = path.read_bytes()
+    path.write_bytes(whole + b'{"op_code":4,"study')
+    again = make_study(tmp_path)
+    make_trial(again)
+    assert len(again.trials) == 2
+    assert path.read_bytes().startswith(whole)
+    assert all(json.loads(line) for line in path.read_text().splitlines())
+
+
+def test_a_storage_that_stays_away_is_told_without_its_password() -> None:
+    class OperationalError(Exception):
+        pass
+
+    def away() -> None:
+        raise OperationalError("connection to postgresql://me:pass@h/d failed")
+
+    with pytest.raises(StorageLost, match="did not answer for 1 s") as raised:
+        patiently(away, "postgresql://me:***@h/d", 0.6)
+    assert "pass@" not in str(raised.value)
+
+
+def test_a_storage_that_comes_back_is_waited_for() -> None:
+    class OperationalError(Exception):
+        pass
+
+    calls: list[int] = []
+
+    def twice_away() -> str:
+        calls.append(1)
+        if len(calls) < 3:
+            raise OperationalError("starting up")
+        return "here"
+
+    assert patiently(twice_away, "x", 30.0) == "here"
+    with pytest.raises(ZeroDivisionError):
+        patiently(lambda: 1 / 0, "x", 30.0)  # a fault of ours is not waited out
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_waiting_trial_is_taken_by_one(kind: str, tmp_path: Path) -> None:
+    first, second = make_study(tmp_path, kind), make_study(tmp_path, kind)
+    first.enqueue_trial({"x": "a"})
+    second.get_trials()  # both know that it waits
+    taken = [take_waiting(first, frozenset()), take_waiting(second, frozenset())]
+    assert [trial is not None for trial in taken] == [True, False]
+
+
+def test_what_needs_an_ability_waits_for_it(tmp_path: Path) -> None:
+    study = make_study(tmp_path)
+    Claim(study, make_trial(study), 60.0).release(needs="latency")
+    assert take_waiting(study, frozenset()) is None
+    assert take_waiting(study, frozenset({"latency"})) is not None
+
+
+def test_a_lease_that_stands_still_ends_and_its_owner_lets_go(tmp_path: Path) -> None:
+    study = make_study(tmp_path)
+    watch = Watch(lease=0.6)
+    claim = Claim(study, make_trial(study), lease=0.6)
+    deadline = time.monotonic() + 1.5
+    while time.monotonic() < deadline:
+        assert not watch.dead(study.get_trials()), "a lease that is renewed was taken for dead"
+        time.sleep(0.05)
+    claim._let_go()  # as if frozen
+    while not watch.dead(study.get_trials()):
+        assert time.monotonic() < deadline + 5
+        time.sleep(0.05)
+    put_back_dead(study, watch)
+    trial = take_waiting(study, frozenset())
+    assert trial is not None
+    other = Claim(study, trial, lease=60.0)
+    assert other.died["times"] == 1
+    with pytest.raises(Lost):
+        claim.done([0.0, 0.0])
+    other.done([1.0, 2.0])
+    assert [(t.state, t.values) for t in study.trials] == [(TrialState.COMPLETE, [1.0, 2.0])]
+
+
+def test_a_watch_that_could_not_look_starts_anew(tmp_path: Path) -> None:
+    study = make_study(tmp_path)
+    make_trial(study)  # nobody's
+    watch = Watch(lease=0.4)
+    assert not watch.dead(study.get_trials())
+    time.sleep(0.6)  # the storage was away: nothing is known of the time between
+    assert not watch.dead(study.get_trials())
+
+
+def test_a_finished_trial_is_not_told_again(tmp_path: Path) -> None:
+    study = make_study(tmp_path)
+    claim = Claim(study, make_trial(study), 60.0)
+    claim.done([1.0, 1.0])
+    claim.done([1.0, 1.0])  # the answer was lost: the same again is no fault
+    put_back(study, claim.trial._trial_id)
+    assert study.trials[0].state == TrialState.COMPLETE
+
+
+def test_a_second_parent_is_refused_and_a_dead_one_is_not_waited_for(tmp_path: Path) -> None:
+    study = make_study(tmp_path)
+    with Presence(study, 60.0), pytest.raises(InputError, match=f"process {os.getpid()}"), Presence(study, 60.0):
+        raise AssertionError("two lead one study")
+    with Presence(study, 60.0):
+        sign = study.user_attrs["parent"]
+    assert study.user_attrs["parent"] is None
+    study.set_user_attr("parent", sign | {"process": sign["process"] | {"pid": 2**22 + 1}})
+    with Presence(study, 60.0):
+        pass
+
+
+def config_of(folder: Path, **values: Any) -> SearchConfig:
+    return SearchConfig(study="s", results=str(folder), **values)
+
+
+def test_another_configuration_says_all_that_differs(tmp_path: Path) -> None:
+    config = config_of(tmp_path, storage=f"journal:///{tmp_path}/storage?password=hidden")
+    identity.leave(config)
+    identity.carry(config, open_study(config))
+    other = config.model_copy(update={"seed": 3, "candidate": config.candidate.model_copy(update={"samples": 1})})
+    for check in (lambda: identity.leave(other), lambda: identity.carry(other, open_study(other))):
+        with pytest.raises(InputError) as raised:
+            check()
+        assert "seed: the study was made with 0, not 3" in str(raised.value)
+        assert "samples 4000, not 1" in str(raised.value) and "--study" in str(raised.value)
+    assert identity.carried(open_study(config)).hash == config.hash
+    written = (tmp_path / "s" / "config.yaml").read_text() + (tmp_path / "storage").read_text()
+    assert "hidden" not in written
+
+
+def test_a_folder_of_another_study_is_refused(tmp_path: Path) -> None:
+    config = config_of(tmp_path / "here", storage=f"journal:///{tmp_path}/storage")
+    identity.leave(config)
+    identity.carry(config, open_study(config))
+    other = config.model_copy(update={"results": str(tmp_path / "there")})
+    identity.leave(other)
+    with pytest.raises(InputError, match=r"--results .*there"):
+        identity.carry(other, open_study(other))
+
+
+def test_the_default_storage_lies_in_the_study(tmp_path: Path) -> None:
+    config = config_of(tmp_path)
+    open_study(config)
+    assert storage_url(config) == f"sqlite:///{tmp_path}/s/study.db" and (tmp_path / "s" / "study.db").is_file()
+
+
+def test_the_proxy_listens_on_the_loopback_unless_told(tmp_path: Path) -> None:
+    pytest.importorskip("grpc")
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    command = ["proxy", f"--storage=sqlite:///{tmp_path}/s.db", f"--listen=127.0.0.1:{port}"]
+    process = subprocess.Popen([sys.executable, str(ROOT / "explore.py"), *command], stdout=subprocess.PIPE, text=True)
+    try:
+        assert process.stdout is not None and f"grpc://127.0.0.1:{port}" in process.stdout.readline()
+        lines = Path("/proc/net/tcp").read_text().splitlines() + Path("/proc/net/tcp6").read_text().splitlines()
+        listening = [fields[1] for line in lines if (fields := line.split())[3] == "0A"]
+        ours = [address.partition(":")[0] for address in listening if address.endswith(f":{port:04X}")]
+        assert ours and all(host.endswith("0100007F") for host in ours), "127.0.0.1, as IPv6 writes it too"
+        study = optuna.create_study(storage=open_storage(f"grpc://127.0.0.1:{port}"), study_name="s")
+        make_trial(study)
+        assert len(study.get_trials()) == 1
+    finally:
+        process.kill()
+        process.wait()
+    parser = ArgumentParser()
+    proxy.add_arguments(parser)
+    assert parser.parse_args(["--storage=x"]).listen == "127.0.0.1:13000"
+
+
+def test_a_configuration_runs_no_code(tmp_path: Path) -> None:
+    path = tmp_path / "evil.yaml"
+    path.write_text(f"study: !!python/object/apply:os.system ['touch {tmp_path}/ran']\n")
+    with pytest.raises(InputError, match=r"evil\.yaml"):
+        load_yaml(path)
+    assert not (tmp_path / "ran").exists()
+
+
+def test_a_worker_that_cannot_time_leaves_that_to_one_that_can(tmp_path: Path) -> None:
+    config = config_of(tmp_path, trials=2, max_cost=2, sampler="random", lease=60)
+    space = identity.space_of(config)
+    study, watch = prepare_study(config, space), Watch(60)
+    for _ in range(2):
+        task = next_task(study, config, space, watch, frozenset())
+        assert task is not None
+        task.claim.release(needs=LATENCY)
+    begun = [t.number for t in study.trials if NEEDS in t.user_attrs]
+    timed = [next_task(study, config, space, watch, frozenset({LATENCY})) for _ in range(2)]
+    assert [task and task.number for task in timed] == begun, "no third is begun; the two are taken up"
+    for task in timed:
+        assert task is not None
+        task.claim.done([1.0, 1.0])
+    assert next_task(study, config, space, watch, frozenset({LATENCY})) is None
+
+
+def test_draws_differ_and_no_network_is_tried_twice(tmp_path: Path) -> None:
+    config = config_of(tmp_path, trials=12, max_cost=2, sampler="random", lease=60)
+    space = identity.space_of(config)
+    study, watch = prepare_study(config, space), Watch(60)
+    seen = []
+    while (task := next_task(study, config, space, watch, frozenset())) is not None:
+        seen.append(task.arch.id)
+        task.claim.done([1.0, 1.0])
+    assert len(seen) == len(set(seen)) == 12
+    assert len(study.trials) < 40
