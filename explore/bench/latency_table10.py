@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -50,30 +51,29 @@ def run(folder: Path) -> tuple[list[dict[str, Any]], list[Claim]]:
     """A row a file and thread count; a claim a runtime, recipe and thread count: the paper's order, all ReLU."""
     printed = {row.row: row.cpu_ms for row in paper_tables() if row.table == "Table 10"}
     rows: list[dict[str, Any]] = []
-    for runtime in RUNTIMES:
-        for threads in THREADS:
-            rows += [
-                {"part": "table10", "runtime": runtime, "threads": threads, **row, "paper_ms": printed.get(row["row"])}
-                for row in _group(runtime, threads, folder)
-            ]
+    for runtime, name, threads in itertools.product(RUNTIMES, RECIPES, THREADS):
+        rows += [
+            {"part": "table10", "runtime": runtime, "threads": threads, **row, "paper_ms": printed.get(row["row"])}
+            for row in _group(runtime, name, threads, folder)
+        ]
     groups = dict.fromkeys((row["runtime"], row["recipe"], row["threads"]) for row in rows)
     return rows, [_claim(rows, *group) for group in groups]
 
 
-def _group(runtime: str, threads: int, folder: Path) -> list[dict[str, Any]]:
-    """Every file of a runtime in the same interleaved rounds."""
+def _group(runtime: str, recipe_name: str, threads: int, folder: Path) -> list[dict[str, Any]]:
+    """The files of a runtime and recipe in the same interleaved rounds; more would make these long and often disturbed."""
     abouts: dict[str, dict[str, Any]] = {}
     calls: dict[str, Callable[[], None]] = {}
     names = {arch.id: key for key, arch in networks().items()}
     picture = np.random.default_rng(0).normal(size=(1, 3, 256, 256)).astype(np.float32)
     for arch, mine, name in files():
-        if mine == runtime:
+        if (mine, name) == (runtime, recipe_name):
             file = folder / f"{arch.id}-{runtime}-{name}" / runtimes.get(runtime).FILES[0]
             row, activation = names[arch.id]
             key = f"{arch.id} {name}"
             abouts[key] = {"row": row, "activation": activation, "recipe": name}
             calls[key] = runtimes.get(runtime).load(file, threads).prepare(picture)
-    other = pose_landmarker(threads) if runtime == "litert" else None
+    other = pose_landmarker(threads) if (runtime, recipe_name) == ("litert", "float") else None
     if other is not None:
         abouts["mediapipe"] = {"row": "MediaPipe pose_landmark_full", "activation": "", "recipe": "as shipped"}
         calls["mediapipe"] = other
