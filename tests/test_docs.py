@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import runpy
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -13,6 +14,8 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from ai_edge_litert.interpreter import Interpreter
+from PIL import Image
 
 from arch import decode as numpy_decode
 from arch import head as torch_decode
@@ -123,3 +126,17 @@ def test_commands_and_links_of_a_page_exist(page: Path) -> None:
             assert (page.parent / target).exists(), f"{page.name}: {target} leads nowhere"
     for file in re.findall(r"`((?:arch|quantize|explore|tests|results)/[\w/.-]+\.(?:py|json|md|yaml))`", text):
         assert (ROOT / file).exists() or f'title="{file}"' in text, f"{page.name}: no file {file}"
+
+
+def test_the_lines_to_embed_a_file_do_what_its_runner_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = re.search(r"```python\n(manifest = .*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    assert found
+    monkeypatch.chdir(next((ROOT / "results" / "reference" / "bundles").glob("*/litert")))
+    run: dict[str, Any] = runpy.run_path("run.py")
+    photo = Image.fromarray(np.random.default_rng(0).integers(0, 255, (120, 90, 3), np.uint8))
+    names: dict[str, Any] = {"photo": photo, "box": (10.0, 10.0, 60.0, 100.0), "json": json, "Path": Path, "np": np}
+    names |= {"crop": run["crop"], "decode": run["decode"], "Interpreter": Interpreter}
+    exec(compile(found[1], "README.md", "exec"), names)
+    manifest = run["read_manifest"]()
+    joints, _ = run["find"](run["load"](manifest), manifest, photo, names["box"])
+    np.testing.assert_allclose(names["joints"], joints, atol=0.05)
