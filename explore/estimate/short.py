@@ -19,7 +19,7 @@ from explore.estimate import Estimate, Setup
 from explore.estimate.alone import train_alone
 from explore.search.front import ranks
 
-NOISE_MM = 4.0  # of runs of a tenth of the full length; see `bench estimators`
+NOISE_MM = 7.0  # around full training, of runs of a tenth of it, by `bench estimators`
 PEERS = 3  # of the same length, before anyone goes on
 
 

@@ -17,7 +17,7 @@ from arch.cost import cost
 from arch.files import write_atomic
 from explore.bench import Claim
 from explore.bench.estimators import estimates, ranking, reference, shipped
-from explore.bench.estimators.page import page
+from explore.bench.estimators.page import SURE, page
 from explore.bench.estimators.ranking import Values
 
 CONFIG: dict[str, Any] = {
@@ -185,15 +185,13 @@ def _claims(rows: list[dict[str, Any]]) -> list[Claim]:
         ),
     ]
     for row in rows[3:]:
-        share = row["share_of_full_at_500"]
+        share, above = row["share_of_full_at_500"], row["chance_above_macs_within_bins"]
         claims.append(
             Claim(
-                name=f"{row['estimator']} {row['budget']}: tau, within MACs bins, share of CPU at 500",
-                asked=f">={ASKED_TAU}, >{macs['tau_within_bins']}, <={ASKED_SHARE}",
-                measured=f"{row['tau_overall']}, {row['tau_within_bins']}, {share}",
-                holds=row["tau_overall"] >= ASKED_TAU
-                and row["tau_within_bins"] > macs["tau_within_bins"]
-                and share <= ASKED_SHARE,
+                name=f"{row['estimator']} {row['budget']}: tau, in bins (sure above MACs), CPU share at 500",
+                asked=f">={ASKED_TAU}, >{macs['tau_within_bins']} (>={SURE}), <={ASKED_SHARE}",
+                measured=f"{row['tau_overall']}, {row['tau_within_bins']} ({above}), {share}",
+                holds=row["tau_overall"] >= ASKED_TAU and above >= SURE and share <= ASKED_SHARE,
             )
         )
     return claims
