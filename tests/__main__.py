@@ -1,4 +1,4 @@
-"""Every test file in a pytest of its own: `python -m tests [pytest options]`.
+"""Every test file in a pytest of its own, as many at once as there are cores: `python -m tests [pytest options]`.
 
 The converters and runtimes under test bring native libraries that were never meant to share one process; the product
 keeps them in processes of their own, and so do its tests. The last line sums up all files.
@@ -6,37 +6,51 @@ keeps them in processes of their own, and so do its tests. The last line sums up
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
+import time
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 
 COUNTS = re.compile(r"(\d+) (passed|failed|skipped|error|errors)\b")
 NO_TESTS = 5  # pytest's exit status when all tests of a file are deselected
+ROOT = Path(__file__).resolve().parents[1]
+FIRST = ("test_search", "test_faults", "test_page", "test_contract", "test_export")  # the longest: none waits for them
 
 
 def main(options: list[str]) -> int:
     """Run all files; 0 when every one of them passed."""
-    here = Path(__file__).parent
+    files = sorted(ROOT.joinpath("tests").rglob("test_*.py"), key=lambda file: (not file.stem.startswith(FIRST), file))
     totals = {"passed": 0, "failed": 0, "skipped": 0}
-    for file in sorted(here.rglob("test_*.py")):
-        name = str(file.relative_to(here.parent))
-        print(f"\n== {name}", flush=True)
-        done = subprocess.run(
-            [sys.executable, "-m", "pytest", "-q", name, *options], cwd=here.parent, stdout=subprocess.PIPE, text=True
-        )
-        print(done.stdout, end="", flush=True)
-        last = done.stdout.strip().splitlines()[-1:] or [""]
-        found = {kind.rstrip("s"): int(count) for count, kind in COUNTS.findall(last[0])}
-        bad = found.get("failed", 0) + found.get("error", 0)
-        if done.returncode not in (0, NO_TESTS) and not bad:
-            print(f"{name}: pytest ended with status {done.returncode}")
-            bad = 1
-        totals["passed"] += found.get("passed", 0)
-        totals["failed"] += bad
-        totals["skipped"] += found.get("skipped", 0)
+    with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
+        for done in as_completed([pool.submit(run, file, options) for file in files]):
+            for kind, count in done.result().items():
+                totals[kind] += count
     print(f"\n{totals['passed']} passed, {totals['failed']} failed, {totals['skipped']} skipped")
     return 1 if totals["failed"] or not totals["passed"] else 0
+
+
+def run(file: Path, options: list[str]) -> dict[str, int]:
+    """Test one file, print what pytest says, and count."""
+    name = str(file.relative_to(ROOT))
+    began = time.monotonic()
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", name, *options],
+        cwd=ROOT,
+        env={"OMP_NUM_THREADS": "1"} | os.environ,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    last = done.stdout.strip().splitlines()[-1:] or [""]
+    found = {kind.rstrip("s"): int(count) for count, kind in COUNTS.findall(last[0])}
+    bad = found.get("failed", 0) + found.get("error", 0)
+    ending = ""
+    if done.returncode not in (0, NO_TESTS) and not bad:
+        ending, bad = f"{name}: pytest ended with status {done.returncode}\n", 1
+    print(f"\n== {name}, {time.monotonic() - began:.0f} s\n{done.stdout}{ending}", end="", flush=True)
+    return {"passed": found.get("passed", 0), "failed": bad, "skipped": found.get("skipped", 0)}
 
 
 if __name__ == "__main__":
