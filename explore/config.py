@@ -176,13 +176,9 @@ class SearchConfig(Strict):
         free = {"study", "results", "trials", "finalists", "final", "workers", "timeout", "runtimes", "predictor"}
         free |= {"storage", "cache", "ray", "lease"}
         values = {key: value for key, value in self.model_dump(mode="json").items() if key not in free}
-        younger = {
-            "recipes": [],
-            "objective": "int8",
-            "devices": ["local"],
-            "max_ms": [],
-        }  # than studies that have no such key
-        return {key: value for key, value in values.items() if key not in younger or value != younger[key]}
+        younger = ("recipes", "objective", "devices", "max_ms", "estimator", "estimate")  # than some studies
+        default = SearchConfig().model_dump(mode="json", include=set(younger))
+        return {key: value for key, value in values.items() if key not in younger or value != default[key]}
 
     @property
     def hash(self) -> str:

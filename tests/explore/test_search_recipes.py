@@ -17,11 +17,12 @@ from explore.config import SearchConfig, parse
 from explore.measure import protocol
 from explore.measure.lane import Lane
 from explore.report.study import write_report
-from explore.search import candidate, run, worker
+from explore.search import candidate, identity, run, worker
 from explore.search.candidate import Bench
 from explore.search.choice import check_recipes, searched, shipped
 from explore.search.dataset import open_judge
-from explore.search.study import prepare_study
+from explore.search.stages import RealStages
+from explore.search.study import open_study, prepare_study
 from quantize import bundle, certificate
 from quantize.convert import Converter
 from tests.quantize.conftest import small_arch
@@ -63,15 +64,17 @@ def search(folder: Path, monkeypatch: pytest.MonkeyPatch, **options: object) -> 
     config = parse(SearchConfig, GIVEN | place | options, "test")
     space = Space.named(config.space).at(config.scale)
     run._check(config, space)
+    identity.leave(config)
     judge = open_judge(config)
     study = prepare_study(config, space)
     told: Any = Told()
+    report = worker.Reporter(0, told)
     with Converter(folder / "converter.log") as converter:
-        bench = Bench(config, judge, Lane(folder / "locks"), converter, lambda stage, done, total: None)
-        candidate.make_reference(bench)
-        worker.candidates(bench, 0, told)
-        run._choose_finalists(config, study, space)
-        worker.finalists(bench, 0, told)
+        stages = RealStages(Bench(config, judge, Lane(folder / "locks"), converter, report))
+        worker.work(config, "reference", stages, report)
+        worker.work(config, "candidates", stages, report)
+        run.line_up(open_study(config, finalists=True), run._choose_finalists(config, study))
+        worker.work(config, "finalists", stages, report)
     write_report(config, study, judge, {}, 1.0)
     return config.folder
 
