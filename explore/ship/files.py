@@ -81,9 +81,10 @@ class Workshop:
         """The model file from the converter's process."""
         pictures = self.pictures(recipe) if recipe.int8 else None
         with self.work():
-            return self.converter.export(
+            model = self.converter.export(
                 arch, weights, runtime, recipe, pictures, self.folder / key, self.config.timeout
             )
+        return self.folder / key / model.name  # the converter names it from the root
 
     def made_of(self, weights: Path, recipe: Recipe) -> str:
         """Hash of what a file of one network depends on: its weights, the recipe and the pictures."""
