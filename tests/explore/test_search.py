@@ -79,6 +79,7 @@ def test_killed_twice_it_finishes_every_trial_once(tmp_path: Path) -> None:
         before = results
     done = subprocess.run(call, cwd=tmp_path, env=environment(tmp_path), capture_output=True, text=True, timeout=400)
     assert done.returncode == 0, done.stderr
+    assert "died" not in done.stderr, "a worker broke off"
     results = {path: path.stat().st_mtime_ns for path in tmp_path.glob("s/candidates/*/result.json")}
     assert before.items() <= results.items(), "a finished candidate was evaluated again"
     finished_trials = [t for t in trials(tmp_path) if t.state == optuna.trial.TrialState.COMPLETE]
@@ -131,6 +132,7 @@ def test_real_frames_go_the_same_way(tmp_path: Path) -> None:
         timeout=400,
     )
     assert done.returncode == 0, done.stderr
+    assert "died" not in done.stderr, "a worker broke off"
     found = json.loads(done.stdout)
     assert found["mean_pose_mm"] > 0
     assert [row["recipe"] for row in found["shipped"]] == ["int8-static"]
