@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from explore.bench import Claim, latency_steady, latency_table10, latency_tools
+from explore.data.synthetic.dataset import default_cache
 from explore.measure.untrained import Job, make_all
 from quantize.convert import ConversionError
 from quantize.recipes import recipe
@@ -43,12 +43,8 @@ def make_files(progress: Callable[[float], None]) -> None:
         progress((index + 1) / len(jobs))
 
 
-def cache() -> Path:
-    return Path(os.environ.get("EDGEPOSE_CACHE") or Path.home() / ".cache" / "edgepose")
-
-
 def folder() -> Path:
-    return cache() / "bench-latency"
+    return default_cache() / "bench-latency"
 
 
 def path(arch_id: str, runtime: str, recipe_name: str) -> Path:

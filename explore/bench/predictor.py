@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from explore.bench import Claim
-from explore.bench.latency import cache
+from explore.data.synthetic.dataset import default_cache
 from explore.measure.calibrate_config import CalibrateConfig
 from explore.measure.calibration import calibrate
 from explore.measure.devices import Settings
@@ -22,7 +22,7 @@ def run(progress: Callable[[float], None]) -> tuple[list[dict[str, Any]], list[C
     Raises:
         ConversionError, DeviceError: networks could not be converted or timed.
     """
-    config = SETTINGS.model_copy(update={"out": str(cache() / "bench-predictor" / "predictor.json")})
+    config = SETTINGS.model_copy(update={"out": str(default_cache() / "bench-predictor" / "predictor.json")})
     _, made = calibrate(config, "local", Settings(), lambda share, text: progress(share))
     report = made.report
     assert report is not None

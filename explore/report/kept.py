@@ -14,11 +14,11 @@ from typing import Any
 
 import optuna
 from optuna.trial import FrozenTrial, TrialState
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict
 
-from arch.errors import InputError
 from arch.files import write_atomic
 from arch.space import Arch, make_arch
+from explore.report.part import read_part
 
 FILE = "page/study.json"
 FEWEST = 8  # finished trials before anything is said about what mattered
@@ -68,15 +68,7 @@ def load_kept(folder: Path) -> Kept:
     Raises:
         InputError: a file that is no such thing.
     """
-    path = folder / FILE
-    if not path.is_file():
-        return Kept()
-    try:
-        return Kept.model_validate_json(path.read_bytes())
-    except ValidationError as error:
-        first = error.errors()[0]
-        key = ".".join(str(part) for part in first["loc"])
-        raise InputError(f"{path}: {key}: {first['msg']}; delete the file, report makes it again") from None
+    return read_part(folder / FILE, Kept)
 
 
 def short_fields(arch: Arch) -> dict[str, Any]:

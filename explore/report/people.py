@@ -11,13 +11,13 @@ from typing import Any
 
 import cv2
 import numpy as np
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict
 
-from arch.errors import InputError
 from arch.files import write_atomic
 from explore.data.crop import evaluation_arrays, sample_crop
 from explore.judge import Judge
 from explore.metrics import joint_errors, root_aligned
+from explore.report.part import read_part
 from quantize.bundle import load
 
 FILE = "page/people.json"
@@ -98,15 +98,7 @@ def load_people(folder: Path) -> People:
     Raises:
         InputError: a file that is no such thing.
     """
-    path = folder / FILE
-    if not path.is_file():
-        return People()
-    try:
-        return People.model_validate_json(path.read_bytes())
-    except ValidationError as error:
-        first = error.errors()[0]
-        key = ".".join(str(part) for part in first["loc"])
-        raise InputError(f"{path}: {key}: {first['msg']}; delete the file, report makes it again") from None
+    return read_part(folder / FILE, People)
 
 
 def _choose(judge: Judge) -> list[int]:
