@@ -181,7 +181,7 @@ def _collect_test(people: Collector, path: Path) -> None:
 
 def _hdf5(path: Path, digest: Any) -> dict[str, np.ndarray]:
     try:
-        import h5py  # type: ignore[import-not-found]
+        import h5py
     except ImportError:
         raise InputError(f"{path}: MATLAB 7.3 files need h5py; pip install 'edgepose[h5]'") from None
     digest.update(path.read_bytes())
