@@ -25,9 +25,9 @@ ROWS = reference.FOLDER / "estimates.jsonl"
 SEED = 2
 # samples a network of short and inherit; samples in all of the supernet; networks that predictor is fitted on
 BUDGETS: dict[str, tuple[int, ...]] = {
-    "short": (800, 400),
-    "supernet": (16000,),
-    "inherit": (800,),
+    "short": (3200, 1600),
+    "supernet": (64000,),
+    "inherit": (3200,),
     "predictor": (8, 16, 23),
 }
 SUPERNET: dict[str, Any] = {"batch": 16, "rate": 4e-3, "augment": "light"}
@@ -35,11 +35,18 @@ SUPERNET: dict[str, Any] = {"batch": 16, "rate": 4e-3, "augment": "light"}
 
 def estimate_all(judge: Judge, progress: Callable[[float], None]) -> list[dict[str, Any]]:
     """Rows of all estimators; computes what is missing."""
-    jobs = [(name, budget) for name, budgets in BUDGETS.items() for budget in budgets]
-    for index, (name, budget) in enumerate(jobs):
-        missing = [arch for arch in reference.networks() if not _has(name, budget, arch)]
-        if missing:
-            _JOBS[name](judge, budget, missing, lambda part, index=index: progress((index + part) / len(jobs)))  # type: ignore[misc]
+    jobs = {
+        f"{name}-{budget}-{arch.id}": (name, budget, arch)
+        for name, budgets in BUDGETS.items()
+        for budget in budgets
+        for arch in reference.networks()
+    }
+
+    def do(job: str) -> None:
+        name, budget, arch = jobs[job]
+        _JOBS[name](name, judge, budget, arch, lambda share: progress((list(jobs).index(job) + share) / len(jobs)))
+
+    reference.shared(list(jobs), lambda job: _has(*jobs[job]), do)
     return reference.read_rows(ROWS)
 
 
@@ -54,35 +61,32 @@ def _add(name: str, budget: int, arch: Arch, mm: float, cpu_s: float, once_cpu_s
     reference.add_row(ROWS, row | ({"once_cpu_s": round(once_cpu_s, 1)} if once_cpu_s else {}))
 
 
-def _alone(name: str) -> Callable[[Judge, int, list[Arch], Callable[[float], None]], None]:
-    """Runs of `budget` samples; none is doubled here, lengths are compared instead."""
-
-    def job(judge: Judge, budget: int, missing: list[Arch], progress: Callable[[float], None]) -> None:
-        seed = reference.SET["seeds"][0]
-        finished = [Finished(arch, 0.0, reference.weights_of(arch.id, seed)) for arch in reference.networks()]
-        for index, arch in enumerate(missing):
-            others = [other for other in finished if other.arch.id != arch.id]
-            setup = Setup(
-                judge, reference.settings(budget), EstimateConfig(samples=budget), SEED, lambda others=others: others  # type: ignore[misc]
-            )  # fmt: skip
-            with tempfile.TemporaryDirectory() as folder:
-                found = make(name, setup).estimate(arch, Path(folder) / arch.id)
-            _add(name, budget, arch, found.mm, found.cpu_seconds)
-            progress((index + 1) / len(missing))
-
-    return job
-
-
-def _supernet(judge: Judge, budget: int, missing: list[Arch], progress: Callable[[float], None]) -> None:
-    checkpoint = reference.weights_of(f"supernet-{budget}", SEED)
-    once = train_supernet(judge, budget, checkpoint, lambda share: progress(0.9 * share))
-    options = EstimateConfig(supernet=str(checkpoint), space=reference.SET["space"])
-    estimator = make("supernet", Setup(judge, reference.settings(), options, SEED))
+def _alone(name: str, judge: Judge, budget: int, arch: Arch, progress: Callable[[float], None]) -> None:
+    """A run of `budget` samples; none is doubled here, lengths are compared instead."""
+    seed = reference.SET["seeds"][0]
+    others = [
+        Finished(other, 0.0, reference.weights_of(other.id, seed))
+        for other in reference.networks()
+        if other.id != arch.id
+    ]
+    options = EstimateConfig(samples=budget)
+    setup = Setup(
+        judge, reference.settings(budget), options, SEED, lambda: others,
+        progress=lambda done, total: progress(done / total),
+    )  # fmt: skip
     with tempfile.TemporaryDirectory() as folder:
-        for index, arch in enumerate(missing):
-            found = estimator.estimate(arch, Path(folder) / arch.id)
-            _add("supernet", budget, arch, found.mm, found.cpu_seconds, once)
-            progress(0.9 + 0.1 * (index + 1) / len(missing))
+        found = make(name, setup).estimate(arch, Path(folder) / arch.id)
+    _add(name, budget, arch, found.mm, found.cpu_seconds)
+
+
+def _supernet(name: str, judge: Judge, budget: int, arch: Arch, progress: Callable[[float], None]) -> None:
+    checkpoint = reference.weights_of(f"supernet-{budget}", SEED)
+    with reference.alone("supernet"):
+        once = train_supernet(judge, budget, checkpoint, progress)
+    options = EstimateConfig(supernet=str(checkpoint), space=reference.SET["space"])
+    with tempfile.TemporaryDirectory() as folder:
+        found = make(name, Setup(judge, reference.settings(), options, SEED)).estimate(arch, Path(folder) / arch.id)
+    _add(name, budget, arch, found.mm, found.cpu_seconds, once)
 
 
 def train_supernet(judge: Judge, samples: int, path: Path, progress: Callable[[float], None]) -> float:
@@ -106,24 +110,21 @@ def train_supernet(judge: Judge, samples: int, path: Path, progress: Callable[[f
     return float(known["cpu_seconds"])
 
 
-def _predictor(judge: Judge, budget: int, missing: list[Arch], progress: Callable[[float], None]) -> None:
+def _predictor(name: str, judge: Judge, budget: int, arch: Arch, progress: Callable[[float], None]) -> None:
     from explore.estimate.predictor import fit
 
     truth, full = reference_mm(), reference_cpu_s()
-    for index, arch in enumerate(missing):
-        others = [other for other in reference.networks() if other.id != arch.id]
-        rng = random.Random(f"{arch.id} {budget}")
-        chosen = rng.sample(others, budget)
-        started = time.process_time()
-        found = float(fit(chosen, [truth[other.id] for other in chosen]).predict([arch])[0][0])
-        spent = time.process_time() - started
-        _add("predictor", budget, arch, found, spent, budget * float(np.mean(list(full.values()))))
-        progress((index + 1) / len(missing))
+    others = [other for other in reference.networks() if other.id != arch.id]
+    chosen = random.Random(f"{arch.id} {budget}").sample(others, budget)
+    started = time.process_time()
+    found = float(fit(chosen, [truth[other.id] for other in chosen]).predict([arch])[0][0])
+    spent = time.process_time() - started
+    _add(name, budget, arch, found, spent, budget * float(np.mean(list(full.values()))))
 
 
-_JOBS: dict[str, Callable[[Judge, int, list[Arch], Callable[[float], None]], None]] = {
-    "short": _alone("short"),
-    "inherit": _alone("inherit"),
+_JOBS: dict[str, Callable[[str, Judge, int, Arch, Callable[[float], None]], None]] = {
+    "short": _alone,
+    "inherit": _alone,
     "supernet": _supernet,
     "predictor": _predictor,
 }

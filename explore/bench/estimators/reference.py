@@ -1,14 +1,17 @@
 """The yardstick of the estimators: networks spread over a space's MACs, each trained on its own from two seeds.
 
-A row a network and seed is added to a file as soon as it is there; whoever runs the bench again starts from the rows.
+A row a network and seed is added to a file as soon as it is there; whoever runs the bench again starts from the rows,
+and whoever starts it a second time beside the first shares the networks with it.
 """
 
 from __future__ import annotations
 
+import fcntl
 import json
 import math
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -24,10 +27,10 @@ from explore.judge import Judge
 
 SET: dict[str, Any] = {
     "space": "elastic", "scale": 64, "macs": [2e6, 3.2e6, 5e6, 8e6, 12.5e6, 20e6, 32e6], "networks_a_bin": 4,
-    "seeds": [0, 1], "data": "synthetic:easy", "train": 6000, "test": 2000,
-    # the search's training of a candidate, twice as long; written out, so that no new default changes the set
+    "seeds": [0, 1], "data": "synthetic:easy", "train": 20000, "test": 2000,
+    # the search's training of a candidate, ten times as long; written out, so that no new default changes the set
     "training": {
-        "samples": 8000, "batch": 8, "optimizer": "adamw", "rate": 8e-3, "schedule": "cosine", "warmup": 0.1,
+        "samples": 40000, "batch": 8, "optimizer": "adamw", "rate": 8e-3, "schedule": "cosine", "warmup": 0.1,
         "weight_decay": 1e-4, "clip": 1.0, "ema": 0.0, "heatmap_loss": 0.05, "augment": "none",
     },
 }  # fmt: skip
@@ -94,35 +97,58 @@ def read_rows(path: Path) -> list[dict[str, Any]]:
 
 def add_row(path: Path, row: dict[str, Any]) -> None:
     """Add a row, the file written whole."""
-    rows = [*read_rows(path), {"set": set_hash(), **row}]
-    write_atomic(path, "".join(json.dumps(row) + "\n" for row in rows))
+    with alone(path.stem):
+        rows = [*read_rows(path), {"set": set_hash(), **row}]
+        write_atomic(path, "".join(json.dumps(row) + "\n" for row in rows))
+
+
+@contextmanager
+def alone(what: str, wait: bool = True) -> Iterator[bool]:
+    """Whether no other process is at it; if one is, wait for it, or not."""
+    path = weights_of("locks", 0).with_name(f"{what}.lock")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        except BlockingIOError:
+            yield False
+        else:
+            yield True
+
+
+def shared(names: list[str], is_there: Callable[[str], bool], do: Callable[[str], None]) -> None:
+    """Do what is not there; what another process is at comes last, and is waited for."""
+    for wait in (False, True):
+        for name in names:
+            if is_there(name):
+                continue
+            with alone(name, wait) as mine:
+                if mine and not is_there(name):
+                    do(name)
 
 
 def train_all(judge: Judge, progress: Callable[[float], None]) -> list[dict[str, Any]]:
     """Rows of the whole set; trains what is missing."""
+    jobs = {f"{arch.id}-{seed}": (arch, seed) for seed in SET["seeds"] for arch in networks()}
+
+    def is_there(name: str) -> bool:
+        return any(f"{row['arch_id']}-{row['seed']}" == name for row in read_rows(ROWS))
+
+    def do(name: str) -> None:
+        _train(*jobs[name], judge, lambda share: progress((list(jobs).index(name) + share) / len(jobs)))
+
+    shared(list(jobs), is_there, do)
+    return read_rows(ROWS)
+
+
+def _train(arch: Arch, seed: int, judge: Judge, progress: Callable[[float], None]) -> None:
     from explore.estimate.alone import train_alone
 
-    jobs = [(arch, seed) for seed in SET["seeds"] for arch in networks()]
-    for index, (arch, seed) in enumerate(jobs):
-        if any(row["arch_id"] == arch.id and row["seed"] == seed for row in read_rows(ROWS)):
-            continue
-
-        def told(done: int, total: int, index: int = index) -> None:
-            progress((index + done / total) / len(jobs))
-
-        trained = train_alone(
-            arch, judge, settings(), seed, weights_of(arch.id, seed), progress=told
-        )  # fmt: skip
-        costs = cost(arch)
-        row = {
-            "arch_id": arch.id,
-            "seed": seed,
-            "mm": round(trained.mm, 3),
-            "cpu_s": round(trained.cpu_seconds, 2),
-            "macs": costs.macs,
-            "params": costs.params,
-        }
-        if not math.isfinite(trained.mm):
-            raise InputError(f"{arch.id}: gives no error in mm")
-        add_row(ROWS, row)
-    return read_rows(ROWS)
+    trained = train_alone(
+        arch, judge, settings(), seed, weights_of(arch.id, seed), progress=lambda done, total: progress(done / total)
+    )
+    if not math.isfinite(trained.mm):
+        raise InputError(f"{arch.id}: gives no error in mm")
+    costs = cost(arch)
+    row = {"arch_id": arch.id, "seed": seed, "mm": round(trained.mm, 3), "cpu_s": round(trained.cpu_seconds, 2)}
+    add_row(ROWS, row | {"macs": costs.macs, "params": costs.params})
