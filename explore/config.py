@@ -127,7 +127,7 @@ class SearchConfig(Strict):
     )
     measure: MeasureConfig = Field(MeasureConfig(), description="latency protocol")
     devices: tuple[str, ...] = Field(
-        ("local",), description="where latency counts; each beside local is one more objective (see measure --help)"
+        ("local",), description="where latency counts, an objective each (see measure --help)"
     )
     max_ms: tuple[str, ...] = Field((), description="DEVICE=MS: limits; a further device with one is no objective")
     predictor: str = Field("", description="file of measure --calibrate: candidates it finds too slow are not trained")

@@ -5,7 +5,8 @@
 Models run in child processes (`probe.py work`), so that one that crashes, hangs or eats the memory fails alone.
 
 The protocol: interleaved rounds over all models, so that the machine's drift of several percent within minutes is
-shared and ratios to a reference are steady where lone times are not; disturbed rounds dropped; bootstrap intervals.
+shared and ratios to a reference are steady where lone times are not; disturbed rounds dropped; bootstrap intervals; no
+figure from a machine whose other cores were busy.
 Nothing of edgepose is imported, and nothing newer than Python 3.9 is used.
 """
 
@@ -26,13 +27,14 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import IO, Any
 
 import numpy as np
 
 VERSION = 1
 QUIET = 0.95  # of threads x wall: a round with less of the processor was disturbed
+NEIGHBOURS = "EDGEPOSE_NEIGHBOURS"  # share of all cores that others may use: they share caches, memory and clock
 CACHE_BYTES = 1 << 30  # of models kept on a device, the latest used
 HEARTBEAT_S = 5.0  # at most between two lines to the caller
 PHOTO = (480, 640)  # height and width of the photo that the end-to-end figure starts from
@@ -50,7 +52,7 @@ class Failed(Exception):
 
 
 class Disturbed(RuntimeError):
-    """Too many rounds were disturbed by other processes: there is no figure to report."""
+    """Other processes disturbed too many rounds, or kept other cores busy: there is no figure to report."""
 
 
 # --- the protocol
@@ -58,13 +60,17 @@ class Disturbed(RuntimeError):
 
 @dataclass(frozen=True)
 class Rules:
-    """Of a measurement: rounds at least, timed calls of a network a round, asked width of intervals, seconds."""
+    """Of a measurement: rounds at least, timed calls of a network a round, asked width of intervals, seconds.
+
+    `neighbours` is the share of all cores that other processes may use meanwhile.
+    """
 
     rounds: int = 12
     calls: int = 30
     width: float = 0.03
     budget: float = 6.0
     quiet: float = QUIET
+    neighbours: float = field(default_factory=lambda: tolerated())
 
 
 @dataclass(frozen=True)
@@ -109,14 +115,14 @@ def time_rounds(
     Rounds go on until the interval of every watched entry's ratio to `reference` is within `rules.width`, or of the budget.
 
     Raises:
-        Disturbed: fewer than half of the rounds were quiet.
+        Disturbed: fewer than half of the rounds were quiet, or other processes kept other cores busy.
     """
     counts = _counts(entries, rules)
     kept: dict[str, list[Block]] = {name: [] for name in entries}
     watched = [name for name, entry in entries.items() if entry.watched]
     names, order = list(entries), np.random.default_rng(0)
     count = dropped = 0
-    started = time.monotonic()
+    started, theirs = time.monotonic(), others_s()
     while True:
         order.shuffle(names)
         blocks = {name: _timed(entries[name], counts[name]) for name in names}
@@ -138,6 +144,14 @@ def time_rounds(
             f"{dropped} of {count + dropped} rounds were disturbed by other processes; "
             f"free the processor and measure again"
         )
+    after = others_s()
+    if theirs is not None and after is not None:
+        share = (after - theirs) / (time.monotonic() - started) / (os.cpu_count() or 1)
+        if share > rules.neighbours:
+            raise Disturbed(
+                f"other processes used {share:.0%} of the machine's cores meanwhile, and share caches, memory and clock; "
+                f"stop them and measure again, or set {NEIGHBOURS}=1 to have the figure all the same"
+            )
     return kept, dropped
 
 
@@ -182,6 +196,22 @@ def run_delay_s() -> float | None:
             continue
         found = True
     return total * 1e-9 if found else None
+
+
+def tolerated() -> float:
+    """The share of all cores that others may use; of a machine that is always shared, the environment says more."""
+    return float(os.environ.get(NEIGHBOURS, "0.25"))
+
+
+def others_s() -> float | None:
+    """Seconds of processor time that all other processes have used so far; None where the kernel does not say."""
+    fields = _text("/proc/stat").split("\n", 1)[0].split()
+    if len(fields) < 8:
+        return None
+    user, nice, system, _, _, interrupts, soft = (int(field) for field in fields[1:8])
+    used = (user + nice + system + interrupts + soft) / os.sysconf("SC_CLK_TCK")
+    mine = os.times()
+    return used - mine.user - mine.system
 
 
 def block_ratios(own: list[Block], reference: list[Block]) -> np.ndarray:

@@ -12,7 +12,7 @@ from arch.decode import MEAN, STD
 from arch.files import sha256_file
 from arch.space import Arch
 from explore.config import MeasureConfig
-from explore.measure.probe import QUIET
+from explore.measure.probe import QUIET, tolerated
 from quantize.bundle import Bundle
 
 Isa = Literal["avx2", "avx512", "vnni", "amx"]
@@ -73,7 +73,7 @@ class Settings:
             "threads": self.threads,
             "isa": self.isa,
             "check_s": self.limit_s,
-            "rules": rules | {"quiet": self.quiet},
+            "rules": rules | {"quiet": self.quiet, "neighbours": tolerated()},
         }
 
 

@@ -22,7 +22,7 @@ from explore.report.part import read_part
 
 FILE = "page/study.json"
 FEWEST = 8  # finished trials before anything is said about what mattered
-OBJECTIVES = ("mpjpe_mm", "latency_ms")
+OBJECTIVES = ("mpjpe_mm", "latency_ms")  # of studies that do not name theirs
 
 
 class Kept(BaseModel):
@@ -98,7 +98,7 @@ def _importances(study: optuna.Study) -> dict[str, dict[str, float]]:
     found = {}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # few trials in a branch of the space: said on the page
-        for index, name in enumerate(OBJECTIVES):
+        for index, name in enumerate(study.metric_names or OBJECTIVES):
             shares = optuna.importance.get_param_importances(study, target=_objective(index))
             found[name] = {key: round(value, 4) for key, value in shares.items()}
     return found

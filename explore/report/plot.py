@@ -44,7 +44,7 @@ def _panel(axes: Axes, key: str, config: SearchConfig, summary: Summary) -> None
     from matplotlib.ticker import FormatStrFormatter, LogLocator, NullFormatter
 
     place = "" if key == "latency_ms" else key.removeprefix("latency_ms ") + ": "
-    limits = {"latency_ms" if d == devices.LOCAL else devices.column(d): ms for d, ms in devices.limits(config).items()}
+    limits = {devices.column(d): ms for d, ms in devices.limits(config).items()}
     done = [row for row in summary.trials if row["state"] == "complete"]
     others = [row for row in done if row["name"] not in summary.baselines]
     paper = [row for row in done if row["name"] in summary.baselines]

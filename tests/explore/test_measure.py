@@ -5,6 +5,8 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import subprocess
+import sys
 import time
 from multiprocessing.synchronize import Event
 from pathlib import Path
@@ -13,6 +15,7 @@ import pytest
 
 from explore.config import MeasureConfig
 from explore.measure.lane import Lane
+from explore.measure.probe import Entry, Rules, time_rounds
 from explore.measure.protocol import Disturbed, measure
 
 
@@ -42,6 +45,25 @@ def test_a_process_that_waits_for_the_processor_has_no_figure() -> None:
     config = MeasureConfig(rounds=3, calls=3, budget=0.2)
     with pytest.raises(Disturbed):
         measure({"idle": lambda: time.sleep(0.002)}, config, "idle")
+
+
+def test_no_figure_beside_busy_cores() -> None:
+    if (os.cpu_count() or 1) < 2:
+        pytest.skip("one core has no neighbour")
+    entries = {"one": Entry(lambda: spin(1), 20)}
+    tolerant, strict = (Rules(rounds=3, budget=1.0, width=1.0, quiet=0.0, neighbours=share) for share in (1.0, 0.25))
+    neighbours = [
+        subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range((os.cpu_count() or 2) - 1)
+    ]
+    try:
+        time.sleep(0.3)
+        with pytest.raises(Disturbed, match="of the machine's cores"):
+            time_rounds(entries, "one", strict)
+        time_rounds(entries, "one", tolerant)
+    finally:
+        for neighbour in neighbours:
+            neighbour.kill()
+            neighbour.wait()
 
 
 def _worker(folder: Path, stop: Event, steps: object) -> None:
