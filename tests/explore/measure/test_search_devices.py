@@ -58,6 +58,20 @@ def test_two_devices_and_one_that_goes_away(sshd: Sshd, tmp_path: Path) -> None:
     assert other.returncode == 2 and "max_ms" in other.stderr
 
 
+@pytest.mark.slow
+def test_a_search_for_one_device_that_is_not_this_machine(sshd: Sshd, tmp_path: Path) -> None:
+    address = sshd.address()
+    done = _run(
+        tmp_path, *RENDERED, f"--devices={address}", "--workers=1", "--runtimes=litert", "--finalists=1", "--trials=2"
+    )
+    assert done.returncode == 0, done.stderr
+    rows = list(csv.DictReader((tmp_path / "s" / "trials.csv").open()))
+    values = [t.values for t in trials(tmp_path) if t.state == TrialState.COMPLETE]
+    assert values == [[float(row["mpjpe_mm"]), float(row[devices.column(address)])] for row in rows]
+    front = list(csv.DictReader((tmp_path / "s" / "front.csv").open()))
+    assert len(front) == 1 and float(front[0][devices.column(address)]) > 0
+
+
 def _run(folder: Path, *options: str) -> subprocess.CompletedProcess[str]:
     call = command(folder, *options)
     return subprocess.run(call, cwd=folder, env=environment(folder), capture_output=True, text=True, timeout=500)
