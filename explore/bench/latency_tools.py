@@ -47,8 +47,7 @@ TOOLS = {
             str(SECONDS),
             "-m",
         ],
-        "the same plug-in and settings, but calls back to back from one process with random input and no other "
-        "network in between, so that caches stay warm",
+        "the same plug-in and settings; it reads the plug-in's own clock, which leaves out what Python adds to a call",
     ),
     "litert": (
         "ai_edge_litert.tools.benchmark_litert_model",

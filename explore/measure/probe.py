@@ -13,6 +13,7 @@ Nothing of edgepose is imported, and nothing newer than Python 3.9 is used.
 from __future__ import annotations
 
 import ctypes
+import functools
 import glob
 import hashlib
 import json
@@ -320,7 +321,8 @@ class OpenVINO:
         core = openvino.Core()
         self.model = core.compile_model(core.read_model(path), "CPU", {**options, "INFERENCE_NUM_THREADS": threads})
         self.request = self.model.create_infer_request()
-        self.run: Callable[[], Any] = self.request.infer
+        # Python's infer copies the outputs otherwise, which no program on a phone does.
+        self.run: Callable[[], Any] = functools.partial(self.request.infer, share_outputs=True)
 
     def put(self, x: np.ndarray) -> None:
         self.request.get_input_tensor().data[:] = x

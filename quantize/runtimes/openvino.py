@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import tempfile
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -96,7 +97,8 @@ class OpenVINOSession:
 
         request = self.model.create_infer_request()
         request.set_input_tensor(ov.Tensor(np.array(x[:1], np.float32)))
-        invoke: Callable[[], None] = request.infer
+        # Python's infer copies the outputs otherwise, which no program on a phone does.
+        invoke: Callable[[], None] = partial(request.infer, share_outputs=True)
         return invoke
 
     def close(self) -> None:
