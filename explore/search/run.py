@@ -23,7 +23,7 @@ from explore.report.live import live_page
 from explore.report.people import keep_people
 from explore.report.refresh import bundles_of
 from explore.report.study import Summary, write_report
-from explore.search import devices, estimated, identity, worker, workload
+from explore.search import devices, estimated, identity, rungs, worker, workload
 from explore.search.board import Board
 from explore.search.choice import Finalist, check_recipes, read_finalists, result_file, write_finalists
 from explore.search.claims import LATENCY, NEEDS, drop
@@ -149,6 +149,7 @@ def _check(config: SearchConfig, space: Space) -> None:
     """Refuse what cannot end well before any time is spent on it."""
     devices.check(config)
     estimated.check(config, space)
+    rungs.check(config)
     chosen = check_recipes(config)
     for name in config.every_runtime:
         runtimes.get(name)
