@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -53,7 +54,8 @@ def train_candidate(bench: Bench, arch: Arch, folder: Path) -> dict[str, Any]:
     train_to(bench, arch, last, folder)
     seen = samples_at(config, last)
     rest = config.candidate.model_copy(update={"samples": config.candidate.samples - seen})
-    return train_fully(bench, arch, rest, folder, at_rung(config, folder, last), seen, config.seed + last + 1)
+    onward = replace(bench, report=lambda stage, done, total: bench.report(stage, seen + done, seen + total))
+    return train_fully(onward, arch, rest, folder, at_rung(config, folder, last), seen, config.seed + last + 1)
 
 
 def train_fully(
