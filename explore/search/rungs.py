@@ -127,6 +127,7 @@ def climb(
 
 
 def _write(claim: Claim, steps: list[Step]) -> None:
+    claim.at("rung")  # which says if another worker has the trial now
     claim.trial.set_user_attr(STEPS, [step.model_dump(exclude_defaults=True) for step in steps])
 
 
