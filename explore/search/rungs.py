@@ -52,7 +52,7 @@ class Step(BaseModel):
         dear = f"{self.macs / 1e6:.1f} M MACs" if self.ms is None else f"{self.ms:.3f} ms predicted"
         return (
             f"stopped at {self.share:.0%} of its training: {self.mm:.1f} mm, {dear}; "
-            f"place {self.place} of {self.of}, of which {self.on} go on"
+            f"place {self.place} of {self.of}, the first {self.on} go on"
         )
 
 
