@@ -89,7 +89,7 @@ def story(trials: list[FrozenTrial]) -> list[Any]:
 
 
 def rehearsed(folder: Path, faults: list[Fault], workers: int) -> Stage:
-    stage = Stage(folder, Plan(faults=faults), trials=14)
+    stage = Stage(folder, Plan(faults=faults), trials=10)
     ended, status, told = waited(stage.start(workers=workers, **RUNGS))
     assert ended and status == 0, told
     return stage
@@ -98,7 +98,7 @@ def rehearsed(folder: Path, faults: list[Fault], workers: int) -> Stage:
 def test_one_worker_decides_the_same_again_and_after_deaths(tmp_path: Path) -> None:
     (tmp_path / "one").mkdir()
     (tmp_path / "two").mkdir()
-    deaths = [Fault(kind="kill", stage=name) for name in ("rung-0", "rung-1", "train", "tell")]
+    deaths = [Fault(kind="kill", stage=name) for name in ("rung-0", "rung-1")]
     one = rehearsed(tmp_path / "one", [], 1)
     two = rehearsed(tmp_path / "two", deaths, 1)
     trials = climbed(one)
@@ -107,7 +107,7 @@ def test_one_worker_decides_the_same_again_and_after_deaths(tmp_path: Path) -> N
 
     ended = [t for t in trials if stopped(t)]
     done = [t for t in trials if t.state == TrialState.COMPLETE]
-    assert len(ended) + len(done) == 14 and len(ended) >= 4 and len(done) >= 3
+    assert len(ended) + len(done) == 10 and len(ended) >= 3 and len(done) >= 3
     assert {reached(t) for t in ended} == {"trained 10%", "trained 40%"}
     assert all("place" in t.user_attrs["reason"] for t in ended)
     for t in trials:
@@ -117,11 +117,12 @@ def test_one_worker_decides_the_same_again_and_after_deaths(tmp_path: Path) -> N
     assert sorted(trained) == sorted(t.user_attrs["arch"] for t in done), "what was stopped was not trained on"
 
 
+@pytest.mark.slow
 def test_two_workers_wait_for_nobody_and_lose_nothing(tmp_path: Path) -> None:
     stage = rehearsed(tmp_path, [Fault(kind="kill", stage="rung-0", times=2)], 2)
     trials = climbed(stage)
     done = [t for t in trials if t.state == TrialState.COMPLETE]
-    assert len(done) + sum(map(stopped, trials)) == 14 and any(map(stopped, trials))
+    assert len(done) + sum(map(stopped, trials)) == 10 and any(map(stopped, trials))
     left = judged(stage, Left("", ""))
     assert (left.running, left.twice, left.again, left.front_equal) == (0, 0, 0, True)
     for trial in trials:
@@ -129,16 +130,26 @@ def test_two_workers_wait_for_nobody_and_lose_nothing(tmp_path: Path) -> None:
             assert found["goes_on"] == ("baseline" in trial.user_attrs or found["place"] <= found["on"])
 
 
+@pytest.mark.slow
 def test_a_real_search_climbs_and_another_takes_its_rungs_from_the_cache(tmp_path: Path) -> None:
-    options = (*RENDERED, "--trials=6", "--rungs=0.25,0.5", "--sampler=random", "--runtimes=litert", "--finalists=1")
+    options = (
+        "--trials=6",
+        "--rungs=0.25,0.5",
+        "--sampler=random",
+        "--runtimes=litert",
+        "--finalists=1",
+        "--workers=1",
+    )
     tables = []
-    for study, last in (("s", "--seed=0"), ("again", "--eta=2.0")):
-        call = [*command(tmp_path, *options, last), f"--study={study}"]
+    for study in ("s", "again"):
+        call = [*command(tmp_path, *RENDERED, *options), f"--study={study}"]
         done = subprocess.run(
             call, cwd=tmp_path, env=environment(tmp_path), capture_output=True, text=True, timeout=400
         )
         assert done.returncode == 0, done.stderr
         tables.append(list(csv.DictReader((tmp_path / study / "trials.csv").open())))
+    one, two = ([(row["arch_id"], row["rung"], row["reason"]) for row in table] for table in tables)
+    assert one == two, "the seed and one worker decide"
     used = [row for row in tables[0] if row["rung"] == "measured" or row["rung"].startswith("trained")]
     assert len(used) == 6
     for row in used:
@@ -151,4 +162,4 @@ def test_a_real_search_climbs_and_another_takes_its_rungs_from_the_cache(tmp_pat
             assert not (folder / "trained.json").exists()
     for path in tmp_path.glob("again/candidates/*/rung-8.safetensors"):
         there = tmp_path / "s" / path.relative_to(tmp_path / "again")
-        assert not there.exists() or path.samefile(there), "trained again"
+        assert path.samefile(there), "trained again"
