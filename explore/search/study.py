@@ -120,7 +120,7 @@ def sampler(config: SearchConfig, draws: int) -> optuna.samplers.BaseSampler:
         case "nsga2":
             return optuna.samplers.NSGAIISampler(seed=seed, population_size=12)
         case "gp":
-            return GaussianSampler(seed=seed, n_startup_trials=8, warn_independent_sampling=False)
+            return GaussianSampler(seed)
         case "random":
             return optuna.samplers.RandomSampler(seed=seed)
 
