@@ -106,11 +106,17 @@ class SearchConfig(Strict):
     )
     data: str = Field("synthetic:easy", description="synthetic:easy, READER:PATH, or several joined by +")
     dataset: DatasetConfig = Field(DatasetConfig(), description="parts of the data set")
-    trials: int = Field(20, ge=1, description="candidates to finish, the paper's three among them")
+    trials: int = Field(20, ge=1, description="candidates to train, the paper's three among them")
     estimator: Literal["full", "short", "supernet", "inherit", "predictor"] = Field(
         "full", description="how a candidate's error is found; finalists are always trained in full"
     )
     estimate: EstimateConfig = Field(EstimateConfig(), description="estimator")
+    rungs: tuple[float, ...] = Field(
+        (),
+        description="of a candidate's training; at each all but the better stop (0.1,0.3 say)",
+        json_schema_extra=SHARE,
+    )
+    eta: float = Field(2.0, gt=1, description="rungs: one candidate in so many goes on")
     sampler: Literal["tpe", "nsga2", "gp", "random"] = Field("tpe", description="Optuna's sampler")
     max_cost: float = Field(
         0.5, gt=0, description="of paper-L's MACs; candidates above are not trained", json_schema_extra=SHARE
@@ -176,7 +182,16 @@ class SearchConfig(Strict):
         free = {"study", "results", "trials", "finalists", "final", "workers", "timeout", "runtimes", "predictor"}
         free |= {"storage", "cache", "ray", "lease"}
         values = {key: value for key, value in self.model_dump(mode="json").items() if key not in free}
-        younger = ("recipes", "objective", "devices", "max_ms", "estimator", "estimate")  # than some studies
+        younger = (
+            "recipes",
+            "objective",
+            "devices",
+            "max_ms",
+            "estimator",
+            "estimate",
+            "rungs",
+            "eta",
+        )  # than some studies
         default = SearchConfig().model_dump(mode="json", include=set(younger))
         return {key: value for key, value in values.items() if key not in younger or value != default[key]}
 

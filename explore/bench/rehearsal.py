@@ -97,6 +97,11 @@ class Rehearsed:
     def make_reference(self) -> None:
         write_atomic(self._config.folder / "reference" / "reference.json", json.dumps({"litert": {"median_ms": 1.0}}))
 
+    def train_to(self, arch: Arch, rung: int) -> float:
+        """Longer training is better, and small networks are done sooner."""
+        self._do(self._config.folder / "candidates" / arch.id, f"rung-{rung}", arch)
+        return float(figures_of(arch)["mpjpe_mm"]) * (1 + cost(arch).macs / 1e9 / (rung + 1))
+
     def evaluate(self, arch: Arch, recipe: str) -> dict[str, Any]:
         folder = self._config.folder / "candidates" / arch.id
         for stage in STAGES:

@@ -13,8 +13,9 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
@@ -38,7 +39,6 @@ from explore.search.workload import Workload
 STAGE_S = {"train": 42.7, "export": 9.6, "judge": 0.4, "latency": 1.4}
 CONFIG: dict[str, Any] = {
     "crowd": 10_000,
-    "fewer": (1000, 300),  # trials where a sampler is too slow for the crowd
     "sampler_limit_s": 60,
     "parent_trials": 10_000,
     "workers": (1, 8, 64, 512),
@@ -47,29 +47,53 @@ CONFIG: dict[str, Any] = {
 }
 STORAGES = ("sqlite", "journal", "postgresql")
 SAMPLERS = ("random", "tpe", "nsga2", "gp")
+Row = dict[str, Any]
 Progress = Callable[[float, str], None]
-PARTS: dict[str, Callable[[Progress], tuple[list[dict[str, Any]], list[Claim]]]] = {}
+PARTS: dict[str, Callable[[Progress], list[Row]]] = {}  # `bench scale:NAME` measures one of them again
 
 
-def run(progress: Progress) -> tuple[list[dict[str, Any]], list[Claim]]:
-    """All parts, one after another; each row names its part."""
-    rows: list[dict[str, Any]] = []
-    claims: list[Claim] = []
-    for index, (name, part) in enumerate(PARTS.items()):
-        progress(index / len(PARTS), name)
-        made, held = part(lambda share, text, index=index: progress((index + share) / len(PARTS), text))  # type: ignore[misc]
+def run(progress: Progress, only: str = "", before: Iterable[Row] = ()) -> tuple[list[Row], list[Claim]]:
+    """All parts one after another, or one of them beside the rows of a record; each row names its part."""
+    names = [only] if only else list(PARTS)
+    rows = [row for row in before if row["part"] not in (*names, "simulation")]
+    for index, name in enumerate(names):
+        progress(index / len(names), name)
+        made = PARTS[name](lambda share, text, index=index: progress((index + share) / len(names), text))  # type: ignore[misc]
         rows += [{"part": name, **row} for row in made]
-        claims += held
-        if name == "capacity":
-            simulated, held = simulation(made)
-            rows += [{"part": "simulation", **row} for row in simulated]
-            claims += held
-    return rows, claims
+    rows += [{"part": "simulation", **row} for row in simulation(of_part(rows, "capacity"))]
+    return rows, claims(rows)
 
 
-def overhead(progress: Progress) -> tuple[list[dict[str, Any]], list[Claim]]:
+def of_part(rows: Iterable[Row], part: str) -> list[Row]:
+    return [row for row in rows if row["part"].startswith(part)]
+
+
+def claims(rows: list[Row]) -> list[Claim]:
+    """What the rows say of what was asked for, as far as their parts were measured."""
+    found = [
+        _claim(
+            f"own work at {row['workers']} workers",
+            "under 5% of a 4 s trial",
+            f"{row['share']:.1%}",
+            row["share"] < 0.05,
+        )
+        for row in of_part(rows, "overhead")
+    ]
+    if walls := {row["workers"]: row["wall_s"] for row in of_part(rows, "speedup")}:
+        ratio = walls[1] / walls[2]
+        found.append(_claim("two workers against one", "at least 1.7x", f"{ratio:.2f}x", ratio >= 1.7))
+    if memory := of_part(rows, "parent-memory"):
+        growth = memory[-1]["mib"] - memory[0]["mib"]
+        flat = memory[-1]["trials"] == CONFIG["parent_trials"] and abs(growth) < 2.0
+        found.append(_claim("parent's memory, trial 1,000 to 10,000", "within 2 MiB", f"{growth:+.2f} MiB", flat))
+    if asked := of_part(rows, "ask-"):
+        found.append(asked_claim(asked))
+    return found
+
+
+def overhead(progress: Progress) -> list[Row]:
     """Wall time of workers beyond that of the stages, as a share, for trials of four seconds."""
-    rows, claims = [], []
+    rows = []
     seconds = {"train": 2.8, "export": 0.8, "judge": 0.2, "latency": 0.2}
     for workers in (1, 2):
         progress(workers / 3, f"overhead, {workers} workers")
@@ -87,20 +111,17 @@ def overhead(progress: Progress) -> tuple[list[dict[str, Any]], list[Claim]]:
                 "share": round(share, 4),
             }
         )
-        claims.append(_claim(f"own work at {workers} workers", "under 5% of a 4 s trial", f"{share:.1%}", share < 0.05))
-    return rows, claims
+    return rows
 
 
-def speedup(progress: Progress) -> tuple[list[dict[str, Any]], list[Claim]]:
+def speedup(progress: Progress) -> list[Row]:
     """Two workers against one, on trials that compute on one core."""
     seconds = {"train": 2.0, "export": 0.5, "judge": 0.3, "latency": 0.2}
     walls = {}
     for workers in (1, 2):
         progress(workers / 3, f"{workers} workers")
         walls[workers] = _span(Plan(seconds=seconds, busy=True), 12, workers)
-    ratio = walls[1] / walls[2]
-    rows = [{"workers": workers, "trials": 12, "wall_s": round(wall, 2)} for workers, wall in walls.items()]
-    return rows, [_claim("two workers against one", "at least 1.7x", f"{ratio:.2f}x", ratio >= 1.7)]
+    return [{"workers": workers, "trials": 12, "wall_s": round(wall, 2)} for workers, wall in walls.items()]
 
 
 def _span(plan: Plan, trials: int, workers: int) -> float:
@@ -118,28 +139,22 @@ def _span(plan: Plan, trials: int, workers: int) -> float:
         return (max(t.datetime_complete for t in done if t.datetime_complete) - begun).total_seconds()
 
 
-def asking(progress: Progress) -> tuple[list[dict[str, Any]], list[Claim]]:
-    """Ask + tell at ten thousand finished trials of three objectives, by storage and sampler."""
+def asking(kind: str, progress: Progress) -> list[Row]:
+    """Ask + tell at ten thousand finished trials of three objectives, with each sampler."""
     rows = []
-    for place, kind in enumerate(STORAGES):
-        for name in SAMPLERS:
-            progress((place + SAMPLERS.index(name) / len(SAMPLERS)) / len(STORAGES), f"{kind} {name}")
-            for count in (CONFIG["crowd"], *CONFIG["fewer"]):
-                row = _asked(kind, name, count)
-                rows.append(row)
-                if "ask_tell_ms" in row or "skipped" in row:
-                    break
-    return rows, [asked_claim(rows)]
+    for place, name in enumerate(SAMPLERS):
+        progress(place / len(SAMPLERS), f"{kind} {name}")
+        rows.append(_asked(kind, name, CONFIG["crowd"]))
+    return rows
 
 
-def asked_claim(rows: list[dict[str, Any]]) -> Claim:
-    """Whether asking stays small beside a trial, for the samplers that bear ten thousand."""
-    counted = [row for row in rows if row["sampler"] != "gp"]
-    worst = max((row["ask_tell_ms"] for row in counted if "ask_tell_ms" in row), default=0.0) / 1000
+def asked_claim(rows: list[Row]) -> Claim:
+    """Whether asking stays small beside a trial, with whatever sampler."""
+    worst = max((row["ask_tell_ms"] for row in rows if "ask_tell_ms" in row), default=0.0) / 1000
     trial_s = sum(STAGE_S.values())
-    whole = not any("too_slow" in row for row in counted)
+    whole = not any("too_slow" in row for row in rows)
     return _claim(
-        "ask + tell at 10,000 trials, all samplers but gp",
+        "ask + tell at 10,000 trials, all samplers",
         f"under 5% of a {trial_s:.0f} s trial",
         f"{worst:.2f} s" + ("" if whole else ", some too slow"),
         0 < worst < 0.05 * trial_s and whole,
@@ -182,7 +197,7 @@ def _storage(kind: str) -> Iterator[str]:
             cluster.close()
 
 
-def parent_memory(progress: Progress) -> tuple[list[dict[str, Any]], list[Claim]]:
+def parent_memory(progress: Progress) -> list[Row]:
     """Memory of the parent while workers report ten thousand trials."""
     total = CONFIG["parent_trials"]
     with tempfile.TemporaryDirectory() as folder:
@@ -191,9 +206,7 @@ def parent_memory(progress: Progress) -> tuple[list[dict[str, Any]], list[Claim]
         board = Board(config, display)
         board.stage("candidates", Workload(total))
         run_crew(config, "candidates", 2, board, chatter)
-    growth = display.rows[-1]["mib"] - display.rows[0]["mib"]
-    held = display.rows[-1]["trials"] == total and abs(growth) < 2.0
-    return display.rows, [_claim("parent's memory, trial 1,000 to 10,000", "within 2 MiB", f"{growth:+.2f} MiB", held)]
+    return display.rows
 
 
 class Counting(Display):
@@ -222,7 +235,7 @@ def chatter(config: SearchConfig, phase: worker.Phase, index: int, pipe: Connect
         worker.tell(pipe, "finished", worker=index, number=number, name=f"{number:010x}", result=result)
 
 
-def capacity(progress: Progress) -> tuple[list[dict[str, Any]], list[Claim]]:
+def capacity(progress: Progress) -> list[Row]:
     """How many trials a second each storage takes through, from two processes that do nothing else; and heartbeats."""
     rows: list[dict[str, Any]] = []
     for place, kind in enumerate(STORAGES):
@@ -244,7 +257,7 @@ def capacity(progress: Progress) -> tuple[list[dict[str, Any]], list[Claim]]:
                 "beats_per_s": round(sum(a["beats_per_s"] for a in answers), 1),
             }
         )
-    return rows, []
+    return rows
 
 
 def hammer(url: str, seconds: float) -> dict[str, float]:
@@ -279,7 +292,7 @@ def hammer(url: str, seconds: float) -> dict[str, float]:
     return {"trials_per_s": trials_per_s, "beats_per_s": beats_per_s}
 
 
-def simulation(measured: list[dict[str, Any]]) -> tuple[list[dict[str, Any]], list[Claim]]:
+def simulation(measured: list[Row]) -> list[Row]:
     """Workers that take the measured stage times and queue at a storage of the measured capacity."""
     rows = []
     for storage in measured:
@@ -293,7 +306,7 @@ def simulation(measured: list[dict[str, Any]]) -> tuple[list[dict[str, Any]], li
         rows.append(
             {"storage": storage["storage"], "saturates_at_workers": round(full), "then": THEN[storage["storage"]]}
         )
-    return rows, []
+    return rows
 
 
 THEN = {
@@ -336,9 +349,9 @@ def _claim(name: str, asked: str, measured: str, holds: bool) -> Claim:
 PARTS |= {
     "overhead": overhead,
     "speedup": speedup,
-    "parent memory": parent_memory,
+    "parent-memory": parent_memory,
     "capacity": capacity,
-    "ask and tell": asking,
+    **{f"ask-{kind}": partial(asking, kind) for kind in STORAGES},
 }
 
 if __name__ == "__main__":

@@ -18,7 +18,12 @@ EXAMPLE = "python explore.py bench profile"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("names", nargs="*", metavar="NAME", help=f"all (default), or any of {', '.join(BENCHES)}")
+    parser.add_argument(
+        "names",
+        nargs="*",
+        metavar="NAME",
+        help=f"all (default), or any of {', '.join(BENCHES)}; NAME:PART measures one part of a record again, as in scale:speedup",
+    )
     parser.add_argument(
         "--out", default="results/bench", metavar="FOLDER", help="of the records (default: results/bench)"
     )
@@ -32,8 +37,7 @@ def run(args: argparse.Namespace) -> int:
         return 0
     names = list(BENCHES) if args.names in ([], ["all"]) else args.names
     for name in names:
-        if name not in BENCHES:
-            raise InputError(f"bench: '{name}' is not one of all, {', '.join(BENCHES)}")
+        _check(name)
     records = [_record(name, args) for name in names]
     write_bench_page(Path(args.out))
     if args.json:
@@ -48,11 +52,25 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _record(name: str, args: argparse.Namespace) -> Record:
-    bench = get(name)
+def _check(given: str) -> None:
+    name, colon, part = given.partition(":")
+    if name not in BENCHES:
+        raise InputError(f"bench: '{name}' is not one of all, {', '.join(BENCHES)}")
+    parts = getattr(get(name), "PARTS", ()) if colon else ("",)
+    if part not in parts:
+        raise InputError(f"bench: '{given}': {name} has the parts {', '.join(parts) or '(none)'}")
+
+
+def _record(given: str, args: argparse.Namespace) -> Record:
+    name, _, part = given.partition(":")
+    bench, path = get(name), Path(args.out) / f"{name}.json"
     with Display(args.json) as display:
-        display.stage(f"bench {name}")
-        rows, claims = bench.run(display.update)
+        display.stage(f"bench {given}")
+        if part:
+            before = Record.model_validate_json(path.read_text()).rows if path.exists() else []
+            rows, claims = bench.run(display.update, part, before)
+        else:
+            rows, claims = bench.run(display.update)
     record = Record(
         bench=name,
         when=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
@@ -62,7 +80,7 @@ def _record(name: str, args: argparse.Namespace) -> Record:
         rows=rows,
         claims=claims,
     )
-    write_atomic(Path(args.out) / f"{name}.json", record.model_dump_json(indent=2) + "\n")
+    write_atomic(path, record.model_dump_json(indent=2) + "\n")
     if hasattr(bench, "markdown"):
         write_atomic(Path(args.out) / f"{name}.md", bench.markdown(rows, claims))
     return record

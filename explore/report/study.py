@@ -19,13 +19,14 @@ from explore.config import SearchConfig
 from explore.judge import Judge
 from explore.report.plot import plot_front
 from explore.report.words import short
-from explore.search import devices
+from explore.search import devices, rungs
 from explore.search.front import ranks
 from quantize.environment import machine, versions
 
 TRIAL_COLUMNS = (
     "trial",
     "state",
+    "rung",
     "name",
     "arch_id",
     "recipe",
@@ -153,6 +154,7 @@ def _trials(study: optuna.Study, config: SearchConfig) -> list[dict[str, Any]]:
                 "config_hash": config.hash,
                 "trial": trial.number,
                 "state": trial.state.name.lower(),
+                "rung": rungs.reached(trial),
                 "arch_id": trial.user_attrs.get("arch", ""),
                 "recipe": trial.user_attrs.get("recipe", trial.params.get("recipe", config.recipe)),
                 "reason": trial.user_attrs.get("reason", "").splitlines()[0] if "reason" in trial.user_attrs else "",

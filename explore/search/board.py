@@ -51,6 +51,11 @@ class Board:
             f"{result['macs'] / 1e6:8.1f} M MACs"
         )
 
+    def stopped(self, number: int, name: str, reason: str, macs: float) -> None:
+        """A candidate went no further than a rung; macs: share of its training x MACs of the network."""
+        self.work.finish(name, macs * self.config.candidate.samples)
+        self.display.log(f"trial {number:>3}  {name:<18} {reason}")
+
     def failed(self, number: int, name: str, reason: str) -> None:
         self.work.ahead.pop(name, None)
         self.display.log(f"trial {number:>3}  {name:<18} failed: {reason.splitlines()[0]}")

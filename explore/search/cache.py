@@ -22,10 +22,19 @@ from explore.config import SearchConfig
 from explore.judge import Judge
 from explore.search import devices
 from explore.search.choice import result_file
+from explore.search.rungs import at_rung
 from quantize.environment import machine, versions
 from quantize.recipes import recipe
 
-CHOOSING = ("space", "sampler", "max_cost", "recipe", "recipes", "objective")  # say what is tried, not how it fares
+CHOOSING = (
+    "space",
+    "sampler",
+    "max_cost",
+    "recipe",
+    "recipes",
+    "objective",
+    "eta",
+)  # say what is tried, not how it fares
 RESULT = "result.json"
 ROOMS = ("arch", "quantize", "explore")
 
@@ -75,6 +84,23 @@ def through(
         link_files(path.parent, made, _parts(path.parent))
         link_files(path.parent, made, [path], RESULT)
     return result
+
+
+def trained(config: SearchConfig, judge: Judge, arch: Arch, rung: int, train: Callable[[], float]) -> float:
+    """A candidate's error at a rung of its training, in mm; its weights come from the cache where they are there."""
+    cache = folder_of(config)
+    weights = at_rung(config, config.folder / "candidates" / arch.id, rung)
+    files = [weights, weights.with_suffix(".json")]
+    if cache is None or files[1].exists():
+        return train()
+    entry = cache / key(config, "float", f"{judge.train.hash} {judge.test.hash}") / f"{arch.id}-{weights.stem}"
+    if entry.is_dir():
+        link_files(entry, weights.parent, [entry / path.name for path in files])
+        return train()
+    mm = train()
+    with atomic_dir(entry) as made:
+        link_files(weights.parent, made, files)
+    return mm
 
 
 def _parts(folder: Path) -> list[Path]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
@@ -19,7 +20,7 @@ from arch.cost import cost
 from arch.files import write_atomic
 from arch.network import build
 from arch.space import Arch, preset
-from explore.config import MeasureConfig, SearchConfig, TrainConfig
+from explore.config import MeasureConfig, SearchConfig
 from explore.estimate import Estimator
 from explore.judge import Accuracy, Judge
 from explore.measure.lane import Lane
@@ -29,11 +30,11 @@ from explore.search.choice import bundle_name, result_file
 from explore.search.claims import LATENCY, HandOver
 from explore.search.estimated import estimated, full_weights, open_estimator, unmeasured
 from explore.search.study import locked
+from explore.search.training import train_candidate, train_fully, train_to
 from explore.ship.bundles import ship
 from explore.ship.certified import certified, simulated_costs
-from explore.ship.files import MadeFile, Stage, Workshop, judged, normalised
+from explore.ship.files import MadeFile, Stage, Workshop, normalised
 from explore.train.checkpoint import load_network, save_network
-from explore.train.loop import predict, train
 from quantize import runtimes
 from quantize.convert import Converter
 from quantize.recipes import Recipe, recipe
@@ -101,9 +102,9 @@ def evaluate(bench: Bench, arch: Arch, recipe_name: str) -> dict[str, Any]:
     path = result_file(config, arch.id, recipe_name)
     if path.exists():
         return _read(path)
-    with locked(config.folder / "locks" / f"weights-{arch.id}.lock"):
+    with weights_lock(config, arch):
         in_full = config.estimator == "full"
-        trained = train_fully(bench, arch, config.candidate, folder) if in_full else estimated(bench, arch, folder)
+        trained = train_candidate(bench, arch, folder) if in_full else estimated(bench, arch, folder)
     file = _made(bench, arch, folder, config.runtime, recipe(recipe_name))
     if not bench.measures:
         raise HandOver(LATENCY)
@@ -136,6 +137,17 @@ def evaluate(bench: Bench, arch: Arch, recipe_name: str) -> dict[str, Any]:
     return result
 
 
+def climb_to(bench: Bench, arch: Arch, index: int) -> float:
+    """Train a candidate to the rung of that index; its float network's error in mm."""
+    with weights_lock(bench.config, arch):
+        return train_to(bench, arch, index, bench.config.folder / "candidates" / arch.id)
+
+
+def weights_lock(config: SearchConfig, arch: Arch) -> AbstractContextManager[None]:
+    """One process at a time trains a network; candidates of it by several recipes share its weights."""
+    return locked(config.folder / "locks" / f"weights-{arch.id}.lock")
+
+
 def finish(bench: Bench, arch: Arch, recipes: tuple[str, ...]) -> dict[str, Any]:
     """A finalist: trained on from its candidate's weights, exported for every runtime in float and by each recipe.
 
@@ -146,7 +158,8 @@ def finish(bench: Bench, arch: Arch, recipes: tuple[str, ...]) -> dict[str, Any]
     folder = config.folder / "finalists" / arch.id
     if (folder / "result.json").exists():
         return _read(folder / "result.json")
-    trained = train_fully(bench, arch, config.final, folder, full_weights(bench, arch))
+    seen = config.candidate.samples
+    trained = train_fully(bench, arch, config.final, folder, full_weights(bench, arch), seen)
     shop = workshop(bench, folder)
     whole = Stage(
         np.load(folder / "torch.npy", allow_pickle=False),
@@ -199,45 +212,6 @@ def _made(bench: Bench, arch: Arch, folder: Path, runtime: str, chosen: Recipe) 
     bench.report(f"export {runtime}", 0, 1)
     weights, key = folder / "weights.safetensors", f"{runtime}-{chosen.name}"
     return workshop(bench, folder).make(arch, weights, runtime, chosen, key)
-
-
-def train_fully(
-    bench: Bench, arch: Arch, settings: TrainConfig, folder: Path, start: Path | None = None
-) -> dict[str, Any]:
-    """Train unless done; the float network's figures are returned.
-
-    Weights are left in `weights.safetensors`, the network's joints on the test part, camera mm, in `torch.npy`.
-    """
-    if (folder / "trained.json").exists() and (folder / "torch.npy").exists():
-        return _read(folder / "trained.json")
-    state = folder / "state.safetensors"
-    result = train(
-        arch,
-        bench.judge.train,
-        settings,
-        bench.config.seed,
-        state,
-        start,
-        bench.lane.work,
-        lambda done, total: bench.report("train", done, total),
-    )
-    with bench.lane.work():
-        stage = judged(bench.judge, predict(result.net, bench.judge.evaluation.images))
-    facts = {
-        "samples": result.samples,
-        "train_s": round(result.seconds, 1),
-        "loss": result.loss,
-        "skipped_steps": result.skipped_steps,
-        "float_mpjpe_mm": stage.accuracy.mpjpe,
-        "float_pa_mpjpe_mm": stage.accuracy.pa_mpjpe,
-    }
-    if start is not None:
-        facts["samples"] = result.samples + bench.config.candidate.samples
-    save_network(folder / "weights.safetensors", result.net, {"data": bench.judge.train.name, **facts})
-    np.save(folder / "torch.npy", stage.mm)
-    write_atomic(folder / "trained.json", json.dumps(facts, indent=2))
-    state.unlink(missing_ok=True)
-    return facts
 
 
 def measured(bench: Bench, calls: dict[str, Callable[[], None]], settings: MeasureConfig) -> dict[str, Latency]:

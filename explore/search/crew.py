@@ -140,6 +140,10 @@ def _hear(crew: Crew, index: int, kind: str, facts: dict[str, Any], board: Board
             crew.shares[index] = 0.0
             crew.restarts[index] = 0
             board.finished(facts["number"], facts["name"], facts["result"])
+        case "stopped":
+            crew.shares[index] = 0.0
+            crew.restarts[index] = 0
+            board.stopped(facts["number"], facts["name"], facts["reason"], facts["share"] * facts["macs"])
         case "failed":
             crew.shares[index] = 0.0
             crew.restarts[index] = 0

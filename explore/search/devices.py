@@ -138,20 +138,25 @@ def pages(config: SearchConfig) -> list[str]:
 
 def screen(config: SearchConfig, arch: Arch, recipe_name: str) -> str:
     """Why a network is not worth training: the predictor puts it well above a limit. Empty where it is."""
+    found = predicted(config, arch)
+    if found is None or recipe(recipe_name).name != _predictor(config.predictor).about.recipe:
+        return ""
+    address = _predicted_device(config)
+    most = limits(config)[address]
+    return f"predicted {found:.3f} ms on {address}, above max_ms {most:g}" if found > MARGIN * most else ""
+
+
+def predicted(config: SearchConfig, arch: Arch) -> float | None:
+    """What the predictor says of a network's file by the predictor's recipe, in ms; None where there is no predictor."""
     if not config.predictor:
-        return ""
-    predictor = _predictor(config.predictor)
-    if recipe(recipe_name).name != predictor.about.recipe:
-        return ""
-    address, most = next(
-        (address, most)
-        for address, most in limits(config).items()
-        if open_device(address).name == predictor.about.device
-    )
-    found = float(predictor.ms([arch], reference_ms(config, address))[0])
-    return (
-        f"predicted {found:.3f} ms on {predictor.about.device}, above max_ms {most:g}" if found > MARGIN * most else ""
-    )
+        return None
+    return float(_predictor(config.predictor).ms([arch], reference_ms(config, _predicted_device(config)))[0])
+
+
+def _predicted_device(config: SearchConfig) -> str:
+    """Of the devices that have a limit, the one that the predictor is of."""
+    device = _predictor(config.predictor).about.device
+    return next(address for address in limits(config) if open_device(address).name == device)
 
 
 @lru_cache(maxsize=4)

@@ -54,7 +54,7 @@ def unmeasured(trained: dict[str, Any]) -> dict[str, Any]:
 
 def full_weights(bench: Bench, arch: Arch) -> Path:
     """A candidate's weights after full training; what an estimator did not train is trained now, from the start."""
-    from explore.search.candidate import train_fully
+    from explore.search.training import train_fully
 
     config = bench.config
     folder = config.folder / "candidates" / arch.id

@@ -17,15 +17,39 @@ def dominates(a: Points, b: Points) -> bool:
 
 def ranks(points: Points) -> NDArray[np.int64]:
     """Nondomination rank of each row of (N, objectives): 0 is the front, 1 the front of the rest, and so on."""
-    better = np.asarray((points[:, None] <= points[None]).all(2) & (points[:, None] < points[None]).any(2))
-    rank = np.full(len(points), -1, np.int64)
-    level = 0
-    while (rank < 0).any():
-        left = rank < 0
-        front = left & ~better[left].any(0)
-        rank[front] = level
-        level += 1
-    return rank
+    distinct, place = np.unique(points, axis=0, return_inverse=True)  # in an order in which none dominates one before
+    rank = np.full(len(distinct), -1, np.int64)
+    left, level = np.arange(len(distinct)), 0
+    while left.size:
+        rest = left
+        while rest.size:
+            first, others = rest[0], rest[1:]
+            rank[first] = level
+            rest = others[(distinct[others] < distinct[first]).any(1)]
+        left, level = left[rank[left] < 0], level + 1
+    return rank[place]
+
+
+def crowding(points: Points) -> Points:
+    """How far the neighbours of each row of (N, objectives) are, as in NSGA-II, on logarithms; the ends are infinite."""
+    found = np.zeros(len(points))
+    scaled = np.log(np.maximum(points, 1e-9))
+    for column in scaled.T:
+        order = np.argsort(column, kind="stable")
+        spread = float(np.ptp(column)) or 1.0
+        found[order[1:-1]] += (column[order[2:]] - column[order[:-2]]) / spread
+        found[order[[0, -1]]] = np.inf
+    return found
+
+
+def best_first(points: Points) -> NDArray[np.int64]:
+    """Indices of the rows of (N, objectives): by rank, within a front the most alone first, then as they came."""
+    rank = ranks(points)
+    alone = np.zeros(len(points))
+    for level in range(int(rank.max()) + 1):
+        members = np.flatnonzero(rank == level)
+        alone[members] = crowding(points[members])
+    return np.lexsort((np.arange(len(points)), -alone, rank))
 
 
 def choose(points: Points, count: int) -> list[int]:

@@ -18,12 +18,11 @@ from arch.search_space import Space
 from arch.space import Arch, make_arch
 from explore.config import SearchConfig
 from explore.progress import Display
-from explore.redact import redacted
 from explore.report.live import live_page
 from explore.report.people import keep_people
 from explore.report.refresh import bundles_of
 from explore.report.study import Summary, write_report
-from explore.search import devices, estimated, identity, worker, workload
+from explore.search import devices, estimated, identity, rungs, worker, workload
 from explore.search.board import Board
 from explore.search.choice import Finalist, check_recipes, read_finalists, result_file, write_finalists
 from explore.search.claims import LATENCY, NEEDS, drop
@@ -31,6 +30,7 @@ from explore.search.crew import run_crew
 from explore.search.dataset import open_judge
 from explore.search.front import choose
 from explore.search.presence import Presence
+from explore.search.storage import dashboard
 from explore.search.study import (
     SearchFailed,
     baselines,
@@ -95,7 +95,7 @@ def lead(
         raise InputError(f"{config.folder}: another search runs this study; wait for it, or give --study another name")
     with alone:
         identity.leave(config)
-        display.log(f"study {config.folder}, open with: optuna-dashboard {redacted(storage_url(config))}")
+        display.log(f"study {config.folder}, open with: {dashboard(storage_url(config))}")
         for page in devices.pages(config):
             display.log(f"open this on the device and leave it open: {page}")
         mean_pose_mm = prepare()
@@ -149,6 +149,7 @@ def _check(config: SearchConfig, space: Space) -> None:
     """Refuse what cannot end well before any time is spent on it."""
     devices.check(config)
     estimated.check(config, space)
+    rungs.check(config)
     chosen = check_recipes(config)
     for name in config.every_runtime:
         runtimes.get(name)

@@ -47,6 +47,11 @@ class RealStages:
         candidate.make_reference(self._bench)
         write_atomic(_timed_on(self._bench.config), json.dumps(machine()))
 
+    def train_to(self, arch: Arch, rung: int) -> float:
+        bench = self._bench
+        with _told_memory():
+            return cache.trained(bench.config, bench.judge, arch, rung, lambda: candidate.climb_to(bench, arch, rung))
+
     def evaluate(self, arch: Arch, recipe: str) -> dict[str, Any]:
         bench = self._bench
         with _told_memory():

@@ -64,6 +64,15 @@ def shares_machines(url: str) -> bool:
     return urlsplit(url).scheme.partition("+")[0] in ("postgresql", "grpc")
 
 
+def dashboard(url: str) -> str:
+    """The command that shows this storage's studies, without its password; it knows some kinds by other names."""
+    kind, _, rest = url.partition("://")
+    if kind == "grpc":
+        return "optuna-dashboard, with the storage behind the proxy"
+    names = {"journal": rest, "postgresql": f"postgresql+psycopg://{rest}"}
+    return f"optuna-dashboard {redacted(names.get(kind, url))}"
+
+
 def patiently(call: Callable[[], Answer], shown: str, patience: float) -> Answer:
     """The answer of `call`, asked again while the storage does not answer.
 

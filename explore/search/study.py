@@ -25,6 +25,8 @@ from explore.host import host_folder
 from explore.search import devices
 from explore.search.choice import searched, shipped, suggest
 from explore.search.claims import NEEDS, Claim, Watch, make_trial, put_back, put_back_dead, take_waiting, why_given_up
+from explore.search.gaussian import GaussianSampler
+from explore.search.rungs import RUNG, stopped
 from explore.search.storage import open_storage
 from quantize import audit
 from quantize.recipes import recipe
@@ -118,7 +120,7 @@ def sampler(config: SearchConfig, draws: int) -> optuna.samplers.BaseSampler:
         case "nsga2":
             return optuna.samplers.NSGAIISampler(seed=seed, population_size=12)
         case "gp":
-            return optuna.samplers.GPSampler(seed=seed, n_startup_trials=8, warn_independent_sampling=False)
+            return GaussianSampler(seed)
         case "random":
             return optuna.samplers.RandomSampler(seed=seed)
 
@@ -140,7 +142,7 @@ def next_task(
             put_back_dead(study, watch)
             trials = study.get_trials(deepcopy=False)
             _give_up(trials, config)
-            finished = sum(t.state == TrialState.COMPLETE for t in trials)
+            finished = sum(map(_finished, trials))
             begun = sum(map(_begun, trials))
             if finished >= config.trials or (exhausted and finished == begun):
                 return None
@@ -169,7 +171,7 @@ def next_finalist(study: optuna.Study, config: SearchConfig, watch: Watch, able:
             while trial := take_waiting(study, able):
                 claim = Claim(study, trial, config.lease)
                 if reason := why_given_up(claim):
-                    fail(claim, reason)
+                    end(claim, reason, TrialState.FAIL)
                     continue
                 arch = make_arch(trial.user_attrs["network"], f"{study.study_name}: trial {trial.number}")
                 return Task(claim, arch, tuple(trial.user_attrs["recipes"]))
@@ -189,9 +191,9 @@ def _admit(claim: Claim, study: optuna.Study, config: SearchConfig, space: Space
     """The task of a trial if its network is possible, new and cheap enough to train; else it ends here, pruned."""
     trial = claim.trial
     if reason := why_given_up(claim):
-        fail(claim, reason)
+        end(claim, reason, TrialState.FAIL)
         return None
-    reason = ""
+    reason, rung = "", "space"
     try:
         arch, chosen = suggest(trial, config, space)
     except InputError as error:
@@ -208,38 +210,43 @@ def _admit(claim: Claim, study: optuna.Study, config: SearchConfig, space: Space
             for t in others
             if t.user_attrs.get("arch") == arch.id
             and t.user_attrs.get("recipe", config.recipe) == chosen
-            and t.state != TrialState.PRUNED
+            and (t.state != TrialState.PRUNED or stopped(t))
         ]
         if before:
-            reason = f"already tried as trial {before[0].number}"
+            reason, rung = f"already tried as trial {before[0].number}", "known"
         elif unshippable := [
             line
             for name in config.every_runtime
             for tried in {chosen, *shipped(config)}
             for line in audit.reasons(arch, name, recipe(tried))
         ]:
-            reason = f"cannot ship: {unshippable[0]}"
+            reason, rung = f"cannot ship: {unshippable[0]}", "audit"
         elif share > config.max_cost and "baseline" not in trial.user_attrs:
-            reason = f"{share:.2f} of paper-L's MACs, above max_cost {config.max_cost}"
+            reason, rung = f"{share:.2f} of paper-L's MACs, above max_cost {config.max_cost}", "cost"
         elif "baseline" not in trial.user_attrs:
-            reason = devices.screen(config, arch, chosen)
+            reason, rung = devices.screen(config, arch, chosen), "predictor"
     if reason:
-        trial.set_user_attr("reason", reason)
-        claim.done(None, TrialState.PRUNED)
+        trial.set_user_attr(RUNG, rung)
+        end(claim, reason, TrialState.PRUNED)
         return None
     return Task(claim, arch, (chosen,))
+
+
+def _finished(trial: FrozenTrial) -> bool:
+    """Whether a trial has used one of the networks that were asked for: it was measured, or stopped at a rung."""
+    return trial.state == TrialState.COMPLETE or stopped(trial)
 
 
 def _begun(trial: FrozenTrial) -> bool:
     """Whether a trial is finished, worked on, or waits for another worker to finish it."""
     handed_over = trial.state == TrialState.WAITING and NEEDS in trial.user_attrs
-    return handed_over or trial.state in (TrialState.COMPLETE, TrialState.RUNNING)
+    return handed_over or trial.state == TrialState.RUNNING or _finished(trial)
 
 
 def _enough(study: optuna.Study, number: int, config: SearchConfig) -> bool:
     """Whether workers that asked at the same moment already have what is left to do; the lower numbers go first."""
     others = [t for t in study.get_trials(deepcopy=False) if t.number != number and _begun(t)]
-    return sum(t.state == TrialState.COMPLETE or t.number < number for t in others) >= config.trials
+    return sum(_finished(t) or t.number < number for t in others) >= config.trials
 
 
 def finish(claim: Claim, values: list[float], facts: dict[str, Any]) -> None:
@@ -249,10 +256,10 @@ def finish(claim: Claim, values: list[float], facts: dict[str, Any]) -> None:
     claim.done(values)
 
 
-def fail(claim: Claim, reason: str) -> None:
-    """Tell the storage that a trial failed and why."""
+def end(claim: Claim, reason: str, state: TrialState) -> None:
+    """Tell the storage that a trial failed or was pruned and why."""
     claim.trial.set_user_attr("reason", reason)
-    claim.done(None, TrialState.FAIL)
+    claim.done(None, state)
 
 
 @contextmanager

@@ -15,6 +15,9 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
+import optuna
+from optuna.trial import TrialState
+
 from arch.errors import InputError
 from arch.space import Arch
 from explore.config import SearchConfig
@@ -23,8 +26,9 @@ from explore.search import devices
 from explore.search.choice import label
 from explore.search.claims import Claim, HandOver, Lost, Watch
 from explore.search.identity import space_of
+from explore.search.rungs import Stopped, climb
 from explore.search.storage import StorageLost
-from explore.search.study import SearchFailed, Task, fail, finish, next_finalist, next_task, open_study
+from explore.search.study import SearchFailed, Task, end, finish, next_finalist, next_task, open_study
 
 Phase = Literal["reference", "candidates", "finalists"]
 LEAST_FREE = 1 << 16  # bytes below which a failure is the disk's
@@ -40,6 +44,7 @@ class Stages(Protocol):
     def failures(self) -> tuple[type[Exception], ...]: ...  # of one network; wrong input ends the search
 
     def make_reference(self) -> None: ...
+    def train_to(self, arch: Arch, rung: int) -> float: ...  # of a candidate's training; error in mm
     def evaluate(self, arch: Arch, recipe: str) -> dict[str, Any]: ...
     def finish(self, arch: Arch, recipes: tuple[str, ...]) -> dict[str, Any]: ...
 
@@ -122,11 +127,21 @@ def work(config: SearchConfig, phase: Phase, stages: Stages, report: Reporter) -
         space = space_of(config)
         while (task := next_task(study, config, space, watch, stages.able)) is not None:
             name = label(config, task.arch, task.recipes[0])
-            _do(config, task, name, functools.partial(stages.evaluate, task.arch, task.recipes[0]), stages, report)
+            _do(config, task, name, functools.partial(_candidate, config, study, task, stages), stages, report)
     else:
         study = open_study(config, finalists=True)
         while (task := next_finalist(study, config, watch, stages.able)) is not None:
             _do(config, task, task.arch.name, functools.partial(stages.finish, task.arch, task.recipes), stages, report)
+
+
+def _candidate(config: SearchConfig, study: optuna.Study, task: Task, stages: Stages) -> dict[str, Any]:
+    """From rung to rung, then the whole evaluation.
+
+    Raises:
+        Stopped: at a rung.
+    """
+    climb(config, study, task.claim, task.arch, stages.train_to)
+    return stages.evaluate(task.arch, task.recipes[0])
 
 
 def _do(
@@ -143,7 +158,9 @@ def _do(
     report.claim = task.claim
     try:
         reason = _attempt(config, task, stage, stages)
-        if isinstance(reason, str):
+        if isinstance(reason, Stopped):
+            tell(report.pipe, "stopped", **who, reason=str(reason), macs=reason.step.macs, share=reason.step.share)
+        elif isinstance(reason, str):
             tell(report.pipe, "failed", **who, reason=reason)
         else:
             tell(report.pipe, "finished", **who, result=reason)
@@ -155,7 +172,7 @@ def _do(
 
 def _attempt(
     config: SearchConfig, task: Task, stage: Callable[[], dict[str, Any]], stages: Stages
-) -> str | dict[str, Any]:
+) -> str | Stopped | dict[str, Any]:
     """What a trial gave, or why it gave nothing; the storage is told.
 
     Raises:
@@ -164,6 +181,9 @@ def _attempt(
     """
     try:
         result = stage()
+    except Stopped as step:
+        end(task.claim, str(step), TrialState.PRUNED)
+        return step
     except HandOver as error:
         task.claim.release(str(error))
         return f"handed over: {error}"
@@ -177,7 +197,7 @@ def _attempt(
             task.claim.release()
             raise _full(config, OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))) from error
         reason = str(error) or f"{type(error).__name__}: out of memory in stage '{task.claim.stage}'"
-        fail(task.claim, reason)
+        end(task.claim, reason, TrialState.FAIL)
         return reason
     facts = {key: value for key, value in result.items() if key not in ("latency", "arch", "rows")}
     finish(task.claim, _values(config, task, result), {"result": facts})

@@ -34,7 +34,7 @@ from explore.search.claims import (
     take_waiting,
 )
 from explore.search.presence import Presence
-from explore.search.storage import StorageLost, open_storage, patiently
+from explore.search.storage import StorageLost, dashboard, open_storage, patiently
 from explore.search.study import next_task, open_study, prepare_study, storage_url
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -90,6 +90,16 @@ def test_a_study_that_is_not_there_names_those_that_are(tmp_path: Path) -> None:
         timeout=60,
     )
     assert done.returncode == 2 and "there are: s" in done.stderr, done.stderr
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_dashboard_opens_what_the_search_names(kind: str, tmp_path: Path) -> None:
+    opener = pytest.importorskip("optuna_dashboard._storage_url", reason="needs edgepose[dashboard]")
+    make_study(tmp_path, kind)
+    program, address = dashboard(f"{kind}:///{tmp_path}/storage").split()
+    assert program == "optuna-dashboard"
+    assert [study.study_name for study in opener.get_storage(address).get_all_studies()] == ["s"]
+    assert dashboard("postgresql://me:pass@host/db") == "optuna-dashboard postgresql+psycopg://me:***@host/db"
 
 
 @pytest.mark.parametrize("kind", KINDS)
