@@ -70,4 +70,5 @@ def make(setup: Setup) -> Slices:
         InputError: as `open_supernet`.
     """
     options = setup.options
-    return Slices(setup, open_supernet(options.supernet, Space.named(options.space).at(setup.judge.size)))
+    space = Space.named(options.space).at(setup.judge.size).fit(len(setup.judge.train.skeleton))
+    return Slices(setup, open_supernet(options.supernet, space))
