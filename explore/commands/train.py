@@ -118,6 +118,7 @@ def run(args: argparse.Namespace) -> int:
             engine=engine,
             evaluate=watch.evaluate,
             evaluations=args.evaluations,
+            evaluated=watch.rows,
         )
         for line in result.faults:
             display.log(f"passed over: {line}")

@@ -44,7 +44,9 @@ def leave_data(config: SearchConfig, judge: Judge) -> None:
     """
     parts = {"train": judge.train, "test": judge.test}
     facts: dict[str, Any] = {"joints": len(judge.train.skeleton)}
-    facts |= {name: {"samples": len(part), "hash": part.hash, "pictures": part.picture_hash()} for name, part in parts.items()}
+    facts |= {
+        name: {"samples": len(part), "hash": part.hash, "pictures": part.picture_hash()} for name, part in parts.items()
+    }
     path = config.folder / DATA
     if path.exists():
         before = json.loads(path.read_text())

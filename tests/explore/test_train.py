@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -25,7 +26,7 @@ from explore.train import loop
 from explore.train.average import Average
 from explore.train.checkpoint import load_network, save_network
 from explore.train.loader import load_batches
-from explore.train.loop import learning_rate, predict, train
+from explore.train.loop import TrainResult, learning_rate, predict, train
 from explore.train.loss import pose_loss
 from explore.train.recipes import RECIPES
 from tests.explore import layouts
@@ -60,7 +61,6 @@ def test_a_stopped_run_goes_on_to_the_same_weights(
     judge: Judge, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config = TrainConfig(samples=96)
-    whole = train(small(), judge.train, config, 3, tmp_path / "whole")
     monkeypatch.setattr(loop, "CHECKPOINT_SECONDS", 0.0)
 
     class Stop(Exception):
@@ -70,11 +70,22 @@ def test_a_stopped_run_goes_on_to_the_same_weights(
         if done == 48:
             raise Stop
 
+    def run(state: str, progress: Callable[[int, int], None]) -> tuple[TrainResult, list[tuple[int, float]]]:
+        rows: list[tuple[int, float]] = []
+        result = train(
+            small(), judge.train, config, 3, tmp_path / state, progress=progress, evaluations=4, evaluated=rows,
+            evaluate=lambda net, step: rows.append((step, judge.score(predict(net, judge.evaluation.images)).mpjpe)),
+        )  # fmt: skip
+        return result, rows
+
+    whole, evaluated = run("whole", lambda done, total: None)
     with pytest.raises(Stop):
-        train(small(), judge.train, config, 3, tmp_path / "part", progress=stop)
+        run("part", stop)
     seen: list[int] = []
-    resumed = train(small(), judge.train, config, 3, tmp_path / "part", progress=lambda done, total: seen.append(done))
+    resumed, rows = run("part", lambda done, total: seen.append(done))
     assert 0 < len(seen) < 12
+    assert [step for step, _ in rows] == [3, 6, 9] and rows == evaluated
+    assert resumed.loss == whole.loss
     for (name, a), b in zip(whole.net.state_dict().items(), resumed.net.state_dict().values(), strict=True):
         assert torch.equal(a, b), name
 
