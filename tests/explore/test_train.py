@@ -28,7 +28,7 @@ from explore.train.checkpoint import load_network, save_network
 from explore.train.loader import load_batches
 from explore.train.loop import TrainResult, learning_rate, predict, train
 from explore.train.loss import pose_loss
-from explore.train.recipes import RECIPES
+from explore.train.recipes import RECIPES, augment_for
 from tests.explore import layouts
 
 
@@ -171,6 +171,10 @@ def test_the_papers_schedule() -> None:
     rates = [learning_rate(config, epoch / 25) for epoch in range(25)]
     assert rates == pytest.approx([1e-3] * 17 + [1e-4] * 4 + [1e-5] * 4)
     assert (config.batch, config.optimizer, config.augment, config.heatmap_loss) == (24, "adam", "paper", 0)
+
+
+def test_only_long_runs_of_ours_are_augmented() -> None:
+    assert [augment_for(epochs) for epochs in (0.6, 9.9, 10.0, 25.0)] == ["none", "none", "light", "light"]
 
 
 def test_the_papers_recipe_is_adam_with_nothing_else(judge: Judge, tmp_path: Path) -> None:
