@@ -28,7 +28,8 @@ def test_a_space_fits_another_skeleton(name: str) -> None:
     arch = fitted.sample(random.Random(0))
     assert arch.joints == 21 and arch.replace(joints=18) == space.sample(random.Random(0))
     papers = baselines(SearchConfig(), fitted)
-    assert papers and all(arch.joints == 21 and fitted.contains(arch) for arch in papers.values())
+    assert bool(papers) == (name != "elastic")  # which has none of the paper's
+    assert all(arch.joints == 21 and fitted.contains(arch) for arch in papers.values())
 
 
 def test_joints_as_a_dimension_are_refused() -> None:
