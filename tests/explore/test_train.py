@@ -250,11 +250,14 @@ def test_the_command_writes_its_result(tmp_path: Path, capsys: pytest.CaptureFix
     out = tmp_path / "net.safetensors"
     arguments = ["train", "--arch", str(tmp_path / "arch.yaml"), "--recipe", "paper", "--batch", "4", "--epochs", "1",
                  "--data", f"human36m:{tmp_path / 'set'}+mpii:{tmp_path / 'mpii'}", "--dataset.train_subjects", "1",
-                 "--dataset.test_subjects", "9", "--flip-test", "--out", str(out), "--json"]  # fmt: skip
+                 "--dataset.test_subjects", "9", "--dataset.protocol", "1", "--flip-test", "--out", str(out),
+                 "--json"]  # fmt: skip
     assert main(arguments) == 0
     facts = json.loads(capsys.readouterr().out)
     assert facts["samples"] == 12
     written = json.loads(out.with_suffix(".json").read_text())
-    assert written["test"] == "human36m" and set(written["per_action_mm"]) == {"Directions"}
+    assert (
+        written["test"] == "human36m" and written["protocol"] == 1 and set(written["per_action_mm"]) == {"Directions"}
+    )
     assert written["config"]["optimizer"] == "adam" and written["flip_test"] and written["params"] > 1000
     assert out.is_file() and not out.with_suffix(".state").exists()
