@@ -138,6 +138,8 @@ def run(args: argparse.Namespace) -> int:
         "name": arch.name,
         "data": judge.train.name,
         "data_hash": judge.train.hash,
+        "skipped": judge.train.skipped,
+        "passed_over": list(result.faults),
         "samples": result.samples,
         "seconds": round(result.seconds, 1),
         "loss": result.loss,

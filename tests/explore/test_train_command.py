@@ -183,3 +183,25 @@ def test_sets_of_pictures_alone_are_refused_and_other_joints_fitted(tmp_path: Pa
     from explore.train.checkpoint import load_network
 
     assert load_network(tmp_path / "net.safetensors")[0].arch.joints == 21
+
+
+def test_faulty_samples_are_counted_and_named_in_the_result(tmp_path: Path, capsys) -> None:
+    from tests.explore import layouts
+
+    layouts.custom(tmp_path, 200)
+    path = tmp_path / "annotations" / "train.json"
+    content = json.loads(path.read_text())
+    content["annotations"][7]["bbox"][2] = 0
+    path.write_text(json.dumps(content))
+    picture = tmp_path / "images" / "5.jpg"
+    content = json.loads(path.with_name("test.json").read_text())
+    content["annotations"] = [entry for entry in content["annotations"] if entry["image_id"] != 15][:4]
+    path.with_name("test.json").write_text(json.dumps(content))
+    picture.write_bytes(picture.read_bytes()[:-100])
+    (tmp_path / "arch.yaml").write_text(json.dumps(small().model_dump(mode="json")))
+    out = tmp_path / "net.safetensors"
+    options = ["--samples", "200", "--evaluations", "0", "--out", str(out), "--json"]
+    assert main(["train", "--arch", str(tmp_path / "arch.yaml"), "--data", f"custom:{tmp_path}", *options]) == 0
+    facts = json.loads(capsys.readouterr().out)
+    assert facts["skipped"] == {"box": 1}
+    assert len(facts["passed_over"]) == 1 and "5.jpg: the picture is cut off" in facts["passed_over"][0]
