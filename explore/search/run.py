@@ -62,7 +62,6 @@ def search(config: SearchConfig, display: Display) -> Summary:
             display.stage("data")
             judge = open_judge(config, lambda done, total: display.update(done / max(1, total)))
             identity.leave_data(config, judge)
-            estimated.check(config, identity.space_of(config))
             return judge.mean_pose_mm
 
         def begin(mean_pose_mm: float) -> None:
@@ -151,6 +150,7 @@ def _run(config: SearchConfig, phase: worker.Phase, board: Board, main: worker.M
 def _check(config: SearchConfig, space: Space) -> None:
     """Refuse what cannot end well before any time is spent on it."""
     devices.check(config)
+    estimated.check(config, space)
     chosen = check_recipes(config)
     for name in config.every_runtime:
         runtimes.get(name)
