@@ -126,6 +126,21 @@ class Space(BaseModel):
         base = {key: scaled(key, value) for key, value in base.items()} | {"input": scale}
         return make_space(self.model_dump() | {"base": base, "dimensions": dimensions}, f"{self.name}@{scale}")
 
+    @property
+    def joints(self) -> int:
+        """Of the skeleton that its networks answer."""
+        return int(self.base.get("joints", Arch.model_fields["joints"].default))
+
+    def fit(self, joints: int) -> Space:
+        """The same space for skeletons of `joints` joints.
+
+        Raises:
+            InputError: joints are a dimension of the space.
+        """
+        if joints == self.joints and "joints" not in self.dimensions:
+            return self
+        return make_space(self.model_dump() | {"base": self.base | {"joints": joints}}, f"space {self.name}")
+
     def suggest(self, choose: Choose) -> Arch:
         """The Arch that `choose(key, values)` makes, asked in order and only where a choice means something.
 

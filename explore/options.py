@@ -67,9 +67,14 @@ def take(args: argparse.Namespace, model: type[Model], values: dict[str, Any]) -
             owner = typing.cast(type[Model], owner.model_fields[step].annotation)
             part = part.setdefault(step, {})
         if name in owner.model_fields and key != "config":
-            part[name] = _split(text) if "tuple" in str(owner.model_fields[name].annotation) else text
+            part[name] = _value(owner.model_fields[name].annotation, text)
     return parse(model, values, "command line")
 
 
-def _split(text: str) -> list[str]:
-    return [part for part in text.split(",") if part]
+def _value(annotation: Any, text: str) -> Any:
+    """What an option's text stands for, as far as pydantic would not see it: lists, and choices that are numbers."""
+    if "tuple" in str(annotation):
+        return [part for part in text.split(",") if part]
+    if typing.get_origin(annotation) is typing.Literal:
+        return next((choice for choice in typing.get_args(annotation) if str(choice) == text), text)
+    return text

@@ -17,7 +17,7 @@ from explore.judge import Judge
 from explore.metrics import Scores, score
 from explore.options import add_options, from_options, take
 from explore.progress import Display
-from explore.train.recipes import PAPER_EPOCHS, RECIPES
+from explore.train.recipes import PAPER_EPOCHS, RECIPES, augment_for
 
 if TYPE_CHECKING:
     from explore.train.loop import TrainResult
@@ -99,6 +99,9 @@ def run(args: argparse.Namespace) -> int:
         epochs = args.epochs or (PAPER_EPOCHS if args.recipe == "paper" and not _given(args, "samples") else None)
         if epochs:
             config = config.model_copy(update={"samples": round(epochs * epoch_length(judge.train))})
+        if args.recipe == "ours" and not _given(args, "augment"):
+            chosen = augment_for(config.samples / epoch_length(judge.train))
+            config = config.model_copy(update={"augment": chosen})
         if arch.joints != len(judge.train.skeleton):
             display.log(f"{arch.name}: {len(judge.train.skeleton)} joints as {judge.train.name} has, not {arch.joints}")
             arch = arch.replace(joints=len(judge.train.skeleton))
@@ -118,6 +121,7 @@ def run(args: argparse.Namespace) -> int:
             engine=engine,
             evaluate=watch.evaluate,
             evaluations=args.evaluations,
+            evaluated=watch.rows,
         )
         for line in result.faults:
             display.log(f"passed over: {line}")
@@ -134,6 +138,8 @@ def run(args: argparse.Namespace) -> int:
         "name": arch.name,
         "data": judge.train.name,
         "data_hash": judge.train.hash,
+        "skipped": judge.train.skipped,
+        "passed_over": list(result.faults),
         "samples": result.samples,
         "seconds": round(result.seconds, 1),
         "loss": result.loss,

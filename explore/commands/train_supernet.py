@@ -38,6 +38,9 @@ def run(args: argparse.Namespace) -> int:
     with Display(args.json) as display:
         display.stage("data")
         judge = open_judge(study, lambda done, total: display.update(done / max(1, total)))
+        if space.joints != len(judge.train.skeleton):
+            space = space.fit(len(judge.train.skeleton))
+            supernet = SuperNet(space, study.seed)
         display.stage(f"training the supernet of {space.name}")
         recent = [float("nan")]
 

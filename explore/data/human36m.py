@@ -98,7 +98,8 @@ def load(
         rows += _read_subject(root, images, subject, step, digest, faults)
     seen = len(rows) + len(faults.found)
     if not seen:
-        raise InputError(f"{folder}: no frame of subjects {_listed(subjects)} at step {step}; lower {split}_step")
+        advice = f"lower {split}_step" if step > 1 else f"choose others as {split}_subjects"
+        raise InputError(f"{folder}: no frame of subjects {_listed(subjects)} at step {step}; {advice}")
     rows = _before_the_camera(rows, root, faults)
     skipped = faults.settle(seen, split)
     if not rows:

@@ -9,7 +9,7 @@ Test       ROOT/mpi_inf_3dhp_test_set/TS1..TS6/annot_data.mat       annot2, anno
 Joints stand in the order of MuCo-3DHP's 21; the test part knows no hands and toes. Boxes are drawn around the joints,
 a tenth wider on each side, since the set has none. The test files tell no camera: f and c are fitted to annot2 and
 annot3. Test sequences are the samples' actions. The cameras of the training part are 0, 1, 2, 4, 5, 6, 7, 8, those at
-the height of a person, unless the options name others.
+the height of a person, unless the options name others; those whose videos were not extracted are left out.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ def load(
             _collect_test(people, path)
         elif int(path.parts[-3][1:]) in options.train_subjects:
             _collect_train(people, path, options)
-    return people.dataset(f"{root}: no frame of the {split} part; check subjects and cameras")
+    return people.dataset(f"{root}: no frame of the {split} part; extract the videos into imageFrames/video_N")
 
 
 @dataclass(frozen=True)
@@ -113,6 +113,8 @@ def _collect_train(people: Collector, path: Path, options: MpiInf3dhpOptions) ->
         if camera >= len(intrinsics):
             raise InputError(f"{calibration}: camera {camera} is missing; add it")
         folder = path.parent / "imageFrames" / f"video_{camera}"
+        if not folder.is_dir():
+            continue
         video = _Video(
             people.root, path, str(folder / "frame_{:06d}.jpg"), _size_of(folder), np.ones(len(MUCO21)),
             *intrinsics[camera], int(path.parts[-3][1:]), path.parts[-2], camera,

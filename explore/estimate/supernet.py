@@ -70,4 +70,9 @@ def make(setup: Setup) -> Slices:
         InputError: as `open_supernet`.
     """
     options = setup.options
-    return Slices(setup, open_supernet(options.supernet, Space.named(options.space).at(setup.judge.size)))
+    whole, data = open_supernet(options.supernet, Space.named(options.space).at(setup.judge.size)), setup.judge.train
+    if whole.arch.joints != len(data.skeleton):
+        raise InputError(
+            f"{options.supernet}: has {whole.arch.joints} joints, data {data.name} {len(data.skeleton)}; train one on it"
+        )
+    return Slices(setup, whole)

@@ -62,11 +62,15 @@ class People(BaseModel):
 def keep_people(folder: Path, judge: Judge, bundles: list[str]) -> People:
     """Run those bundles (paths in the study) on a few test people and write page/people.json.
 
+    Joints that the test part does not annotate, hands and toes of MuPoTS-3D, are left out.
+
     Raises:
         InputError: a bundle that is none, or a picture that cannot be read.
     """
-    test = judge.test.take(_choose(judge))
+    known, chosen = _choose(judge)
+    test = judge.test.take(chosen)
     evaluation, skeleton = evaluation_arrays(test, judge.size), test.skeleton
+    scored = [joint for joint in skeleton.scored if joint in known]
     answers = {}
     for path in bundles:
         bundle = load(folder / path)
@@ -74,19 +78,20 @@ def keep_people(folder: Path, judge: Judge, bundles: list[str]) -> People:
         coords, _ = bundle.run_crops(evaluation.images, session)
         session.close()
         mm = root_aligned(evaluation.to_camera(coords), skeleton.root)
-        errors = joint_errors(mm, test.joints_cam, skeleton.root)[:, skeleton.scored].mean(1)
+        errors = joint_errors(mm, test.joints_cam, skeleton.root)[:, scored].mean(1)
         answers[path] = [
             Answer(px=_rounded(px, 4), mm=_rounded(joints, 0), error_mm=round(float(error), 1))
-            for px, joints, error in zip(coords[..., :2], mm, errors, strict=True)
+            for px, joints, error in zip(coords[:, known, :2], mm[:, known], errors, strict=True)
         ]
-    true_mm = root_aligned(test.joints_cam, skeleton.root)
+    true_mm = root_aligned(test.joints_cam, skeleton.root)[:, known]
     people = []
     for index in range(len(test)):
         picture, matrix = sample_crop(test, index, SIDE)
-        px = (test.joints_img[index, :, :2] @ matrix[:, :2].T + matrix[:, 2]) / SIDE
+        px = (test.joints_img[index, known, :2] @ matrix[:, :2].T + matrix[:, 2]) / SIDE
         name = f"subject {test.subject[index]}, {test.action[index]}, frame {test.frame[index]}"
         people.append(Person(name=name, jpeg=_jpeg(picture), px=_rounded(px, 4), mm=_rounded(true_mm[index], 0)))
-    joints, edges = list(skeleton.names), list(skeleton.edges)
+    joints = [skeleton.names[joint] for joint in known]
+    edges = [(known.index(a), known.index(b)) for a, b in skeleton.edges if a in known and b in known]
     made = People(data=test.name, joints=joints, edges=edges, people=people, answers=answers)
     write_atomic(folder / FILE, made.model_dump_json())
     return made
@@ -101,11 +106,13 @@ def load_people(folder: Path) -> People:
     return read_part(folder / FILE, People)
 
 
-def _choose(judge: Judge) -> list[int]:
-    """People with all joints known, spread over the test part."""
-    whole = np.flatnonzero(np.isfinite(judge.test.joints_cam).all((1, 2)))
+def _choose(judge: Judge) -> tuple[list[int], list[int]]:
+    """The joints that the test part annotates, and people with all of these known, spread over it."""
+    there = np.isfinite(judge.test.joints_cam).all(2)
+    known = np.flatnonzero(there.any(0))
+    whole = np.flatnonzero(there[:, known].all(1))
     places = np.linspace(0, len(whole) - 1, min(COUNT, len(whole))).round().astype(int)
-    return [int(index) for index in whole[np.unique(places)]]
+    return known.tolist(), [int(index) for index in whole[np.unique(places)]]
 
 
 def _jpeg(picture: np.ndarray) -> str:

@@ -52,6 +52,11 @@ def _options(config: SearchConfig, data: str) -> Any:
         return SyntheticConfig.model_validate(
             {"level": level, "seed": given.seed, "size": frame, "train": given.train, "test": given.test}
         )
+    if data.startswith("mpi_inf_3dhp:"):
+        from explore.data.mpi_inf_3dhp import MpiInf3dhpOptions
+
+        chosen = {"train_subjects": given.train_subjects, "train_step": given.train_step}
+        return MpiInf3dhpOptions.model_validate({key: value for key, value in chosen.items() if value is not None})
     if not data.startswith("human36m:"):
         return None
     return Human36MOptions(

@@ -1,7 +1,11 @@
-"""What a study is: its configuration and space, left in its folder and carried in its storage, and checked on return."""
+"""What a study is: its configuration, space and data, left in its folder, and checked on return.
+
+Its storage carries configuration and space too, for machines that join.
+"""
 
 from __future__ import annotations
 
+import json
 import uuid
 from pathlib import Path
 from typing import Any
@@ -13,17 +17,46 @@ from arch.errors import InputError
 from arch.files import write_atomic
 from arch.search_space import Space
 from explore.config import SearchConfig, load_yaml, parse
+from explore.judge import Judge
 from explore.redact import redacted
 from quantize.environment import machine, versions
 
 CONFIG, SPACE, FOLDER, MADE_WITH = "config", "space", "folder", "made_with"  # user attributes of the study
 MARK = ".study"  # file by which a worker knows that it sees the study's own folder
+DATA = "data.json"
 
 
 def space_of(config: SearchConfig) -> Space:
-    """The study's space: as left in its folder, for the file that was given may be on another machine."""
-    kept = config.folder / "space.yaml"
-    return (Space.load(kept) if kept.exists() else Space.named(config.space)).at(config.scale)
+    """The study's space: as left in its folder, for the file that was given may be on another machine.
+
+    Its networks have the joints of the study's data.
+    """
+    kept, data = config.folder / "space.yaml", config.folder / DATA
+    space = (Space.load(kept) if kept.exists() else Space.named(config.space)).at(config.scale)
+    return space.fit(json.loads(data.read_text())["joints"]) if data.exists() else space
+
+
+def leave_data(config: SearchConfig, judge: Judge) -> None:
+    """Leave in the study's folder which data it learns from: joints, annotations, sizes of the pictures in bytes.
+
+    Raises:
+        InputError: the study was made with others.
+    """
+    parts = {"train": judge.train, "test": judge.test}
+    facts: dict[str, Any] = {"joints": len(judge.train.skeleton)}
+    facts |= {
+        name: {"samples": len(part), "hash": part.hash, "pictures": part.picture_hash()} for name, part in parts.items()
+    }
+    path = config.folder / DATA
+    if path.exists():
+        before = json.loads(path.read_text())
+        changed = [f"{key}: {_short(before.get(key), new)}" for key, new in facts.items() if before.get(key) != new]
+        if changed:
+            raise InputError(
+                f"{path}: data {config.data} changed since the study was made: {'; '.join(changed)}; give --study "
+                f"another name, or restore the data"
+            )
+    write_atomic(path, json.dumps(facts, indent=2))
 
 
 def leave(config: SearchConfig) -> None:

@@ -61,6 +61,7 @@ def search(config: SearchConfig, display: Display) -> Summary:
             nonlocal judge
             display.stage("data")
             judge = open_judge(config, lambda done, total: display.update(done / max(1, total)))
+            identity.leave_data(config, judge)
             return judge.mean_pose_mm
 
         def begin(mean_pose_mm: float) -> None:
@@ -70,7 +71,8 @@ def search(config: SearchConfig, display: Display) -> Summary:
         assert judge is not None
         if not any(_finalist(config, finalist.arch).exists() for finalist in read_finalists(config)):
             raise SearchFailed(f"no finalist could be shipped; see {config.folder / 'logs'}")
-        summary = write_report(config, study, judge, baselines(config, space), time.time() - started)
+        papers = baselines(config, identity.space_of(config))
+        summary = write_report(config, study, judge, papers, time.time() - started)
         keep_people(config.folder, judge, bundles_of(config, config.folder))
     return summary
 

@@ -56,11 +56,11 @@ class Task:
 
 
 def baselines(config: SearchConfig, space: Space) -> dict[str, Arch]:
-    """The paper's three models as this study has them: at its scale, with the space's first activation."""
+    """The paper's three models as this study has them: at its scale, of its joints, with the space's first activation."""
     found = {}
     for name in BASELINES:
         for activation in ("", "-relu"):
-            arch = preset(f"{name}{activation}@{config.scale}")
+            arch = preset(f"{name}{activation}@{config.scale}").replace(joints=space.joints)
             if space.contains(arch):
                 found[f"{name}{activation}@{config.scale}"] = arch
                 break

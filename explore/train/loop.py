@@ -151,6 +151,7 @@ def train(
     evaluate: Callable[[PoseNet, int], None] = lambda net, step: None,
     evaluations: int = 0,
     objective: Objective | None = None,
+    evaluated: list[tuple[int, float]] | None = None,
 ) -> TrainResult:
     """Train the network of `arch` on `data`.
 
@@ -166,6 +167,7 @@ def train(
         evaluate: given the network as it would be if the run ended here, and the step.
         evaluations: how often, evenly over the run, the last time before its end.
         objective: what is learned, where it is not the pose of this network alone.
+        evaluated: what `evaluate` has found, (step, mm), and adds to; a run that goes on gets its earlier ones back.
 
     A step whose loss is not finite is skipped and leaves no trace, in batch statistics either.
 
@@ -196,8 +198,9 @@ def train(
     faults: dict[str, None] = {}
     learned: Objective = objective or PoseObjective(config)
     run = _run_hash(data, config, seed, engine, backbone, learned)
+    found = evaluated if evaluated is not None else []
     if state.exists():
-        step, skipped, before = _resume(state, net, optimizer, average, losses, run)
+        step, skipped, before = _resume(state, net, optimizer, average, losses, run, found, faults)
     statistics = [buffer for buffer in net.buffers() if buffer.is_floating_point()]
     good = [buffer.clone() for buffer in statistics]
     engine.wait()  # all have read the state before the first writes a new one
@@ -208,6 +211,12 @@ def train(
     batches = load_batches(
         data, range(step, steps), config.batch, arch.input, AUGMENTS[config.augment], seed, workers, engine.share
     )
+
+    def save() -> None:
+        spent = clock.spent()
+        facts = {"step": step, "skipped": skipped, "run": run, "evaluated": found, "faults": list(faults)}
+        _save(state, net, optimizer, average, losses, facts | asdict(spent))
+
     while step < steps:
         with step_context():
             batch = next(batches)
@@ -231,7 +240,7 @@ def train(
                 skipped += 1
                 if skipped > max(3, steps // 10):
                     if told:
-                        _save(state, net, optimizer, average, losses, run, step, clock.spent(), skipped)
+                        save()
                     raise Diverged(
                         f"loss was not finite in {skipped} of {step + 1} steps; lower the rate and delete {state}, "
                         "which has the last good weights"
@@ -240,11 +249,11 @@ def train(
         if told:
             told_loss(step, value)
             progress(min(step * config.batch, config.samples), config.samples)
-            if time.monotonic() - saved > CHECKPOINT_SECONDS and step < steps:
-                saved = time.monotonic()
-                _save(state, net, optimizer, average, losses, run, step, clock.spent(), skipped)
             if step in due:
                 evaluate(_finished(net, average), step)
+            if time.monotonic() - saved > CHECKPOINT_SECONDS and step < steps:
+                saved = time.monotonic()
+                save()
     spent = clock.spent()
     return TrainResult(
         _finished(net, average),
@@ -296,10 +305,7 @@ def _save(
     optimizer: torch.optim.Optimizer,
     average: Average | None,
     losses: deque[float],
-    run: str,
-    step: int,
-    spent: Spent,
-    skipped: int,
+    facts: dict[str, object],
 ) -> None:
     tensors = dict(net.state_dict())
     for index, parameter in enumerate(net.parameters()):
@@ -308,8 +314,7 @@ def _save(
     if average:
         tensors |= {f"average.{name}": tensor for name, tensor in average.tensors.items()}
     tensors["run.losses"] = torch.tensor(losses, dtype=torch.float64)
-    facts = {"arch": net.arch.model_dump(mode="json"), "step": step, "skipped": skipped, "run": run, **asdict(spent)}
-    save_tensors(state, tensors, facts)
+    save_tensors(state, tensors, {"arch": net.arch.model_dump(mode="json"), **facts})
 
 
 def _resume(
@@ -319,7 +324,10 @@ def _resume(
     average: Average | None,
     losses: deque[float],
     run: str,
+    evaluated: list[tuple[int, float]],
+    faults: dict[str, None],
 ) -> tuple[int, int, Spent]:
+    """Step, skipped steps and what was spent; all else is put in its place."""
     tensors, facts = load_tensors(state)
     if facts.get("run", run) != run:
         raise InputError(
@@ -338,6 +346,8 @@ def _resume(
     if average:
         for name, tensor in average.tensors.items():
             tensor.copy_(tensors[f"average.{name}"])
+    evaluated[:] = [(int(at), float(mm)) for at, mm in facts.get("evaluated", [])]  # type: ignore[attr-defined]
+    faults.update(dict.fromkeys(facts.get("faults", [])))  # type: ignore[call-overload]
     number = {key: float(facts[key]) for key in ("step", "skipped", "seconds", "cpu_seconds")}  # type: ignore[arg-type]
     return int(number["step"]), int(number["skipped"]), Spent(number["seconds"], number["cpu_seconds"])
 

@@ -74,7 +74,7 @@ def load_supernet(path: str | Path, space: Space) -> tuple[PoseNet, dict[str, An
     if "space" not in facts:
         raise InputError(f"{path}: holds one network, no supernet; make one with train --supernet {space.name}")
     theirs = make_space(dict(facts["space"]), str(path))  # type: ignore[call-overload]
-    difference = differs(theirs, space)
+    difference = differs(theirs, space.fit(theirs.joints))  # which the data decide
     if difference:
         raise InputError(f"{path}: made for another space: {difference}; train one for this space, or take that space")
     return net, facts

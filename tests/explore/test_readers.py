@@ -275,6 +275,7 @@ def test_mpi_inf_3dhp_cameras_and_frames(tmp_path):
     data = open_dataset(f"mpi_inf_3dhp:{tmp_path}", "train", CAMERA_0)
     np.testing.assert_allclose(data.joints_cam, standing(MUCO21, 3))
     assert data.frame.tolist() == [0, 5, 10] and data.subject.tolist() == [1, 1, 1]
+    assert open_dataset(f"mpi_inf_3dhp:{tmp_path}", "train").files == data.files  # one video was extracted
     with pytest.raises(InputError, match="9 cameras, not 12"):
         open_dataset(f"mpi_inf_3dhp:{tmp_path}", "train", MpiInf3dhpOptions(cameras=(12,)))
     with pytest.raises(InputError, match=r"TS\*/annot_data\.mat"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -25,9 +26,9 @@ from explore.train import loop
 from explore.train.average import Average
 from explore.train.checkpoint import load_network, save_network
 from explore.train.loader import load_batches
-from explore.train.loop import learning_rate, predict, train
+from explore.train.loop import TrainResult, learning_rate, predict, train
 from explore.train.loss import pose_loss
-from explore.train.recipes import RECIPES
+from explore.train.recipes import RECIPES, augment_for
 from tests.explore import layouts
 
 
@@ -60,7 +61,6 @@ def test_a_stopped_run_goes_on_to_the_same_weights(
     judge: Judge, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config = TrainConfig(samples=96)
-    whole = train(small(), judge.train, config, 3, tmp_path / "whole")
     monkeypatch.setattr(loop, "CHECKPOINT_SECONDS", 0.0)
 
     class Stop(Exception):
@@ -70,11 +70,22 @@ def test_a_stopped_run_goes_on_to_the_same_weights(
         if done == 48:
             raise Stop
 
+    def run(state: str, progress: Callable[[int, int], None]) -> tuple[TrainResult, list[tuple[int, float]]]:
+        rows: list[tuple[int, float]] = []
+        result = train(
+            small(), judge.train, config, 3, tmp_path / state, progress=progress, evaluations=4, evaluated=rows,
+            evaluate=lambda net, step: rows.append((step, judge.score(predict(net, judge.evaluation.images)).mpjpe)),
+        )  # fmt: skip
+        return result, rows
+
+    whole, evaluated = run("whole", lambda done, total: None)
     with pytest.raises(Stop):
-        train(small(), judge.train, config, 3, tmp_path / "part", progress=stop)
+        run("part", stop)
     seen: list[int] = []
-    resumed = train(small(), judge.train, config, 3, tmp_path / "part", progress=lambda done, total: seen.append(done))
+    resumed, rows = run("part", lambda done, total: seen.append(done))
     assert 0 < len(seen) < 12
+    assert [step for step, _ in rows] == [3, 6, 9] and rows == evaluated
+    assert resumed.loss == whole.loss
     for (name, a), b in zip(whole.net.state_dict().items(), resumed.net.state_dict().values(), strict=True):
         assert torch.equal(a, b), name
 
@@ -162,6 +173,10 @@ def test_the_papers_schedule() -> None:
     assert (config.batch, config.optimizer, config.augment, config.heatmap_loss) == (24, "adam", "paper", 0)
 
 
+def test_only_long_runs_of_ours_are_augmented() -> None:
+    assert [augment_for(epochs) for epochs in (0.6, 9.9, 10.0, 25.0)] == ["none", "none", "light", "light"]
+
+
 def test_the_papers_recipe_is_adam_with_nothing_else(judge: Judge, tmp_path: Path) -> None:
     config = TrainConfig.model_validate(RECIPES["paper"] | {"samples": 72, "augment": "none"})
     got = train(small(), judge.train, config, 1, tmp_path / "state").net
@@ -235,11 +250,14 @@ def test_the_command_writes_its_result(tmp_path: Path, capsys: pytest.CaptureFix
     out = tmp_path / "net.safetensors"
     arguments = ["train", "--arch", str(tmp_path / "arch.yaml"), "--recipe", "paper", "--batch", "4", "--epochs", "1",
                  "--data", f"human36m:{tmp_path / 'set'}+mpii:{tmp_path / 'mpii'}", "--dataset.train_subjects", "1",
-                 "--dataset.test_subjects", "9", "--flip-test", "--out", str(out), "--json"]  # fmt: skip
+                 "--dataset.test_subjects", "9", "--dataset.protocol", "1", "--flip-test", "--out", str(out),
+                 "--json"]  # fmt: skip
     assert main(arguments) == 0
     facts = json.loads(capsys.readouterr().out)
     assert facts["samples"] == 12
     written = json.loads(out.with_suffix(".json").read_text())
-    assert written["test"] == "human36m" and set(written["per_action_mm"]) == {"Directions"}
+    assert (
+        written["test"] == "human36m" and written["protocol"] == 1 and set(written["per_action_mm"]) == {"Directions"}
+    )
     assert written["config"]["optimizer"] == "adam" and written["flip_test"] and written["params"] > 1000
     assert out.is_file() and not out.with_suffix(".state").exists()

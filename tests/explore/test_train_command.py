@@ -34,7 +34,7 @@ def test_a_killed_run_goes_on_to_the_same_losses(tmp_path: Path, monkeypatch: py
     code = begin + "from explore.cli import main; sys.exit(main(sys.argv[1:]))"
 
     def command(name: str) -> list[str]:
-        options = [*OPTIONS, "--samples", "96", "--ema", "0.9", "--evaluations", "0", "--out", str(tmp_path / name)]
+        options = [*OPTIONS, "--samples", "96", "--ema", "0.9", "--evaluations", "3", "--out", str(tmp_path / name)]
         return [sys.executable, "-c", code, "train", *options]
 
     assert subprocess.run(command("whole.safetensors"), cwd=ROOT, env=environment, capture_output=True).returncode == 0
@@ -51,6 +51,8 @@ def test_a_killed_run_goes_on_to_the_same_losses(tmp_path: Path, monkeypatch: py
     assert all(torch.equal(whole[name], cut[name]) for name in whole)
     facts = [json.loads((tmp_path / f"{name}.json").read_text()) for name in ("whole", "cut")]
     assert facts[0]["loss"] == facts[1]["loss"] and facts[0]["mpjpe_mm"] == facts[1]["mpjpe_mm"]
+    assert [row["step"] for row in facts[1]["evaluations"]] == [4, 8, 12]
+    assert facts[0]["evaluations"] == facts[1]["evaluations"]
 
 
 def test_a_run_is_watched_and_summed_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys) -> None:
@@ -63,6 +65,7 @@ def test_a_run_is_watched_and_summed_up(tmp_path: Path, monkeypatch: pytest.Monk
     assert "MPJPE" in printed.out and "worst" in printed.out and "step 2: test error" in printed.err
     facts = json.loads(out.with_suffix(".json").read_text())
     assert [row["step"] for row in facts["evaluations"]] == [2, 4]
+    assert facts["config"]["augment"] == "none"  # one epoch
     assert facts["evaluations"][-1]["mpjpe_mm"] == pytest.approx(facts["mpjpe_mm"], abs=0.01)
     sheets = sorted((tmp_path / "net-sheets").iterdir())
     assert len(sheets) == 2 and all(cv2.imread(str(sheet)) is not None for sheet in sheets)
@@ -180,3 +183,25 @@ def test_sets_of_pictures_alone_are_refused_and_other_joints_fitted(tmp_path: Pa
     from explore.train.checkpoint import load_network
 
     assert load_network(tmp_path / "net.safetensors")[0].arch.joints == 21
+
+
+def test_faulty_samples_are_counted_and_named_in_the_result(tmp_path: Path, capsys) -> None:
+    from tests.explore import layouts
+
+    layouts.custom(tmp_path, 200)
+    path = tmp_path / "annotations" / "train.json"
+    content = json.loads(path.read_text())
+    content["annotations"][7]["bbox"][2] = 0
+    path.write_text(json.dumps(content))
+    picture = tmp_path / "images" / "5.jpg"
+    content = json.loads(path.with_name("test.json").read_text())
+    content["annotations"] = [entry for entry in content["annotations"] if entry["image_id"] != 15][:4]
+    path.with_name("test.json").write_text(json.dumps(content))
+    picture.write_bytes(picture.read_bytes()[:-100])
+    (tmp_path / "arch.yaml").write_text(json.dumps(small().model_dump(mode="json")))
+    out = tmp_path / "net.safetensors"
+    options = ["--samples", "200", "--evaluations", "0", "--out", str(out), "--json"]
+    assert main(["train", "--arch", str(tmp_path / "arch.yaml"), "--data", f"custom:{tmp_path}", *options]) == 0
+    facts = json.loads(capsys.readouterr().out)
+    assert facts["skipped"] == {"box": 1}
+    assert len(facts["passed_over"]) == 1 and "5.jpg: the picture is cut off" in facts["passed_over"][0]

@@ -8,6 +8,7 @@ import re
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from arch.errors import InputError
 from arch.search_space import Space
 from arch.space import make_arch, preset
 from explore.config import DatasetConfig, SearchConfig
+from explore.judge import Judge
 from explore.progress import Display
 from explore.report.bench_page import write_bench_page
 from explore.report.glance import Glance, sparkline
@@ -121,6 +123,13 @@ def test_people_have_the_errors_that_the_judge_finds(tmp_path: Path, monkeypatch
     for person in made.people:
         px = np.array(person.px)
         assert ((px > -0.2) & (px < 1.2)).all() and person.mm[0] == [0.0, 0.0, 0.0]
+    cam = judge.test.joints_cam.copy()
+    cam[:, [3, 17]] = np.nan  # a set that annotates fewer joints than the network answers
+    fewer = keep_people(tmp_path / "study", Judge(judge.train, replace(judge.test, joints_cam=cam), 64), bundles[:1])
+    assert len(fewer.people) == 6 and len(fewer.joints) == len(fewer.people[0].mm) == 16
+    assert fewer == load_people(tmp_path / "study") and "R_Ankle" not in fewer.joints
+    bones = [(fewer.joints[start], fewer.joints[end]) for start, end in fewer.edges]
+    assert ("R_Hip", "R_Knee") in bones and set(bones) < {(made.joints[a], made.joints[b]) for a, b in made.edges}
 
 
 def make_storage(folder: Path, count: int) -> SearchConfig:
