@@ -54,8 +54,8 @@ def run(args: argparse.Namespace) -> int:
         print(line)
     if summary.equal_error:
         print("shipped files, trained alike:")
-    for line in summary.equal_error:
-        print(f"  {line.text}")
+    for found in summary.equal_error:
+        print(f"  {found.text}")
     for file in summary.shipped:
         if file.gates_failed:
             print(f"{file.bundle}: its certificate misses: {file.gates_failed}")
