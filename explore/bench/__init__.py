@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict
 BENCHES: dict[str, str] = {
     "data": "explore.bench.data",
     "training": "explore.bench.training",
+    "headline": "explore.bench.headline",
     "profile": "explore.bench.profile",
     "int8": "explore.bench.int8",
     "latency": "explore.bench.latency",
