@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from arch.errors import InputError
+from arch.search_space import Space
 from arch.space import Arch, preset
 from explore.config import SearchConfig
 from explore.search.choice import shipped
 from quantize import audit
 from quantize.recipes import recipe
 
+JOINTS = int(Arch.model_fields["joints"].default)
 
-def references(config: SearchConfig) -> dict[str, Arch]:
-    """The presets that `config.references` names, by the names that they have in this study.
+
+def references(config: SearchConfig, space: Space) -> dict[str, Arch]:
+    """The presets that `config.references` names, with the joints that the space has, by their names in this study.
 
     One that cannot ship as it is (the paper's PReLU has no INT8 kernel in LiteRT) is taken with ReLU.
 
@@ -22,7 +25,7 @@ def references(config: SearchConfig) -> dict[str, Arch]:
     for name in config.references:
         if "@" in name:
             raise InputError(f"references: '{name}': leave the scale out; it is the study's")
-        arch = preset(f"{name}@{config.scale}")
+        arch = preset(f"{name}@{config.scale}").replace(joints=space.base.get("joints", JOINTS))
         if _obstacles(config, arch):
             arch = arch.replace(activation="relu")
         for line in _obstacles(config, arch):

@@ -71,7 +71,7 @@ def search(config: SearchConfig, display: Display) -> Summary:
         assert judge is not None
         if not any(_finalist(config, finalist.arch).exists() for finalist in read_finalists(config)):
             raise SearchFailed(f"no finalist could be shipped; see {config.folder / 'logs'}")
-        others = baselines(config, space) | references(config)
+        others = baselines(config, space) | references(config, space)
         summary = write_report(config, study, judge, others, time.time() - started)
         keep_people(config.folder, judge, bundles_of(config, config.folder))
     return summary
@@ -151,7 +151,7 @@ def _check(config: SearchConfig, space: Space) -> None:
     """Refuse what cannot end well before any time is spent on it."""
     devices.check(config)
     estimated.check(config, space)
-    references(config)
+    references(config, space)
     chosen = check_recipes(config)
     for name in config.every_runtime:
         runtimes.get(name)
@@ -178,7 +178,7 @@ def _choose_finalists(config: SearchConfig, study: optuna.Study) -> list[Finalis
     kept = [t for t in trials if devices.keeps(config, t.user_attrs["result"])]
     if not kept:
         raise SearchFailed(f"none of {len(trials)} candidates keeps max_ms; try more, or raise it")
-    others = references(config)
+    others = references(config, identity.space_of(config))
     ids = {arch.id for arch in others.values()}
     own = [t for t in kept if t.user_attrs["arch"] not in ids] or kept
     chosen = [own[index] for index in choose(np.array([t.values for t in own]), config.finalists)]

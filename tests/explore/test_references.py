@@ -12,12 +12,14 @@ import pytest
 
 from arch.cost import cost
 from arch.errors import InputError
+from arch.search_space import Space
 from arch.space import preset
 from explore.config import SearchConfig
 from explore.search.references import references
 from tests.explore.test_search import RENDERED, command, environment
 
 NAMES = "movnect-sized,paper-XS"
+SPACE = Space.named("mobile").at(64)
 
 
 def test_moons_network_and_one_of_movnects_size_are_presets() -> None:
@@ -28,14 +30,14 @@ def test_moons_network_and_one_of_movnects_size_are_presets() -> None:
 
 
 def test_what_cannot_ship_is_taken_with_relu() -> None:
-    found = references(SearchConfig(references=("paper-L", "moon-resnet50", "paper-XS-relu6"), scale=64))
+    found = references(SearchConfig(references=("paper-L", "moon-resnet50", "paper-XS-relu6")), SPACE)
     assert list(found) == ["paper-L-relu@64", "moon-resnet50@64", "paper-XS-relu6@64"]
 
 
 @pytest.mark.parametrize(("name", "said"), {"paper-M": "not a preset", "paper-L@128": "leave the scale out"}.items())
 def test_wrong_references_are_refused(name: str, said: str) -> None:
     with pytest.raises(InputError, match=said):
-        references(SearchConfig(references=(name,)))
+        references(SearchConfig(references=(name,)), SPACE)
 
 
 def run(folder: Path, *options: str) -> Any:
