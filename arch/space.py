@@ -147,16 +147,31 @@ def make_arch(values: dict[str, Any], where: str = "") -> Arch:
         raise InputError(f"{prefix}{key}: {message}" if key else f"{prefix}{message}") from None
 
 
-# The paper's three models (Table 6: S and L; Section 4.4 and Table 10: XS), at 256 px.
+# At 256 px: the paper's three models (Table 6: S and L; Section 4.4 and Table 10: XS), then what its Table 10 sets beside
+# them. Moon et al. upsample by transposed convolutions, 34.34M params; here as everywhere bilinearly, 26.2M. Of MoVNect
+# the paper prints 1.03M params: of MobileNetV2 without its last layer, a separable decoder and 2.5D maps, this is the
+# width whose params are nearest (1.032M); it is of MoVNect's size, not MoVNect.
 PRESETS: dict[str, dict[str, Any]] = {
     "paper-L": {"width": 1.0, "inter": 2048},
     "paper-S": {"width": 0.75, "inter": 512},
     "paper-XS": {"width": 0.5, "inter": 512, "early_stride": 2, "heatmap": 32},
+    "moon-resnet50": {"encoder": "resnet50", "inter": 0, "concat": "none", "activation": "relu"},
+    "movnect-sized": {
+        "encoder": "mobilenet_v2",
+        "width": 0.72,
+        "inter": 0,
+        "concat": "none",
+        "activation": "relu",
+        "decoder_width": 128,
+        "decoder_conv": "separable",
+        "head": "depthmap",
+    },
 }
+FAMILIES = tuple(dict.fromkeys(known.partition("-")[0] + "-" for known in PRESETS))  # how presets' names begin
 
 
 def preset(name: str) -> Arch:
-    """A model of the paper: `paper-L`, `paper-S` or `paper-XS`; `-relu` changes the activation, `@64` the scale.
+    """A model of the paper or of its comparison, such as `paper-XS`; `-relu` changes the activation, `@64` the scale.
 
     At another scale the input, the heatmap and the depth bins shrink alike: `paper-L@64` reads 64 px and writes
     16x16x16 cells.
@@ -164,8 +179,8 @@ def preset(name: str) -> Arch:
     Raises:
         InputError: no such preset.
     """
-    match = re.fullmatch(r"(paper-[A-Z]+)(?:-([a-z0-9_]+))?(?:@(\d+))?", name)
-    if match is None or match[1] not in PRESETS:
+    match = re.fullmatch(rf"({'|'.join(PRESETS)})(?:-([a-z0-9_]+))?(?:@(\d+))?", name)
+    if match is None:
         known = ", ".join(PRESETS)
         raise InputError(f"arch: '{name}' is not a preset; there are {known} (also paper-L-relu, paper-L@64)")
     values = dict(PRESETS[match[1]])

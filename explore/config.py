@@ -124,6 +124,9 @@ class SearchConfig(Strict):
     candidate: CandidateConfig = Field(CandidateConfig(), description="training of a candidate")
     finalists: int = Field(6, ge=1, description="networks of the front that are trained longer and shipped")
     final: FinalConfig = Field(FinalConfig(), description="training of a finalist")
+    references: tuple[str, ...] = Field(
+        (), description="presets trained and shipped as the finalists are, whatever they cost, to compare with"
+    )
     runtime: str = Field("litert", description="runtime whose INT8 file the search judges")
     runtimes: tuple[str, ...] = Field(("litert", "openvino", "onnxruntime"), description="runtimes of the bundles")
     recipe: str = Field("int8-static", description="quantization recipe")
@@ -179,7 +182,18 @@ class SearchConfig(Strict):
 
     def identity(self) -> dict[str, Any]:
         """Everything that a candidate's result depends on: the study may be resumed only with the same."""
-        free = {"study", "results", "trials", "finalists", "final", "workers", "timeout", "runtimes", "predictor"}
+        free = {
+            "study",
+            "results",
+            "trials",
+            "finalists",
+            "final",
+            "references",
+            "workers",
+            "timeout",
+            "runtimes",
+            "predictor",
+        }
         free |= {"storage", "cache", "ray", "lease"}
         values = {key: value for key, value in self.model_dump(mode="json").items() if key not in free}
         younger = (

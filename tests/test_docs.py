@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import re
 import runpy
@@ -27,6 +28,7 @@ from explore.cli import main
 from explore.commands import COMMANDS
 from explore.data import READERS, open_dataset
 from explore.measure.devices import DEVICES, open_device
+from explore.report.gather import gather
 from quantize import runtimes
 from quantize.recipes import recipe
 
@@ -140,3 +142,18 @@ def test_the_lines_to_embed_a_file_do_what_its_runner_does(monkeypatch: pytest.M
     manifest = run["read_manifest"]()
     joints, _ = run["find"](run["load"](manifest), manifest, photo, names["box"])
     np.testing.assert_allclose(names["joints"], joints, atol=0.05)
+
+
+def test_the_headline_is_what_the_reference_study_says() -> None:
+    folder = ROOT / "results" / "reference"
+    said = " ".join((ROOT / "README.md").read_text().split())
+    with (folder / "front.csv").open() as file:
+        rows = [row for row in csv.DictReader(file) if row["runtime"] == "litert"]
+    assert rows
+    for row in rows:
+        mm, pa, plain = (f"{float(row[key]):.1f}" for key in ("mpjpe_mm", "pa_mpjpe_mm", "float_mpjpe_mm"))
+        ms, plain_ms = (f"{float(row[key]):.3f}" for key in ("latency_ms", "float_latency_ms"))
+        line = f"| {row['name']} | {mm} | {pa} | {plain} | {ms} | {plain_ms} | {int(row['macs']) / 1e6:.1f} |"
+        assert line in said
+    for line in gather(folder).equal_error:
+        assert line in said

@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict
 BENCHES: dict[str, str] = {
     "data": "explore.bench.data",
     "training": "explore.bench.training",
+    "headline": "explore.bench.headline",
     "profile": "explore.bench.profile",
     "int8": "explore.bench.int8",
     "latency": "explore.bench.latency",
@@ -24,7 +25,10 @@ BENCHES: dict[str, str] = {
 
 
 class Claim(BaseModel):
-    """What is claimed, what was asked for and what was measured."""
+    """What is claimed, what was asked for and what was measured.
+
+    low, high: of the measured figure in its own unit, where the measurement gives an interval; `interval_of` says which
+    """
 
     model_config = ConfigDict(frozen=True)
 
@@ -32,6 +36,16 @@ class Claim(BaseModel):
     asked: str
     measured: str
     holds: bool
+    low: float | None = None
+    high: float | None = None
+    interval_of: str = "95%"
+
+    @property
+    def interval(self) -> str:
+        """In words; empty where none was measured."""
+        if self.low is None or self.high is None:
+            return ""
+        return f"{self.low:.3g} to {self.high:.3g} ({self.interval_of})"
 
 
 class Record(BaseModel):

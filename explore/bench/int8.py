@@ -115,13 +115,16 @@ def _faster(name: str, rows: list[dict[str, Any]]) -> list[Claim]:
     claims = []
     for runtime, least in FASTER.items():
         asked = FASTER_XS if "XS" in name else least
-        measured = next(r["speedup"] for r in rows if (r["runtime"], r["recipe"]) == (runtime, "int8-static"))
+        row = next(r for r in rows if (r["runtime"], r["recipe"]) == (runtime, "int8-static"))
+        measured = row["speedup"]
         claims.append(
             Claim(
                 name=f"{name} {runtime}: INT8 times float's speed, {CONFIG['full_scale']} px",
                 asked=f"at least {asked}",
                 measured=f"{measured:.2f}",
                 holds=measured >= asked,
+                low=row["speedup_low"],
+                high=row["speedup_high"],
             )
         )
     return claims

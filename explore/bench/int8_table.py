@@ -22,8 +22,8 @@ def markdown(rows: list[dict[str, Any]], claims: list[Claim]) -> str:
             "## Claims",
             "",
             _table(
-                ("claim", "asked", "measured", ""),
-                [(c.name, c.asked, c.measured, "holds" if c.holds else "**falls short**") for c in claims],
+                ("claim", "asked", "measured", "interval", ""),
+                [(c.name, c.asked, c.measured, c.interval, "holds" if c.holds else "**falls short**") for c in claims],
             ),
             "",
             "## Every recipe, as files",

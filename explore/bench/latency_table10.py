@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from arch.paper import paper_tables
-from arch.space import Arch, make_arch, preset
+from arch.space import Arch, preset
 from explore.bench import Claim
 from explore.bench.latency_mediapipe import pose_landmarker
 from explore.config import MeasureConfig
@@ -29,8 +29,7 @@ File = tuple[Arch, str, str]  # network, runtime, recipe
 
 def networks() -> dict[tuple[str, str], Arch]:
     """By row of Table 10 and activation. Moon's decoder is of transposed convolutions; this one upsamples."""
-    moon = make_arch({"encoder": "resnet50", "activation": "relu", "inter": 0, "concat": "none"})
-    found = {(ORDER[0], "relu"): moon}
+    found = {(ORDER[0], "relu"): preset("moon-resnet50")}
     for activation in ("relu", "prelu"):
         found |= {(row, activation): preset(f"paper-{row}-{activation}") for row in ORDER[1:]}
     return found

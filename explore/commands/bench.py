@@ -5,15 +5,21 @@ from __future__ import annotations
 import argparse
 import datetime
 import json
+import sys
 from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
 
 from arch.errors import InputError
 from arch.files import content_hash, write_atomic
 from explore.bench import BENCHES, Record, get
 from explore.progress import Display
-from explore.report.bench_page import write_bench_page
+from explore.report.bench_page import load_records, write_bench_page
 from quantize.environment import machine, versions
 
+WIDTH = 200  # of a table that no terminal shows
 EXAMPLE = "python explore.py bench profile"
 
 
@@ -33,6 +39,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     if args.page:
         page = write_bench_page(Path(args.out))
+        for record in [] if args.json else load_records(Path(args.out)):
+            _print(record)
         print(json.dumps({"page": str(page)}) if args.json else f"written: {page}")
         return 0
     names = list(BENCHES) if args.names in ([], ["all"]) else args.names
@@ -44,10 +52,7 @@ def run(args: argparse.Namespace) -> int:
         print(json.dumps([record.model_dump(mode="json") for record in records]))
         return 0
     for record in records:
-        print(f"{record.bench}: {record.machine['processor']}, {record.machine['cores']} cores")
-        for claim in record.claims:
-            verdict = "holds" if claim.holds else "FALLS SHORT"
-            print(f"  {claim.name:<46} asked {claim.asked:<16} measured {claim.measured:<16} {verdict}")
+        _print(record)
     print(f"written: {args.out}, with a page, index.html")
     return 0
 
@@ -59,6 +64,16 @@ def _check(given: str) -> None:
     parts = getattr(get(name), "PARTS", ()) if colon else ("",)
     if part not in parts:
         raise InputError(f"bench: '{given}': {name} has the parts {', '.join(parts) or '(none)'}")
+
+
+def _print(record: Record) -> None:
+    """A table of claims; intervals where the measurement has them."""
+    here = f"{record.bench}: {record.machine['processor']}, {record.machine['cores']} cores"
+    table = Table("claim", "asked", "measured", "interval", "", title=here, title_justify="left", box=None)
+    for claim in record.claims:
+        cells = (claim.name, claim.asked, claim.measured, claim.interval)
+        table.add_row(*map(Text, cells), "holds" if claim.holds else "FALLS SHORT")
+    Console(highlight=False, width=None if sys.stdout.isatty() else WIDTH).print(table)
 
 
 def _record(given: str, args: argparse.Namespace) -> Record:

@@ -17,14 +17,25 @@ EXAMPLE = "python explore.py search --scale 64 --trials 40 --sampler nsga2"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_options(parser, SearchConfig)
+    parser.add_argument(
+        "--remeasure",
+        action="store_true",
+        help="train nothing: time the shipped files of this study again, on a quiet machine",
+    )
 
 
 def run(args: argparse.Namespace) -> int:
     config = from_options(args, SearchConfig)
     from explore.report.study import front_table
-    from explore.search.run import search
 
-    summary = search(config, Display())
+    if args.remeasure:
+        from explore.search.remeasure import remeasure
+
+        summary = remeasure(config, Display())
+    else:
+        from explore.search.run import search
+
+        summary = search(config, Display())
     if args.json:
         print(json.dumps(summary.as_dict()))
         return 0
@@ -41,6 +52,10 @@ def run(args: argparse.Namespace) -> int:
     print(f"always answering the mean pose: {summary.mean_pose_mm:.1f} mm")
     for line in summary.findings:
         print(line)
+    if summary.equal_error:
+        print("shipped files, trained alike:")
+    for found in summary.equal_error:
+        print(f"  {found.text}")
     for file in summary.shipped:
         if file.gates_failed:
             print(f"{file.bundle}: its certificate misses: {file.gates_failed}")

@@ -18,7 +18,8 @@ import yaml
 from arch.cost import cost
 from arch.describe import describe
 from arch.errors import InputError
-from arch.space import Arch, make_arch, preset
+from arch.space import FAMILIES, Arch, make_arch, preset
+from explore.report.equal_error import Point, at_equal_error, spread
 from explore.report.kept import Kept, load_kept
 from explore.report.people import People, load_people
 from explore.report.words import short
@@ -36,7 +37,10 @@ TEXTS = ("name", "id", "runtime", "recipe", "network", "bundle")
 
 @dataclass(frozen=True)
 class Row:
-    """One file, or one reference of the user's: `kind` is candidate, shipped or reference; `paper`: of the paper."""
+    """One file, or one reference of the user's: `kind` is candidate, shipped or reference.
+
+    paper: a preset, of the paper or of its comparison.
+    """
 
     kind: str
     paper: bool
@@ -48,7 +52,7 @@ class Row:
 class Gathered:
     """Everything that the page shows of a study. states: trials by how they ended; history: (minute, volume).
 
-    elsewhere: columns of latency on further devices.
+    elsewhere: columns of latency on further devices; equal_error: how the shipped files stand to the presets, in words.
     """
 
     folder: Path
@@ -62,6 +66,7 @@ class Gathered:
     certificates: dict[str, dict[str, Any]]
     history: list[tuple[float, float]]
     elsewhere: list[str] = field(default_factory=list)
+    equal_error: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
 
@@ -97,6 +102,7 @@ def gather(folder: Path, references: list[str] | None = None) -> Gathered:
         folder, config, _mapping(folder / "environment.json"), rows, states, kept, people, networks, certificates, []
     )
     made.elsewhere = list(dict.fromkeys(key for line in done + shipped for key in line if key.startswith(ELSEWHERE)))
+    made.equal_error = _equal_error(shipped, runtime)
     made.history = _history(made)
     made.notes = _notes(made)
     return made
@@ -119,7 +125,7 @@ def _networks(kept: Kept, lines: list[dict[str, str]]) -> dict[str, Arch]:
         arch = make_arch(values, f"page/study.json: networks: {name[:40]}")
         found[arch.id] = arch
     for line in lines:
-        if line.get("arch_id") not in found and line.get("name", "").startswith("paper-"):
+        if line.get("arch_id") not in found and line.get("name", "").startswith(FAMILIES):
             try:
                 arch = preset(line["name"])
             except InputError:
@@ -137,7 +143,7 @@ def _row(kind: str, line: dict[str, str], networks: dict[str, Arch], where: str)
         numbers["memory"] = cost(arch).peak_activation_bytes_int8
     texts = {key: line.get("arch_id" if key == "id" else key, "") for key in TEXTS}
     texts["network"] = short(arch) if arch is not None else texts["network"]
-    return Row(kind, texts["name"].startswith("paper-"), texts, numbers)
+    return Row(kind, texts["name"].startswith(FAMILIES), texts, numbers)
 
 
 def _reference(text: str, networks: dict[str, Arch], certificates: dict[str, dict[str, Any]]) -> Row:
@@ -170,6 +176,19 @@ def _reference(text: str, networks: dict[str, Arch], certificates: dict[str, dic
         "macs": spent.macs, "params": spent.params, "bytes": bundle.bytes, "memory": spent.peak_activation_bytes_int8,
     }  # fmt: skip
     return Row("reference", False, texts, numbers)
+
+
+def _equal_error(shipped: list[dict[str, str]], runtime: str) -> list[str]:
+    """Of the files of one runtime whose figures are all there."""
+    own: list[Point] = []
+    others: list[Point] = []
+    for line in shipped:
+        keys = ("mpjpe_mm", "latency_ms", "ratio_low", "ratio_high")
+        mm, ms, low, high = (_number(line.get(key, ""), f"front.csv: {key}") for key in keys)
+        if line.get("runtime") == runtime and mm and ms and low and high:
+            kind = others if line["name"].startswith(FAMILIES) else own
+            kind.append(Point(line["name"], mm, ms, spread(low, high)))
+    return [found.text for found in at_equal_error(own, others)]
 
 
 def _history(made: Gathered) -> list[tuple[float, float]]:

@@ -53,9 +53,13 @@ def keep(folder: Path, study: optuna.Study, mean_pose_mm: float | None = None) -
         if path and made.name not in networks:
             arch = make_arch(json.loads(path.read_text())["arch"], str(path))
             networks[arch.id] = short_fields(arch)
+    for path in folder.glob("finalists/*/result.json"):  # what is compared with was no candidate
+        if path.parent.name not in networks:
+            arch = make_arch(json.loads(path.read_text())["arch"], str(path))
+            networks[arch.id] = short_fields(arch)
     kept = Kept(
         networks=networks,
-        minutes=_minutes(trials),
+        minutes=minutes_of(trials),
         importances=_importances(study) if len(done) >= FEWEST else {},
         mean_pose_mm=before.mean_pose_mm if mean_pose_mm is None else mean_pose_mm,
     )
@@ -77,7 +81,7 @@ def short_fields(arch: Arch) -> dict[str, Any]:
     return {key: values[key] for key, field in Arch.model_fields.items() if getattr(arch, key) != field.default}
 
 
-def _minutes(trials: list[FrozenTrial]) -> dict[int, float]:
+def minutes_of(trials: list[FrozenTrial]) -> dict[int, float]:
     """When each finished trial ended, in minutes of a clock that runs while at least one trial does."""
     spans = sorted(
         (t.datetime_start, t.datetime_complete, t.number)

@@ -84,6 +84,7 @@ def _first(found: Gathered, live: bool) -> dict[str, Any]:
         | {"mean_pose_mm": found.kept.mean_pose_mm, "seed": config.get("seed"), "trials": config.get("trials")},
         "importances": found.kept.importances,
         "history": [[round(minute, 2), _short(volume)] for minute, volume in found.history],
+        "equal_error": found.equal_error,
         "notes": found.notes,
     }
 

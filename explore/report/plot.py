@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from arch.files import write_atomic
 from explore.config import SearchConfig
+from explore.report.equal_error import Faster
 from explore.search import devices
 
 if TYPE_CHECKING:
@@ -109,7 +110,7 @@ def _panel(axes: Axes, key: str, config: SearchConfig, summary: Summary) -> None
             c="none",
             edgecolors=RED,
             zorder=3,
-            label=f"the paper's, shipped alike, {total} samples",
+            label=f"to compare with, shipped alike, {total} samples",
         )
         for file in theirs:
             axes.annotate(
@@ -120,6 +121,8 @@ def _panel(axes: Axes, key: str, config: SearchConfig, summary: Summary) -> None
                 color=RED,
                 fontsize=8,
             )
+    if key == "latency_ms" and not devices.further(config):
+        _equal_error(axes, [found for found in summary.equal_error if isinstance(found, Faster)])
     axes.axhline(summary.mean_pose_mm, c=GREY, lw=0.8, ls=":")
     axes.text(
         0.995,
@@ -144,6 +147,22 @@ def _panel(axes: Axes, key: str, config: SearchConfig, summary: Summary) -> None
     axes.set_ylabel(f"MPJPE of the same file, mm, {config.data}")
     axes.grid(alpha=0.25, which="both")
     axes.legend(fontsize=8, loc="best")
+
+
+def _equal_error(axes: Axes, found: list[Faster]) -> None:
+    """A line from each network that is compared with to the front at its error, with how many times faster that is."""
+    for one in found:
+        axes.plot([one.ms, one.other.ms], [one.other.mm] * 2, c=RED, lw=0.9, ls=(0, (3, 3)), zorder=2)
+        middle = (one.ms * one.other.ms) ** 0.5
+        axes.annotate(
+            f"{one.times:.1f}x faster" if one.times >= 1 else f"{1 / one.times:.1f}x slower",
+            (middle, one.other.mm),
+            textcoords="offset points",
+            xytext=(0, 3),
+            ha="center",
+            color=RED,
+            fontsize=8,
+        )
 
 
 def _ms(file: Shipped, key: str) -> float:

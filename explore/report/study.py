@@ -17,10 +17,13 @@ from arch.files import write_atomic
 from arch.space import Arch, make_arch
 from explore.config import SearchConfig
 from explore.judge import Judge
+from explore.report.equal_error import Behind, Faster, Point, at_equal_error, spread
+from explore.report.kept import minutes_of
 from explore.report.plot import plot_front
 from explore.report.words import short
 from explore.search import devices, rungs
 from explore.search.front import ranks
+from explore.search.study import open_study
 from quantize.environment import machine, versions
 
 TRIAL_COLUMNS = (
@@ -96,7 +99,7 @@ class Shipped:
 
 @dataclass(frozen=True)
 class Summary:
-    """What a study found. `minutes` is the time of this run alone; a resumed study took longer in all."""
+    """What a study found. minutes: of this run alone; worked: those in which a trial was worked on, in all runs."""
 
     folder: Path
     mean_pose_mm: float
@@ -104,7 +107,9 @@ class Summary:
     trials: tuple[dict[str, Any], ...]
     baselines: tuple[str, ...]
     findings: tuple[str, ...]
+    equal_error: tuple[Faster | Behind, ...]
     minutes: float
+    worked: float
 
     def as_dict(self) -> dict[str, Any]:
         return asdict(self) | {"folder": str(self.folder)}
@@ -115,6 +120,7 @@ def write_report(
 ) -> Summary:
     """Write the tables, the plot, the page and the README of a study; returns what they hold."""
     trials, shipped = write_tables(config, study)
+    last = open_study(config, finalists=True)
     summary = Summary(
         config.folder,
         judge.mean_pose_mm,
@@ -122,7 +128,9 @@ def write_report(
         tuple(trials),
         tuple(baselines),
         tuple(_findings(trials, baselines)),
+        tuple(at_equal_error(*_points(config, shipped, baselines))),
         seconds / 60,
+        sum(max(minutes_of(of.get_trials(deepcopy=False)).values(), default=0.0) for of in (study, last)),
     )
     about = {"machine": machine(), "versions": versions(), "data": judge.train.name, "data_hash": judge.train.hash}
     stamp = {"seed": config.seed, "config_hash": config.hash}
@@ -249,6 +257,16 @@ def _findings(trials: list[dict[str, Any]], baselines: dict[str, Arch]) -> list[
     return lines
 
 
+def _points(config: SearchConfig, shipped: list[Shipped], others: dict[str, Arch]) -> tuple[list[Point], list[Point]]:
+    """The shipped files of the study's own runtime: ours, and those to compare with."""
+    found: tuple[list[Point], list[Point]] = ([], [])
+    for row in shipped:
+        if row.runtime == config.runtime:
+            point = Point(row.name, row.mpjpe_mm, row.latency_ms, spread(row.ratio_low, row.ratio_high))
+            found[row.name in others].append(point)
+    return found
+
+
 def _with_devices(columns: tuple[str, ...], config: SearchConfig) -> tuple[str, ...]:
     """The columns with those of further devices behind the latency here."""
     after = columns.index("latency_ms") + 1
@@ -318,6 +336,7 @@ def _readme(config: SearchConfig, judge: Judge, summary: Summary) -> str:
         f"### {runtime}\n\n{_markdown(front_table(summary.shipped, runtime))}" for runtime in config.runtimes
     )
     findings = "\n".join(f"- {line}" for line in summary.findings)
+    equal = "\n".join(f"- {line.text}" for line in summary.equal_error)
     networks = "\n".join(f"- `{name}`: {text}" for name, text in {r.name: r.network for r in summary.shipped}.items())
     packages = ", ".join(f"{name} {version}" for name, version in versions().items())
     recipes = ", ".join(f"`{name}`" for name in dict.fromkeys(row.recipe for row in summary.shipped))
@@ -339,6 +358,12 @@ Each was trained on {config.candidate.samples} + {config.final.samples} samples;
 
 {networks}
 
+## At equal error
+
+The shipped {config.runtime} files, trained alike, {config.measure.threads} thread(s); in brackets what the 95% intervals of the latencies leave open.
+
+{equal or "Nothing to compare with was shipped; name it with `--references`."}
+
 ## {_how_judged(config)}{", judged as float files" * (config.objective == "float")}
 
 {findings}
@@ -347,7 +372,7 @@ Each was trained on {config.candidate.samples} + {config.final.samples} samples;
 
 ## How it was made
 
-`python explore.py search` with `config.yaml` (hash {config.hash}, seed {config.seed}), {summary.minutes:.1f} minutes in its last run.
+`python explore.py search` with `config.yaml` (hash {config.hash}, seed {config.seed}); its networks were worked on for {summary.worked:.0f} minutes.
 {here["processor"]}, {here["cores"]} cores, {", ".join(here["instruction_sets"])}; {packages}. Data hash {judge.train.hash}.
 
 ## Next

@@ -109,7 +109,7 @@ def evaluate(bench: Bench, arch: Arch, recipe_name: str) -> dict[str, Any]:
     if not bench.measures:
         raise HandOver(LATENCY)
     calls = {
-        "reference": caller(bench, config.runtime, _reference_file(config)),
+        "reference": caller(bench, config.runtime, reference_file(config)),
         "candidate": caller(bench, config.runtime, file.model),
     }
     bench.report("latency", 0, 1)
@@ -172,7 +172,7 @@ def finish(bench: Bench, arch: Arch, recipes: tuple[str, ...]) -> dict[str, Any]
         for name in config.runtimes
         for chosen in dict.fromkeys(map(recipe, ("float", *recipes)))
     }
-    calls = {"reference": caller(bench, config.runtime, _reference_file(config))}
+    calls = {"reference": caller(bench, config.runtime, reference_file(config))}
     calls |= {" ".join(key): caller(bench, key[0], file.model) for key, file in files.items()}
     bench.report("latency", 0, 1)
     settings = config.measure.model_copy(update={"budget": config.measure.budget * len(calls) / 2})
@@ -182,8 +182,8 @@ def finish(bench: Bench, arch: Arch, recipes: tuple[str, ...]) -> dict[str, Any]
     for (name, made_by), file in files.items():
         row = certified(arch, whole, file, files[name, "float"], costs if file.recipe.int8 else {})
         latency, plain = latencies[f"{name} {made_by}"], latencies[f"{name} float"]
-        row |= {"latency_ms": latency.ratio * reference_ms, "latency": latency.as_dict(), "bundle": None}
-        row |= {"float_latency_ms": plain.ratio * reference_ms, "file": str(file.model.relative_to(folder))}
+        row |= latencies_of(latency, plain, reference_ms)
+        row |= {"bundle": None, "file": str(file.model.relative_to(folder))}
         if made_by in {recipe(name).name for name in recipes}:
             row["bundle"] = bundle_name(config, arch, name, made_by)
             if name == config.runtime:
@@ -201,6 +201,15 @@ def finish(bench: Bench, arch: Arch, recipes: tuple[str, ...]) -> dict[str, Any]
     }
     write_atomic(folder / "result.json", json.dumps(result, indent=2))
     return result
+
+
+def latencies_of(latency: Latency, plain: Latency, reference_ms: float) -> dict[str, Any]:
+    """Of a row: what its file takes and what the float file of its runtime does."""
+    return {
+        "latency_ms": latency.ratio * reference_ms,
+        "latency": latency.as_dict(),
+        "float_latency_ms": plain.ratio * reference_ms,
+    }
 
 
 def workshop(bench: Bench, folder: Path) -> Workshop:
@@ -236,7 +245,7 @@ def _pictures(bench: Bench) -> Array:
     return normalised(bench.judge.calibration(recipe("int8-static").calibration_images, bench.config.seed))
 
 
-def _reference_file(config: SearchConfig) -> Path:
+def reference_file(config: SearchConfig) -> Path:
     return config.folder / "reference" / config.runtime / runtimes.get(config.runtime).FILES[0]
 
 

@@ -53,12 +53,16 @@ def unmeasured(trained: dict[str, Any]) -> dict[str, Any]:
 
 
 def full_weights(bench: Bench, arch: Arch) -> Path:
-    """A candidate's weights after full training; what an estimator did not train is trained now, from the start."""
+    """A candidate's weights after full training.
+
+    What an estimator did not train, or is compared with and was no candidate, is trained now, from the start.
+    """
     from explore.search.training import train_fully
 
     config = bench.config
     folder = config.folder / "candidates" / arch.id
-    if config.estimator != "full" and not json.loads((folder / "trained.json").read_text())["in_full"]:
+    trained = folder / "trained.json"
+    if not trained.exists() or not json.loads(trained.read_text()).get("in_full", True):
         folder = config.folder / "finalists" / arch.id / "from-start"
         train_fully(bench, arch, config.candidate, folder)
     return folder / "weights.safetensors"

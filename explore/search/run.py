@@ -24,12 +24,13 @@ from explore.report.refresh import bundles_of
 from explore.report.study import Summary, write_report
 from explore.search import devices, estimated, identity, rungs, worker, workload
 from explore.search.board import Board
-from explore.search.choice import Finalist, check_recipes, read_finalists, result_file, write_finalists
+from explore.search.choice import Finalist, check_recipes, read_finalists, result_file, shipped, write_finalists
 from explore.search.claims import LATENCY, NEEDS, drop
 from explore.search.crew import run_crew
 from explore.search.dataset import open_judge
 from explore.search.front import choose
 from explore.search.presence import Presence
+from explore.search.references import references
 from explore.search.storage import dashboard
 from explore.search.study import (
     SearchFailed,
@@ -71,8 +72,9 @@ def search(config: SearchConfig, display: Display) -> Summary:
         assert judge is not None
         if not any(_finalist(config, finalist.arch).exists() for finalist in read_finalists(config)):
             raise SearchFailed(f"no finalist could be shipped; see {config.folder / 'logs'}")
-        papers = baselines(config, identity.space_of(config))
-        summary = write_report(config, study, judge, papers, time.time() - started)
+        fitted = identity.space_of(config)
+        others = baselines(config, fitted) | references(config, fitted)
+        summary = write_report(config, study, judge, others, time.time() - started)
         keep_people(config.folder, judge, bundles_of(config, config.folder))
     return summary
 
@@ -151,6 +153,7 @@ def _check(config: SearchConfig, space: Space) -> None:
     """Refuse what cannot end well before any time is spent on it."""
     devices.check(config)
     estimated.check(config, space)
+    references(config, space)
     rungs.check(config)
     chosen = check_recipes(config)
     for name in config.every_runtime:
@@ -169,19 +172,25 @@ def _finalist(config: SearchConfig, arch: Arch) -> Path:
 
 
 def _choose_finalists(config: SearchConfig, study: optuna.Study) -> list[Finalist]:
-    """The networks that go on, the dearest first: along the front, and those of the paper that are within max_cost."""
+    """The networks that go on, the dearest first: along the front, those of the paper that are within max_cost, and
+    all that the study compares with.
+    """
     trials = completed(study)
     if not trials:
         raise SearchFailed("no candidate finished; the reasons stand in trials.csv and in the log folder")
     kept = [t for t in trials if devices.keeps(config, t.user_attrs["result"])]
     if not kept:
         raise SearchFailed(f"none of {len(trials)} candidates keeps max_ms; try more, or raise it")
-    chosen = [kept[index] for index in choose(np.array([t.values for t in kept]), config.finalists)]
+    others = references(config, identity.space_of(config))
+    ids = {arch.id for arch in others.values()}
+    own = [t for t in kept if t.user_attrs["arch"] not in ids] or kept
+    chosen = [own[index] for index in choose(np.array([t.values for t in own]), config.finalists)]
     for trial in trials:
         constraint = trial.constraints.get("cost", 0.0) if hasattr(trial, "constraints") else 0.0
         if "baseline" in trial.user_attrs and constraint <= 0:
             chosen.append(trial)
     pairs = [_pair(config, trial) for trial in chosen]
+    pairs += [(arch, shipped(config)[0]) for arch in others.values()]
     write_finalists(config, sorted(pairs, key=lambda pair: -cost(pair[0]).macs))
     return read_finalists(config)
 

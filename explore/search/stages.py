@@ -75,14 +75,14 @@ def open_stages(config: SearchConfig, index: int, report: Report) -> Iterator[Re
     cv2.setNumThreads(1)
     with Converter(config.folder / "logs" / f"converter-{index}.log") as converter:
         lane = Lane(host_folder() / "lane")
-        yield RealStages(Bench(config, open_judge(config), lane, converter, report, _like_the_reference(config)))
+        yield RealStages(Bench(config, open_judge(config), lane, converter, report, like_the_reference(config)))
 
 
 def _timed_on(config: SearchConfig) -> Path:
     return config.folder / "reference" / "machine.json"
 
 
-def _like_the_reference(config: SearchConfig) -> bool:
+def like_the_reference(config: SearchConfig) -> bool:
     """Whether the reference network was timed on a machine of this kind; others train, but do not time."""
     path = _timed_on(config)
     return not path.exists() or json.loads(path.read_text())["processor"] == machine()["processor"]

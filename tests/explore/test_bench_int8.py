@@ -34,7 +34,7 @@ def test_a_network_that_int8_makes_slow_leaves_the_front(tmp_path: Path) -> None
     with pytest.raises(InputError, match=r"trials.csv: no such file; set EDGEPOSE_STUDY"):
         bench_fronts(tmp_path / "none")
     page = markdown(rows, [claim, Claim(name="x", asked="2", measured="1", holds=False)])
-    assert "| x | 2 | 1 | **falls short** |" in page
+    assert "| x | 2 | 1 |  | **falls short** |" in page
     assert "| slow-in-int8 | 98.0 | 9.000 | 97.0 | 0.0 | off it | on the front |" in page
     assert "worst" not in page
 

@@ -16,10 +16,10 @@ from explore.cli import main
 from explore.data.synthetic.dataset import SyntheticConfig, picture, set_stage
 from explore.predict import detect, inputs
 from explore.predict.detect import Detector, Follower, overlap
+from tests.explore.report.studies import FAST, MIDDLE, REFERENCE
 
-ROOT = Path(__file__).resolve().parents[2]
-BUNDLES = ROOT / "results" / "reference" / "bundles"
-MODEL, OTHER = BUNDLES / "929582aaca" / "litert", BUNDLES / "ebf227c12d" / "litert"
+BUNDLES = REFERENCE / "bundles"
+MODEL, OTHER = BUNDLES / MIDDLE / "litert", BUNDLES / FAST / "litert"
 FRAMES, SIZE = 24, (320, 240)
 RENDERED = SyntheticConfig(size=240)
 
@@ -118,7 +118,7 @@ def test_a_film_becomes_a_film_and_lines(scene: Callable[[int], np.ndarray], tmp
     assert all(stage in said.out for stage in ("read", "detect", "crop", "network", "decode", "draw", "write"))
     assert sorted(file.name for file in (tmp_path / "out").iterdir()) == ["walk-pose.jsonl", "walk-pose.mp4"]
     head, frames = lines_of(tmp_path / "out" / "walk-pose.jsonl")
-    assert head["size_px"] == list(SIZE) and head["fps"] == 12 and head["bundle"]["arch"] == "929582aaca"
+    assert head["size_px"] == list(SIZE) and head["fps"] == 12 and head["bundle"]["arch"] == MIDDLE
     assert [frame["frame"] for frame in frames] == list(range(FRAMES)) and frames[12]["time_s"] == 1.0
     assert all([one["person"] for one in frame["people"]] == [1] for frame in frames)
     assert len(frames[0]["people"][0]["joints"]) == 18
@@ -160,7 +160,7 @@ def test_two_models_side_by_side(scene: Callable[[int], np.ndarray], tmp_path: P
     assert "2 photos given, boxes belong to one" in capsys.readouterr().err
     assert predict(path, still, *models, "--json", "--film", "webm", "--out", tmp_path / "out") == 0
     first, second, third, reel = json.loads(capsys.readouterr().out)
-    labels = ["929582aaca-litert", "ebf227c12d-litert", "929582aaca-litert#2"]
+    labels = [f"{MIDDLE}-litert", f"{FAST}-litert", f"{MIDDLE}-litert#2"]
     assert [first["model"], second["model"], third["model"]] == labels
     assert first["people"][0]["joints"] == third["people"][0]["joints"] != second["people"][0]["joints"]
     assert reel["differences_mm"] > 1

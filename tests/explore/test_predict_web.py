@@ -27,9 +27,9 @@ from explore.predict import detect, pipeline, web
 from explore.predict.camera import choose_camera
 from explore.predict.detect import Detector, overlap
 from quantize import bundle as bundles
+from tests.explore.report.studies import MIDDLE, REFERENCE
 
-ROOT = Path(__file__).resolve().parents[2]
-MODEL = ROOT / "results" / "reference" / "bundles" / "929582aaca" / "litert"
+MODEL = REFERENCE / "bundles" / MIDDLE / "litert"
 SIZE = (480, 360)
 
 

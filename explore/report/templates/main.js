@@ -104,6 +104,8 @@ function tell() {
     configuration: [about.hash && `hash ${about.hash}`, about.seed !== null && `seed ${about.seed}`].filter(Boolean).join(", "), "page written": study.made,
   };
   for (const [title, text] of Object.entries(facts)) if (text) $("made").append(make("dt", {}, title), make("dd", {}, String(text)));
+  $("equal").hidden = !study.equal_error.length;
+  for (const line of study.equal_error) $("equal").lastElementChild.append(make("li", {}, line));
   for (const note of study.notes) $("notes").append(make("li", {}, note));
 }
 

@@ -8,8 +8,8 @@ const METRICS = {
   memory: { title: "peak activation memory in INT8, MB", brief: "memory", unit: "MB", scale: 1e6, digits: 3, axis: "log" },
 };
 const KINDS = {
-  candidate: "candidates", shipped: "shipped files", paperCandidate: "the paper's, as candidates",
-  paperShipped: "the paper's, shipped alike", reference: "your references",
+  candidate: "candidates", shipped: "shipped files", paperCandidate: "to compare with, as candidates",
+  paperShipped: "to compare with, shipped alike", reference: "your references",
 };
 const STEPS = 200; // of a slider
 

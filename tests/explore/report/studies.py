@@ -21,6 +21,13 @@ ROOT = Path(__file__).resolve().parents[3]
 REFERENCE = ROOT / "results" / "reference"
 
 
+def _by_latency(bundle: Path) -> float:
+    return float(json.loads((bundle / "litert" / "manifest.json").read_text())["metrics"]["latency_ms"])
+
+
+FAST, MIDDLE, ACCURATE = (path.name for path in sorted((REFERENCE / "bundles").iterdir(), key=_by_latency))
+
+
 def write_study(folder: Path, count: int, seed: int = 0, names: dict[int, str] | None = None) -> Path:
     """A folder with `count` finished candidates, the paper's three first; `names` replaces those of some trials."""
     rng = random.Random(seed)

@@ -15,12 +15,13 @@ import pytest
 import yaml
 
 from arch.errors import InputError
+from arch.space import make_arch
 from explore.report.gather import gather
 from explore.report.page import write_page
 from explore.report.refresh import refresh
 from quantize.bundle import annotate, load
 from quantize.certificate import Certificate, Gate
-from tests.explore.report.studies import REFERENCE, ROOT, write_study
+from tests.explore.report.studies import ACCURATE, MIDDLE, REFERENCE, ROOT, write_study
 
 FIRST_PLOT_MS = 10_000  # asked of an idle machine: 2,000; tests share theirs
 HOSTILE = (
@@ -109,7 +110,7 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The reference study with a reference of the user's, one of its bundles with a certificate."""
     folder = tmp_path_factory.mktemp("page") / "reference"
     shutil.copytree(REFERENCE, folder)
-    annotate(load(folder / "bundles" / "929582aaca" / "litert"), certificate=CERTIFICATE.model_dump(mode="json"))
+    annotate(load(folder / "bundles" / MIDDLE / "litert"), certificate=CERTIFICATE.model_dump(mode="json"))
     write_page(folder, references=["mine:150:0.3"])
     return folder
 
@@ -135,20 +136,21 @@ def test_it_shows_what_the_files_say(browser: Any, study: Path) -> None:
 def test_hover_and_click_show_the_network(browser: Any, study: Path) -> None:
     visit = Visit(browser, study / "index.html")
     page = visit.page
-    page.mouse.move(*visit.place_of("eb2e4fe42a", "shipped"))
+    page.mouse.move(*visit.place_of(ACCURATE, "shipped"))
     page.wait_for_selector("#tip:visible")
-    assert page.locator("#tip b").inner_text() == "eb2e4fe42a"
-    page.wait_for_function("document.getElementById('card').dataset.name === 'eb2e4fe42a'")
+    assert page.locator("#tip b").inner_text() == ACCURATE
+    page.wait_for_function(f"document.getElementById('card').dataset.name === '{ACCURATE}'")
     page.mouse.move(5, 5)
     page.wait_for_selector("#tip", state="hidden")
-    page.mouse.click(*visit.place_of("929582aaca", "shipped"))
-    page.wait_for_function("document.querySelector('#card h3').textContent === '929582aaca'")
+    page.mouse.click(*visit.place_of(MIDDLE, "shipped"))
+    page.wait_for_function(f"document.querySelector('#card h3').textContent === '{MIDDLE}'")
     stages = page.eval_on_selector_all("#card .stages tbody tr", "rows => rows.map(r => r.cells[0].textContent)")
     assert stages[0] == "stem" and stages[-1] == "head" and len(stages) > 6
     command = page.locator("#card .command").inner_text()
     assert "explore.py train" in command and "--start" in command
     fields = json.loads(command.split("echo '")[1].split("' > ")[0])
-    assert fields["encoder"] == "mobilenet_v4" and fields["head"] == "depthmap"
+    arch = load(study / "bundles" / MIDDLE / "litert").arch
+    assert make_arch(fields) == arch
     card = page.locator("#card").inner_text()
     for said in (
         "Certificate",
@@ -159,20 +161,20 @@ def test_hover_and_click_show_the_network(browser: Any, study: Path) -> None:
         "stem 2.50 mm",
     ):
         assert said in card
-    assert page.locator("#table tr.chosen td").first.inner_text() == "929582aaca"
+    assert page.locator("#table tr.chosen td").first.inner_text() == MIDDLE
     page.reload()  # what was asked for is in the address
     page.wait_for_selector("html[data-ready]")
-    assert page.locator("#card h3").inner_text() == "929582aaca"
+    assert page.locator("#card h3").inner_text() == MIDDLE
     visit.leave()
 
 
 def test_people_are_drawn_and_turn(browser: Any, study: Path) -> None:
     visit = Visit(browser, study / "index.html")
     page = visit.page
-    page.locator("#table tbody tr", has_text="eb2e4fe42a").first.click()
+    page.locator("#table tbody tr", has_text=ACCURATE).first.click()
     page.wait_for_selector(".people button")
     kept = json.loads((study / "page" / "people.json").read_text())
-    answers = kept["answers"]["bundles/eb2e4fe42a/litert"]
+    answers = kept["answers"][f"bundles/{ACCURATE}/litert"]
     said = page.eval_on_selector_all(".people button", "all => all.map(button => button.textContent)")
     assert said == [f"{round(answer['error_mm'])} mm" for answer in answers]
     page.locator(".people button").nth(3).click()
@@ -280,7 +282,7 @@ def test_a_phone(browser: Any, study: Path) -> None:
     visit = Visit(browser, study / "index.html", **phone)
     page = visit.page
     assert page.evaluate("document.scrollingElement.scrollWidth") <= 390
-    page.locator("#table tbody tr", has_text="eb2e4fe42a").first.tap()
+    page.locator("#table tbody tr", has_text=ACCURATE).first.tap()
     page.wait_for_selector(".people button")
     for part in ("#plot", "#card", "#progress", "#importances"):
         box = page.locator(part).bounding_box()
@@ -375,7 +377,7 @@ def test_the_command(study: Path, tmp_path: Path) -> None:
         "assert 'torch' not in sys.modules; raise SystemExit(status)"
     )
     made = tmp_path / "page.html"
-    bundle = str(REFERENCE / "bundles" / "929582aaca" / "litert")
+    bundle = str(REFERENCE / "bundles" / MIDDLE / "litert")
     call = [sys.executable, "-c", script, "report", str(study), "--out", str(made), "--reference", bundle, "--json"]
     done = subprocess.run(call, cwd=ROOT, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
