@@ -13,11 +13,13 @@ from pydantic import BaseModel, ConfigDict
 BENCHES: dict[str, str] = {
     "data": "explore.bench.data",
     "training": "explore.bench.training",
+    "loop": "explore.bench.loop",
     "profile": "explore.bench.profile",
     "int8": "explore.bench.int8",
     "latency": "explore.bench.latency",
     "predictor": "explore.bench.predictor",
     "estimators": "explore.bench.estimators",
+    "hypervolume": "explore.bench.hypervolume",
     "faults": "explore.bench.faults",
     "scale": "explore.bench.scale",
 }

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import argparse
 import json
+from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
 
-from explore.config import SearchConfig
+from explore.config import SearchConfig, TrainConfig
 from explore.options import add_options, from_options
 from explore.progress import Display
 
@@ -17,13 +18,20 @@ EXAMPLE = "python explore.py search --scale 64 --trials 40 --sampler nsga2"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_options(parser, SearchConfig)
+    parser.add_argument(
+        "--retrain", action="store_true", help="estimator supernet: train one for this study instead of a shipped one"
+    )
 
 
 def run(args: argparse.Namespace) -> int:
     config = from_options(args, SearchConfig)
     from explore.report.study import front_table
+    from explore.search.estimated import with_supernet
     from explore.search.run import search
 
+    config = with_supernet(config, args.retrain)
+    if args.retrain:
+        _retrain(config)
     summary = search(config, Display())
     if args.json:
         print(json.dumps(summary.as_dict()))
@@ -52,3 +60,12 @@ def run(args: argparse.Namespace) -> int:
     print(f"next: python explore.py predict PHOTO --bbox x,y,w,h --model {config.folder / best}")
     print(f"      python explore.py search --trials {2 * config.trials}   (goes on from here)")
     return 0
+
+
+def _retrain(config: SearchConfig) -> None:
+    """The study's own supernet, unless an earlier call made it."""
+    from explore.commands.train_supernet import BASE, make_supernet
+
+    out = Path(config.estimate.supernet)
+    if not out.exists():
+        make_supernet(config, TrainConfig.model_validate(BASE), out, Display())

@@ -48,7 +48,7 @@ def test_a_search_estimates_candidates_and_trains_finalists_in_full(name: str, t
         options.append("--estimate.supernet=super.safetensors")
     trials = 12 if name == "predictor" else 6
     run(tmp_path, "search", "--results=.", f"--space={space}", *QUICK, *RENDERED, *options,
-        f"--trials={trials}", "--runtimes=litert", "--finalists=1")  # fmt: skip
+        f"--trials={trials}", "--runtime=onnxruntime", "--runtimes=onnxruntime", "--finalists=1")  # fmt: skip
 
     study = tmp_path / "s"
     results = [json.loads(path.read_text()) for path in study.glob("candidates/*/result.json")]
@@ -59,8 +59,8 @@ def test_a_search_estimates_candidates_and_trains_finalists_in_full(name: str, t
         assert in_full >= (4 if name == "inherit" else 8)
     for result in results:
         if result["measured"]:
-            judged = study / "candidates" / result["arch_id"] / "litert-int8-static" / "judged.json"
-            assert json.loads(judged.read_text())["mpjpe_mm"] == result["mpjpe_mm"]
+            judged = study / "candidates" / result["arch_id"] / "onnxruntime-int8-static" / "judged.json"
+            assert json.loads(judged.read_text())["accuracy"]["mpjpe"] == result["mpjpe_mm"]
     final = [json.loads(path.read_text()) for path in study.glob("finalists/*/result.json")]
     assert [row["samples"] for row in final] == [64]
     shipped = list(csv.DictReader((study / "front.csv").open()))
