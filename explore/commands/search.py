@@ -31,7 +31,7 @@ def run(args: argparse.Namespace) -> int:
 
     config = with_supernet(config, args.retrain)
     if args.retrain:
-        _retrain(config)
+        retrain(config)
     summary = search(config, Display())
     if args.json:
         print(json.dumps(summary.as_dict()))
@@ -62,7 +62,7 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _retrain(config: SearchConfig) -> None:
+def retrain(config: SearchConfig) -> None:
     """The study's own supernet, unless an earlier call made it."""
     from explore.commands.train_supernet import BASE, make_supernet
 

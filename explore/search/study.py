@@ -118,7 +118,10 @@ def sampler(config: SearchConfig, draws: int) -> optuna.samplers.BaseSampler:
         case "nsga2":
             return optuna.samplers.NSGAIISampler(seed=seed, population_size=12)
         case "gp":
-            return optuna.samplers.GPSampler(seed=seed, n_startup_trials=8, warn_independent_sampling=False)
+            # the one that models noise: fitted to the values, for it takes no figure from those who know
+            return optuna.samplers.GPSampler(
+                seed=seed, n_startup_trials=8, deterministic_objective=False, warn_independent_sampling=False
+            )
         case "random":
             return optuna.samplers.RandomSampler(seed=seed)
 

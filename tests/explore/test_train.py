@@ -56,11 +56,13 @@ def test_loss_falls_and_error_beats_the_untrained_network(judge: Judge, head: st
     assert end < 0.8 * start
 
 
-def test_a_stopped_run_goes_on_to_the_same_weights(
+def test_a_stopped_run_goes_on_to_the_same_losses_and_weights(
     judge: Judge, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config = TrainConfig(samples=96)
-    whole = train(small(), judge.train, config, 3, tmp_path / "whole")
+    losses: list[float] = []
+    again: list[float] = []
+    whole = train(small(), judge.train, config, 3, tmp_path / "whole", told_loss=lambda step, loss: losses.append(loss))
     monkeypatch.setattr(loop, "CHECKPOINT_SECONDS", 0.0)
 
     class Stop(Exception):
@@ -73,8 +75,12 @@ def test_a_stopped_run_goes_on_to_the_same_weights(
     with pytest.raises(Stop):
         train(small(), judge.train, config, 3, tmp_path / "part", progress=stop)
     seen: list[int] = []
-    resumed = train(small(), judge.train, config, 3, tmp_path / "part", progress=lambda done, total: seen.append(done))
+    resumed = train(
+        small(), judge.train, config, 3, tmp_path / "part",
+        progress=lambda done, total: seen.append(done), told_loss=lambda step, loss: again.append(loss),
+    )  # fmt: skip
     assert 0 < len(seen) < 12
+    assert again == losses[-len(again) :] and resumed.loss == whole.loss
     for (name, a), b in zip(whole.net.state_dict().items(), resumed.net.state_dict().values(), strict=True):
         assert torch.equal(a, b), name
 
