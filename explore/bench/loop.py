@@ -127,8 +127,8 @@ class _Runner:
         torch.set_num_threads(setting.threads)
         self.setting, self.config = setting, TrainConfig(batch=CONFIG["batch"], augment="none")
         self.arch: Arch = named_arch(setting.arch).replace(**setting.changes)
-        net = build(self.arch, CONFIG["seed"]).train()
-        self.net: Any = net.to(memory_format=torch.channels_last) if setting.channels_last else net
+        net: Any = build(self.arch, CONFIG["seed"]).train()
+        self.net = net.to(memory_format=torch.channels_last) if setting.channels_last else net
         self.optimizer = torch.optim.AdamW(net.parameters(), self.config.rate, weight_decay=self.config.weight_decay)
         self.forward: Any = torch.compile(net.forward_heatmaps) if setting.compiled else net.forward_heatmaps
         self.batches = load_batches(

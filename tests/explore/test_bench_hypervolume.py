@@ -39,7 +39,7 @@ def rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         facts = {"set": reference.set_hash(), "arch_id": arch.id}
         for seed in (0, 1):
             full.append(facts | {"seed": seed, "mm": truth(arch) + rng.gauss(0, SEED_MM), "cpu_s": 100.0})
-        for name, noise in (("short", 6.0), ("inherit", 12.0)):
+        for name, noise in (("short", 2.0), ("inherit", 12.0)):
             mm = 100 + 0.5 * truth(arch) + rng.gauss(0, noise)
             told.append(facts | {"estimator": name, "budget": 3200, "mm": mm, "cpu_s": 10.0})
     reference.ROWS.write_text("".join(json.dumps(row) + "\n" for row in full))

@@ -78,7 +78,8 @@ def sliced(world: World) -> Ask:
 def predicted(world: World) -> Ask:
     """The estimator itself, fitted on what the search has trained; its own CPU time is measured."""
     whole, trust = full(world), EstimateConfig().trust
-    fitted: dict[int, Any] = {}
+    learned: dict[int, Any] = {}
+    fitted: dict[int, predictor.Predictor] = {}  # to as many as are finished
 
     def ask(arch: Arch, finished: list[Finished]) -> Answer:
         if len(finished) < predictor.ENOUGH:
@@ -86,7 +87,8 @@ def predicted(world: World) -> Ask:
         started = time.process_time()
         if len(finished) not in fitted:
             fitted.clear()
-            fitted[len(finished)] = predictor.fit([other.arch for other in finished], [other.mm for other in finished])
+            archs, mm = [other.arch for other in finished], [other.mm for other in finished]
+            fitted[len(finished)] = predictor.fit(archs, mm, 0, learned)
         mean, deviation = (float(value[0]) for value in fitted[len(finished)].predict([arch]))
         moves = predictor.may_move_front(arch, mean, deviation, trust, finished)
         spent = time.process_time() - started

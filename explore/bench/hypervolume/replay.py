@@ -50,7 +50,7 @@ def replay(world: World, estimator: str, asks: str, wanted: int) -> list[Candida
         study.sampler = sampler(config, len(study.get_trials(deepcopy=False)))
         for _ in range(ATTEMPTS):
             trial = study.ask()
-            arch = space.suggest(lambda key, values, trial=trial: trial.suggest_categorical(key, values))
+            arch = space.suggest(trial.suggest_categorical)
             trial.set_constraint("cost", cost(arch).macs / limit - 1)
             if arch.id not in found and cost(arch).macs <= limit:
                 break
@@ -76,4 +76,4 @@ def stopped(world: World, estimator: str, candidates: Sequence[Candidate], final
 
 def volume(world: World, archs: Sequence[Arch], corner: Points) -> float:
     """Hypervolume of networks by their own errors: mm x decades of ms, up to `corner`, (mm, decades)."""
-    return hypervolume(np.array([[world.error(arch), np.log10(world.ms(arch))] for arch in archs]), corner)
+    return float(hypervolume(np.array([[world.error(arch), np.log10(world.ms(arch))] for arch in archs]), corner))
