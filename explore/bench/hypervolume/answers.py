@@ -11,6 +11,7 @@ from typing import Any
 
 from arch.cost import cost
 from arch.space import Arch
+from explore.bench.estimators import reference
 from explore.bench.hypervolume.world import World
 from explore.config import EstimateConfig
 from explore.estimate import Finished, inherit, predictor, short
@@ -37,7 +38,7 @@ def shorter(world: World) -> Ask:
 
     Half of the way in doublings is half of the way in mm, and so with the costs of samples.
     """
-    found, samples = world.known.estimators["short"], _samples()
+    found, samples = world.known.estimators["short"], reference.SET["training"]["samples"]
     peers: dict[int, list[tuple[float, float]]] = {}
 
     def seconds(arch: Arch, length: int) -> float:
@@ -98,12 +99,6 @@ def predicted(world: World) -> Ask:
         return Answer(trained.mm, trained.cpu_s + spent, in_full=True)
 
     return ask
-
-
-def _samples() -> int:
-    from explore.bench.estimators import reference
-
-    return int(reference.SET["training"]["samples"])
 
 
 MAKE: dict[str, Callable[[World], Ask]] = {
