@@ -49,8 +49,8 @@ SETTINGS: dict[str, Setting] = {
     "torch.compile": Setting(compiled=True),
     "two threads": Setting(threads=2),
     "two processes of one thread": Setting(processes=2),
-    "head: depthmap, no softmax over a volume": Setting(changes={"head": "depthmap"}),
     "paper-L": Setting(arch="paper-L-relu@64"),
+    "paper-L without a softmax over the volume": Setting(arch="paper-L-relu@64", changes={"head": "depthmap"}),
 }
 
 

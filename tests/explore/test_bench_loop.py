@@ -20,6 +20,3 @@ def test_a_row_a_setting_and_where_a_step_goes(tmp_path: Path, monkeypatch: pyte
     assert [row["setting"] for row in rows] == list(chosen) and shares[-1] == 1
     for row in rows:
         assert row["images_s"] > 0 and sum(row[stage] for stage in loop.STAGES) == pytest.approx(1, abs=0.01)
-    by_name = {row["setting"]: row for row in rows}
-    volume, plane = (by_name[name]["softmax and loss"] for name in ("as it trains", list(chosen)[-1]))
-    assert plane < volume

@@ -50,12 +50,10 @@ def run(progress: Callable[[float], None]) -> tuple[list[dict[str, Any]], list[C
     """A row for the surrogate, each estimator in it, and each method; what was asked of them."""
     known = read_known()
     ship_s = shipping.seconds(known.archs[:: len(known.archs) // CONFIG["shipped_for_cost"]])
-    done = []
-    for index, seed in enumerate(CONFIG["seeds"]):
+    done: list[Replayed] = []
+    for seed in CONFIG["seeds"]:
         done.append(
-            replay_seed(
-                known, seed, ship_s, lambda share, index=index: progress((index + share) / len(CONFIG["seeds"]))
-            )
+            replay_seed(known, seed, ship_s, lambda share: progress((len(done) + share) / len(CONFIG["seeds"])))
         )
     return record(known, ship_s, done)
 

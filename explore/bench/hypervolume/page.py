@@ -89,7 +89,7 @@ the seeds that get there, and how many do; nothing where fewer than half do.
 - **Full training**: the error and noise of {surrogate["seed_deviation_mm"]} mm, as two seeds of one network differ; always the same for one network.
 - **short, inherit, supernet**: a straight line in the error, fitted to the recorded estimates, and a function drawn from what that
   leaves of them, which follows the networks' descriptions: their mistakes hang together as the recorded ones do. `short` beyond
-  the recorded length comes nearer to full training's figure with every doubling.
+  the recorded length comes nearer to full training's figure with every doubling, which is a guess: nobody has recorded it.
 - **predictor**: itself, fitted on what the replayed search has trained; its own CPU time is measured.
 - **Latency**: of the INT8 file by the predictor in `results/predictors`, for this machine.
 
