@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 
 from arch.files import write_atomic
+from explore.config import SearchConfig
+from explore.estimate.inherit import PARENTS
 
 COLOURS = {
     "full": "#1f2933", "short": "#1565c0", "inherit": "#8e24aa", "supernet": "#2e7d32", "predictor": "#c62828",
@@ -45,7 +47,9 @@ def plot(path: Path, curves: Mapping[tuple[str, str], Sequence[Mapping[int, tupl
 
 def page(rows: Sequence[Mapping[str, Any]], facts: Mapping[str, Any]) -> str:
     """Markdown of the rows that the bench gives; `facts` is its configuration."""
-    surrogate, methods = rows[0], [row for row in rows if "reached_share_" + str(max(facts["wanted"])) in row]
+    surrogate, most = rows[0], max(facts["wanted"])
+    methods = [row for row in rows if f"cpu_s_{most}" in row]
+    hours = methods[0][f"cpu_s_{most}"] / 3600
     replayed = [row for row in rows if "replayed_tau_overall" in row]
     without = [name for name in ("short", "inherit", "supernet") if not any(name in row["row"] for row in replayed)]
     head = ["search", *(f"{what}, {n}" for n in facts["wanted"] for what in ("hypervolume", "CPU s", "of full", "reaches full's at"))]  # fmt: skip
@@ -64,7 +68,7 @@ def page(rows: Sequence[Mapping[str, Any]], facts: Mapping[str, Any]) -> str:
     missing = f"\nNot recorded yet for every network, so not replayed: {', '.join(without)}.\n" if without else ""
     return f"""# Hypervolume against CPU seconds
 
-Made by `python explore.py bench hypervolume`. **A replay, no search**: {max(facts["wanted"])} candidates trained in full are a day of CPU,
+Made by `python explore.py bench hypervolume`. **A replay, no search**: {most} candidates trained in full are {hours:.0f} hours of CPU,
 and this table has {len(facts["seeds"])} seeds of each line. Errors are looked up in a surrogate of the {surrogate["networks"]} networks that
 `bench estimators` trained, as surrogate benchmarks of architecture search do ([NAS-Bench-301](https://arxiv.org/abs/2008.09777), Zela et al., ICLR 2022).
 Optuna's samplers, who is trained in full, how long, and the choice of finalists are the project's own code.
@@ -98,9 +102,9 @@ the seeds that get there, and how many do; nothing where fewer than half do.
 ## What it does not show
 
 Not what a real search finds: {surrogate["networks"]} networks say little of a space of millions, and a front is made of networks that are better than
-those around them, which no fit to a few knows. `inherit` is recorded with the nearest of {surrogate["networks"] - 1} parents, a search has {4} at first.
-Full training is the reference's {facts["reference"]["training"]["samples"]} samples; the default search trains candidates for a tenth of that, where making a file
-costs more than any estimator can spare. One worker; INT8 moves no error here. The errors come from the same kind of model
+those around them, which no fit to a few knows. `inherit` is recorded with the nearest of {surrogate["networks"] - 1} parents, a search has {PARENTS} at first.
+Full training is the reference's {facts["reference"]["training"]["samples"]} samples; the default search trains candidates on {SearchConfig().candidate.samples}, which leaves the less to
+be saved: what a candidate's file costs stays. One worker; INT8 moves no error here. The errors come from the same kind of model
 as `predictor` is, if from a wider description: its line is the kindest that can be drawn.
 """
 
