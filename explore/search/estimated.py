@@ -128,7 +128,7 @@ def shipped_supernet(config: SearchConfig) -> Path:
         if facts["data"] == config.data.replace(":", "-"):
             return path
         reasons.append(f"{path}: trained on {facts['data']}")
-    why = reasons[0].split("; ")[0] if len(reasons) == 1 else f"none of {len(reasons)} in {SHIPPED} fits this study"
+    why = reasons[0].split("; ")[0] if len(reasons) == 1 else f"none in {SHIPPED} fits this study"
     raise InputError(
         f"estimate.supernet: none given, and {why}; give --retrain, or the file of train --supernet {config.space}"
     )
