@@ -80,7 +80,7 @@ class EstimateConfig(Strict):
     """What the estimators other than `full` are given."""
 
     samples: int = Field(500, ge=1, description="short, inherit: training samples of a first run")
-    supernet: str = Field("", description="supernet: checkpoint that train --supernet made")
+    supernet: str = Field("", description="supernet: checkpoint of train --supernet; empty: shipped, or --retrain")
     space: str = Field("elastic", description="supernet: the space of that checkpoint")
     trust: float = Field(1.0, ge=0, description="predictor: deviations by which a network may be better than predicted")
 

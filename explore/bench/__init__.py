@@ -14,11 +14,13 @@ BENCHES: dict[str, str] = {
     "data": "explore.bench.data",
     "training": "explore.bench.training",
     "headline": "explore.bench.headline",
+    "loop": "explore.bench.loop",
     "profile": "explore.bench.profile",
     "int8": "explore.bench.int8",
     "latency": "explore.bench.latency",
     "predictor": "explore.bench.predictor",
     "estimators": "explore.bench.estimators",
+    "hypervolume": "explore.bench.hypervolume",
     "faults": "explore.bench.faults",
     "scale": "explore.bench.scale",
 }

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import argparse
 import json
+from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
 
-from explore.config import SearchConfig
+from explore.config import SearchConfig, TrainConfig
 from explore.options import add_options, from_options
 from explore.progress import Display
 
@@ -22,6 +23,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="train nothing: time the shipped files of this study again, on a quiet machine",
     )
+    parser.add_argument(
+        "--retrain", action="store_true", help="estimator supernet: train one for this study instead of a shipped one"
+    )
 
 
 def run(args: argparse.Namespace) -> int:
@@ -33,8 +37,12 @@ def run(args: argparse.Namespace) -> int:
 
         summary = remeasure(config, Display())
     else:
+        from explore.search.estimated import with_supernet
         from explore.search.run import search
 
+        config = with_supernet(config, args.retrain)
+        if args.retrain:
+            retrain(config)
         summary = search(config, Display())
     if args.json:
         print(json.dumps(summary.as_dict()))
@@ -67,3 +75,12 @@ def run(args: argparse.Namespace) -> int:
     print(f"next: python explore.py predict PHOTO --bbox x,y,w,h --model {config.folder / best}")
     print(f"      python explore.py search --trials {2 * config.trials}   (goes on from here)")
     return 0
+
+
+def retrain(config: SearchConfig) -> None:
+    """The study's own supernet, unless an earlier call made it."""
+    from explore.commands.train_supernet import BASE, make_supernet
+
+    out = Path(config.estimate.supernet)
+    if not out.exists():
+        make_supernet(config, TrainConfig.model_validate(BASE), out, Display())

@@ -18,6 +18,7 @@ from explore.options import from_options, take
 from explore.progress import Display
 
 BASE: dict[str, Any] = {"samples": 40000, "batch": 16, "rate": 4e-3, "augment": "light"}
+SUBNETS = 2  # random ones a step
 SHOWN = 3  # random subnets that are judged in the end, beside the smallest and the largest
 
 
@@ -27,15 +28,45 @@ def run(args: argparse.Namespace) -> int:
         if given:
             raise InputError(f"--{key}: has no use with --supernet; leave it out")
     config = from_options(args, TrainConfig, BASE)
-    study = take(args, SearchConfig, {"scale": args.scale})
-    space = Space.named(args.supernet).at(study.scale)
+    study = take(args, SearchConfig, {"scale": args.scale, "space": args.supernet})
+    start = Path(args.start) if args.start else None
+    out = Path(args.out)
+    facts = make_supernet(study, config, out, Display(args.json), args.subnets, start, args.workers)
+    if args.json:
+        print(json.dumps(facts | {"checkpoint": str(out), "result": str(out.with_suffix(".json"))}))
+        return 0
+    print(f"{facts['name']} on {facts['data']}, {facts['samples']} samples in {facts['seconds']:.0f} s:")
+    for row in facts["subnets"]:
+        print(f"  {row['arch_id']}  {row['macs'] / 1e6:6.1f} M MACs  {row['mpjpe_mm']:6.1f} mm")
+    print(f"always answering the mean pose: {facts['mean_pose_mm']:.1f} mm")
+    print(f"written: {out}, {out.with_suffix('.json')}")
+    print(f"next: python explore.py search --space {args.supernet} --estimator supernet --estimate.supernet {out}")
+    return 0
+
+
+def make_supernet(
+    study: SearchConfig,
+    config: TrainConfig,
+    out: Path,
+    shown: Display,
+    subnets_a_step: int = SUBNETS,
+    start: Path | None = None,
+    workers: int = 0,
+) -> dict[str, Any]:
+    """Train the supernet of a study's space on its data; goes on where an earlier call stopped.
+
+    Returns the facts that are left beside the checkpoint, errors of some subnets among them.
+
+    Raises:
+        InputError: a space that no supernet can hold, or as explore.train.loop.train.
+    """
+    space = Space.named(study.space).at(study.scale)
     supernet = SuperNet(space, study.seed)
     from explore.search.dataset import open_judge
     from explore.train.loop import predict, train
     from explore.train.supernet import Sandwich, calibration, ready, save_supernet
 
-    out = Path(args.out)
-    with Display(args.json) as display:
+    with shown as display:
         display.stage("data")
         judge = open_judge(study, lambda done, total: display.update(done / max(1, total)))
         if space.joints != len(judge.train.skeleton):
@@ -53,11 +84,11 @@ def run(args: argparse.Namespace) -> int:
             config,
             study.seed,
             out.with_suffix(".state"),
-            Path(args.start) if args.start else None,
+            start,
             progress=lambda done, total: display.update(done / total, f"loss {recent[0]:.4f}"),
-            workers=args.workers,
+            workers=workers,
             told_loss=told,
-            objective=Sandwich(supernet, config, study.seed, args.subnets),
+            objective=Sandwich(supernet, config, study.seed, subnets_a_step),
         )
         display.stage("judging subnets")
         batches = calibration(judge)
@@ -79,20 +110,11 @@ def run(args: argparse.Namespace) -> int:
         "loss": result.loss,
         "mean_pose_mm": judge.mean_pose_mm,
         "seed": study.seed,
-        "subnets_a_step": args.subnets,
+        "subnets_a_step": subnets_a_step,
         "subnets": subnets,
         "config": config.model_dump(mode="json"),
     }
     save_supernet(out, result.net, space, facts)
     write_atomic(out.with_suffix(".json"), json.dumps(facts, indent=1))
     out.with_suffix(".state").unlink(missing_ok=True)
-    if args.json:
-        print(json.dumps(facts | {"checkpoint": str(out), "result": str(out.with_suffix(".json"))}))
-        return 0
-    print(f"supernet of {space.name} on {judge.test.name}, {result.samples} samples in {result.seconds:.0f} s:")
-    for row in subnets:
-        print(f"  {row['arch_id']}  {row['macs'] / 1e6:6.1f} M MACs  {row['mpjpe_mm']:6.1f} mm")
-    print(f"always answering the mean pose: {judge.mean_pose_mm:.1f} mm")
-    print(f"written: {out}, {out.with_suffix('.json')}")
-    print(f"next: python explore.py search --space {args.supernet} --estimator supernet --estimate.supernet {out}")
-    return 0
+    return facts

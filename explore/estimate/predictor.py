@@ -10,7 +10,8 @@ import math
 import time
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from explore.estimate import Estimate, Finished, Setup
 from explore.estimate.full import Full
 
 ENOUGH = 8  # finished networks before a prediction counts
+GROWTH = 1.25  # of their number, after which the sizes of the process are learned anew
 WORDS = ("encoder", "concat", "activation", "decoder", "decoder_conv", "upsample", "head")
 
 
@@ -42,6 +44,11 @@ def features(arch: Arch) -> dict[str, float]:
     return {name: math.log2(value) for name, value in found.items()} | {
         f"{key} {getattr(arch, key)}": 1.0 for key in WORDS
     }
+
+
+@lru_cache(maxsize=4096)
+def _features(arch: Arch) -> dict[str, float]:
+    return features(arch)
 
 
 def _part(step: str) -> str:
@@ -66,12 +73,16 @@ class Predictor:
 
 def table(archs: Sequence[Arch], names: Sequence[str]) -> NDArray[np.float64]:
     """Features (N, len(names)), 0 where a network has none of a name."""
-    described = [features(arch) for arch in archs]
+    described = [_features(arch) for arch in archs]
     return np.array([[found.get(name, 0.0) for name in names] for found in described])
 
 
-def fit(archs: Sequence[Arch], mm: Sequence[float], seed: int = 0) -> Predictor:
-    """A Gaussian process: a straight line in all features, a smooth rest, and noise; their sizes by likelihood."""
+def fit(archs: Sequence[Arch], mm: Sequence[float], seed: int = 0, learned: dict[int, Any] | None = None) -> Predictor:
+    """A Gaussian process: a straight line in all features, a smooth rest, and noise; their sizes by likelihood.
+
+    learned: sizes of earlier fits, by the number of networks; kept there, so that a search learns them anew only with
+        every quarter more networks, for that is what takes the time
+    """
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.gaussian_process import GaussianProcessRegressor
     from sklearn.gaussian_process.kernels import RBF, ConstantKernel, DotProduct, WhiteKernel
@@ -85,11 +96,18 @@ def fit(archs: Sequence[Arch], mm: Sequence[float], seed: int = 0) -> Predictor:
         + ConstantKernel(0.5, (1e-3, 10.0)) * RBF(size, (size / 3, 30 * size))
         + WhiteKernel(0.1, (1e-3, 1.0))
     )
-    model = GaussianProcessRegressor(kernel, normalize_y=True, random_state=seed)
+    known = learned if learned is not None else {}
+    due = not known or len(archs) >= GROWTH * max(known)
+    model = GaussianProcessRegressor(
+        kernel if due else known[max(known)], normalize_y=True, random_state=seed,
+        optimizer="fmin_l_bfgs_b" if due else None,
+    )  # fmt: skip
     scale = np.where(spread > 0, spread, 1.0)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # a size at its bound is an answer
         model.fit((described - middle) / scale, np.asarray(mm))
+    if due:
+        known[len(archs)] = model.kernel_
     return Predictor(names, middle, scale, model)
 
 
@@ -111,12 +129,14 @@ def may_move_front(arch: Arch, mm: float, deviation: float, trust: float, finish
 @dataclass(frozen=True)
 class Predicted:
     setup: Setup
+    learned: dict[int, Any] = field(default_factory=dict)
 
     def estimate(self, arch: Arch, folder: Path) -> Estimate:
         setup, finished = self.setup, self.setup.finished()
         started = time.process_time()
         if len(finished) >= ENOUGH:
-            model = fit([other.arch for other in finished], [other.mm for other in finished], setup.seed)
+            archs, mm = [other.arch for other in finished], [other.mm for other in finished]
+            model = fit(archs, mm, setup.seed, self.learned)
             mean, deviation = (float(value[0]) for value in model.predict([arch]))
             if not may_move_front(arch, mean, deviation, setup.options.trust, finished):
                 return Estimate(mean, deviation, time.process_time() - started, None)

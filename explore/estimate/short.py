@@ -7,6 +7,7 @@ Better means a lower rank of nondomination in error and MACs, so that small netw
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -50,11 +51,16 @@ class Short:
 def survives(record: Path) -> bool:
     """Whether a network is in the better half of all in the study that were trained as long."""
     peers = [json.loads(path.read_text()) for path in sorted(record.parent.parent.glob(f"*/{record.name}"))]
+    mine = json.loads(record.read_text())
+    return in_better_half([(peer["mm"], peer["macs"]) for peer in peers], (mine["mm"], mine["macs"]))
+
+
+def in_better_half(peers: Sequence[tuple[float, float]], mine: tuple[float, float]) -> bool:
+    """Whether `mine`, one of the (mm, MACs) of `peers`, is of a lower rank than half of them; no one is among few."""
     if len(peers) <= PEERS:
         return False
-    points = np.array([[peer["mm"], peer["macs"]] for peer in peers])
-    mine = json.loads(record.read_text())
-    own = ranks(points)[int(np.flatnonzero((points == [mine["mm"], mine["macs"]]).all(1))[0])]
+    points = np.array(peers)
+    own = ranks(points)[int(np.flatnonzero((points == mine).all(1))[0])]
     return bool((ranks(points) < own).sum() < len(peers) / 2)
 
 

@@ -7,6 +7,7 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from arch.errors import InputError
 from arch.files import write_atomic
 from arch.network import build
 from arch.search_space import Space
@@ -18,6 +19,8 @@ from explore.train.checkpoint import save_network
 
 if TYPE_CHECKING:
     from explore.search.candidate import Bench
+
+SHIPPED = Path("results/supernets")  # what the project trained, a checkpoint a space and scale
 
 
 def estimated(bench: Bench, arch: Arch, folder: Path) -> dict[str, Any]:
@@ -93,6 +96,46 @@ def open_estimator(bench: Bench) -> Estimator:
         progress=lambda done, total: bench.report("train", done, total),
     )
     return make(config.estimator, setup)
+
+
+def with_supernet(config: SearchConfig, retrain: bool) -> SearchConfig:
+    """The configuration that names its supernet: the one given, one of the study's own, or one that the project ships.
+
+    Raises:
+        InputError: there is none, or `retrain` has no use.
+    """
+    given = config.estimate.supernet
+    if config.estimator != "supernet" or given:
+        if retrain:
+            why = f"estimate.supernet: {given} is given" if given else "--estimator: is not supernet"
+            raise InputError(f"{why}, so that --retrain has no use; leave one out")
+        return config
+    path = config.folder / "supernet.safetensors" if retrain else shipped_supernet(config)
+    return config.model_copy(update={"estimate": config.estimate.model_copy(update={"supernet": str(path)})})
+
+
+def shipped_supernet(config: SearchConfig) -> Path:
+    """The project's own supernet of a study's space, scale and data.
+
+    Raises:
+        InputError: none of these.
+    """
+    from explore.train.supernet import load_supernet
+
+    space, reasons = Space.named(config.space).at(config.scale), []
+    for path in sorted(SHIPPED.glob("*.safetensors")):
+        try:
+            _, facts = load_supernet(path, space)
+        except InputError as error:
+            reasons.append(str(error))
+            continue
+        if facts["data"] == config.data.replace(":", "-"):
+            return path
+        reasons.append(f"{path}: trained on {facts['data']}")
+    why = reasons[0].split("; ")[0] if len(reasons) == 1 else f"none in {SHIPPED} fits this study"
+    raise InputError(
+        f"estimate.supernet: none given, and {why}; give --retrain, or the file of train --supernet {config.space}"
+    )
 
 
 def check(config: SearchConfig, space: Space) -> None:

@@ -23,7 +23,8 @@ STARTS = 512
 
 class GaussianSampler(optuna.samplers.GPSampler):
     def __init__(self, seed: int) -> None:
-        super().__init__(seed=seed, n_startup_trials=8, warn_independent_sampling=False)
+        # The one sampler that models noise: it fits its size to the values, and takes no figure from those who know it.
+        super().__init__(seed=seed, n_startup_trials=8, deterministic_objective=False, warn_independent_sampling=False)
         self._n_preliminary_samples = STARTS
 
     def _sample_relative_impl(

@@ -12,6 +12,8 @@ from pathlib import Path
 import pytest
 import yaml
 
+from arch.elastic import SuperNet
+from arch.search_space import Space
 from tests.explore.test_search import QUICK, RENDERED, ROOT
 
 SPACE = {
@@ -37,18 +39,26 @@ def run(folder: Path, *options: str) -> str:
     return done.stdout
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("name", ["short", "supernet", "inherit", "predictor"])
-def test_a_search_estimates_candidates_and_trains_finalists_in_full(name: str, tmp_path: Path) -> None:
+def case(name: str, trials: int, slow: bool = True) -> object:
+    return pytest.param(name, trials, id=name, marks=[pytest.mark.slow] if slow else [])
+
+
+@pytest.mark.parametrize(
+    ("name", "trials"),
+    [case("supernet", 2, slow=False), case("short", 6), case("inherit", 6), case("predictor", 10)],
+)
+def test_a_search_estimates_candidates_and_trains_finalists_in_full(name: str, trials: int, tmp_path: Path) -> None:
     space = tmp_path / "little.yaml"
     space.write_text(yaml.safe_dump(SPACE))
     options = [f"--estimator={name}", "--estimate.samples=16"]
     if name == "supernet":
-        run(tmp_path, "train", f"--supernet={space}", "--samples=32", *RENDERED, "--out=super.safetensors")
+        from explore.train.supernet import save_supernet
+
+        made = Space.load(space).at(64)
+        save_supernet(tmp_path / "super.safetensors", SuperNet(made, 0).whole, made, {})
         options.append("--estimate.supernet=super.safetensors")
-    trials = 12 if name == "predictor" else 6
-    run(tmp_path, "search", "--results=.", f"--space={space}", *QUICK, *RENDERED, *options,
-        f"--trials={trials}", "--runtimes=litert", "--finalists=1")  # fmt: skip
+    run(tmp_path, "search", "--results=.", f"--space={space}", *QUICK, *RENDERED, *options, f"--trials={trials}",
+        "--runtime=onnxruntime", "--runtimes=onnxruntime", "--finalists=1", "--workers=1")  # fmt: skip
 
     study = tmp_path / "s"
     results = [json.loads(path.read_text()) for path in study.glob("candidates/*/result.json")]
@@ -59,8 +69,8 @@ def test_a_search_estimates_candidates_and_trains_finalists_in_full(name: str, t
         assert in_full >= (4 if name == "inherit" else 8)
     for result in results:
         if result["measured"]:
-            judged = study / "candidates" / result["arch_id"] / "litert-int8-static" / "judged.json"
-            assert json.loads(judged.read_text())["mpjpe_mm"] == result["mpjpe_mm"]
+            judged = study / "candidates" / result["arch_id"] / "onnxruntime-int8-static" / "judged.json"
+            assert json.loads(judged.read_text())["accuracy"]["mpjpe"] == result["mpjpe_mm"]
     final = [json.loads(path.read_text()) for path in study.glob("finalists/*/result.json")]
     assert [row["samples"] for row in final] == [64]
     shipped = list(csv.DictReader((study / "front.csv").open()))

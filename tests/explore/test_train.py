@@ -57,7 +57,7 @@ def test_loss_falls_and_error_beats_the_untrained_network(judge: Judge, head: st
     assert end < 0.8 * start
 
 
-def test_a_stopped_run_goes_on_to_the_same_weights(
+def test_a_stopped_run_goes_on_to_the_same_losses_and_weights(
     judge: Judge, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config = TrainConfig(samples=96)
@@ -70,22 +70,26 @@ def test_a_stopped_run_goes_on_to_the_same_weights(
         if done == 48:
             raise Stop
 
-    def run(state: str, progress: Callable[[int, int], None]) -> tuple[TrainResult, list[tuple[int, float]]]:
+    def run(
+        state: str, progress: Callable[[int, int], None]
+    ) -> tuple[TrainResult, list[tuple[int, float]], list[float]]:
         rows: list[tuple[int, float]] = []
+        losses: list[float] = []
         result = train(
             small(), judge.train, config, 3, tmp_path / state, progress=progress, evaluations=4, evaluated=rows,
+            told_loss=lambda step, loss: losses.append(loss),
             evaluate=lambda net, step: rows.append((step, judge.score(predict(net, judge.evaluation.images)).mpjpe)),
         )  # fmt: skip
-        return result, rows
+        return result, rows, losses
 
-    whole, evaluated = run("whole", lambda done, total: None)
+    whole, evaluated, losses = run("whole", lambda done, total: None)
     with pytest.raises(Stop):
         run("part", stop)
     seen: list[int] = []
-    resumed, rows = run("part", lambda done, total: seen.append(done))
+    resumed, rows, again = run("part", lambda done, total: seen.append(done))
     assert 0 < len(seen) < 12
     assert [step for step, _ in rows] == [3, 6, 9] and rows == evaluated
-    assert resumed.loss == whole.loss
+    assert again == losses[-len(again) :] and resumed.loss == whole.loss
     for (name, a), b in zip(whole.net.state_dict().items(), resumed.net.state_dict().values(), strict=True):
         assert torch.equal(a, b), name
 

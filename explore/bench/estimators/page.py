@@ -43,7 +43,8 @@ or 500 candidates.{int8}
 The predictor's line flatters it: about a dozen descriptions of a network and models were tried on these very networks, and
 the best kept, so that only networks that are not among them can say what it is worth. Each is predicted from others alone.
 An estimator counts as above MACs where it is so in {100 * SURE:.0f}% of the draws; an order found by chance is easily above in most.
-Rows that the bench has yet to make are missing above; the same command makes them.
+Rows that the bench has yet to make are missing above; the same command makes them. What whole searches would make of these
+estimates is replayed by `python explore.py bench hypervolume` ([page](../hypervolume.md)).
 """
 
 
