@@ -32,8 +32,7 @@ from explore.bench import Claim, postgres
 from explore.bench.rehearsal import Fault, Plan, write_plan, write_space
 from explore.config import SearchConfig
 from explore.search.front import ranks
-from explore.search.storage import open_storage
-from explore.search.study import storage_url
+from explore.search.storage import open_storage, storage_url
 
 ROOT = Path(__file__).resolve().parents[2]
 TRIALS = 8

@@ -31,8 +31,7 @@ from explore.progress import Display
 from explore.search import worker
 from explore.search.board import Board
 from explore.search.crew import run_crew
-from explore.search.storage import open_storage
-from explore.search.study import storage_url
+from explore.search.storage import open_storage, storage_url
 from explore.search.workload import Workload
 
 # Mean seconds of a candidate's stages in the reference study (results/reference, two workers on two cores).

@@ -18,8 +18,8 @@ from explore.config import SearchConfig
 from explore.search import worker
 from explore.search.board import Board
 from explore.search.crew import ENVIRONMENT
-from explore.search.storage import shares_machines
-from explore.search.study import SearchFailed, storage_url
+from explore.search.storage import shares_machines, storage_url
+from explore.search.study import SearchFailed
 
 ROOT = Path(__file__).resolve().parents[2]
 ROOMS = ("arch", "quantize", "explore")

@@ -6,7 +6,6 @@ with a `max_ms` is both. Latency here is always measured too: it is quick, and i
 
 from __future__ import annotations
 
-import fcntl
 import json
 import time
 from collections.abc import Callable
@@ -15,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from arch.errors import InputError
-from arch.files import content_hash, write_atomic
+from arch.files import write_atomic
 from arch.space import Arch
 from explore.config import SearchConfig
 from explore.measure.devices import Row, Settings, open_device
@@ -24,6 +23,7 @@ from explore.measure.probe import Disturbed
 from explore.measure.rows import DeviceError, Model
 from explore.measure.sampling import reference
 from explore.search.choice import searched
+from explore.search.device_lane import alone
 from quantize import runtimes
 from quantize.recipes import recipe
 
@@ -200,12 +200,9 @@ def _patiently(config: SearchConfig, address: str, models: list[Model]) -> list[
     """Rows of a device that one process at a time may use."""
     device, failures, disturbed = open_device(address), 0, 0
     settings = Settings((config.measure.threads,), None, config.measure)
-    lock = config.folder / "locks" / f"device-{content_hash(address)}.lock"
-    lock.parent.mkdir(parents=True, exist_ok=True)
     while True:
         try:
-            with open(lock, "a") as alone:
-                fcntl.flock(alone, fcntl.LOCK_EX)
+            with alone(config, address):
                 return device.measure(models, settings, lambda share, text: None)
         except DeviceError:
             failures += 1

@@ -18,8 +18,7 @@ from explore.search.crew import run_crew
 from explore.search.identity import FOLDER, carried, check_folder, differences
 from explore.search.presence import Absence
 from explore.search.run import PHASE, completed
-from explore.search.storage import open_storage
-from explore.search.study import FINALISTS
+from explore.search.storage import is_search, open_storage
 from explore.search.workload import Workload
 
 BREATHS = 20  # readings in one lease
@@ -63,7 +62,7 @@ def _find(name: str, url: str) -> optuna.Study:
     storage = open_storage(url)
     names = [found.study_name for found in storage.get_all_studies()]
     if name not in names:
-        there = ", ".join(sorted(n for n in names if not n.endswith(FINALISTS))) or "none"
+        there = ", ".join(sorted(filter(is_search, names))) or "none"
         raise InputError(f"--study {name}: not in {redacted(url)}; there are: {there}")
     return optuna.load_study(study_name=name, storage=storage)
 

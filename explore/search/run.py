@@ -31,13 +31,12 @@ from explore.search.dataset import open_judge
 from explore.search.front import choose
 from explore.search.presence import Presence
 from explore.search.references import references
-from explore.search.storage import dashboard
+from explore.search.storage import dashboard, storage_url
 from explore.search.study import (
     SearchFailed,
     baselines,
     open_study,
     prepare_study,
-    storage_url,
     try_lock,
 )
 from quantize import audit, runtimes

@@ -25,6 +25,7 @@ from optuna.storages.journal import JournalFileBackend, JournalStorage
 from optuna.storages.journal._file import BaseJournalFileLock
 
 from arch.errors import InputError
+from explore.config import SearchConfig
 from explore.redact import redacted
 
 PATIENCE = 600.0  # seconds that a storage may not answer before the search gives up
@@ -33,6 +34,8 @@ KINDS = "sqlite:///FILE, journal:///FILE, postgresql://USER@HOST/DATABASE or grp
 REFUSAL = re.compile(
     'password authentication failed|no password supplied|no pg_hba.conf entry|(database|role) "[^"]*" does not exist'
 )
+FINALISTS = "/finalists"  # ends the name of the study that lines up the finalists of another
+DEVICES = "edgepose/devices"  # name of the study that says who has which device
 GRPC_AWAY = ("UNAVAILABLE", "UNKNOWN", "DEADLINE_EXCEEDED", "INTERNAL")
 Answer = TypeVar("Answer")
 
@@ -57,6 +60,16 @@ def open_storage(url: str, patience: float = PATIENCE) -> BaseStorage:
         raise InputError(f"storage: '{shown}' is of no known kind; give {KINDS}")
     storage = patiently(lambda: OPENERS[kind](url), shown, patience)
     return _patient(storage, shown, patience)
+
+
+def storage_url(config: SearchConfig) -> str:
+    """Where the study is kept; its passwords and all."""
+    return config.storage or f"sqlite:///{(config.folder / 'study.db').resolve()}"
+
+
+def is_search(name: str) -> bool:
+    """Whether the study of that name is a search's, and not one that serves it."""
+    return name != DEVICES and not name.endswith(FINALISTS)
 
 
 def shares_machines(url: str) -> bool:

@@ -27,12 +27,11 @@ from explore.search.choice import searched, shipped, suggest
 from explore.search.claims import NEEDS, Claim, Watch, make_trial, put_back, put_back_dead, take_waiting, why_given_up
 from explore.search.gaussian import GaussianSampler
 from explore.search.rungs import RUNG, stopped
-from explore.search.storage import open_storage
+from explore.search.storage import FINALISTS, is_search, open_storage, storage_url
 from quantize import audit
 from quantize.recipes import recipe
 
 BASELINES = ("paper-L", "paper-S", "paper-XS")
-FINALISTS = "/finalists"  # ends the name of the study that lines up the finalists of another
 ATTEMPTS = 200  # draws in a row that give nothing new before the space counts as exhausted
 
 warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
@@ -67,11 +66,6 @@ def baselines(config: SearchConfig, space: Space) -> dict[str, Arch]:
     return found
 
 
-def storage_url(config: SearchConfig) -> str:
-    """Where the study is kept; its passwords and all."""
-    return config.storage or f"sqlite:///{(config.folder / 'study.db').resolve()}"
-
-
 def open_study(config: SearchConfig, finalists: bool = False) -> optuna.Study:
     """The study in the storage, or that of its finalists; made when there is none."""
     if not config.storage:
@@ -94,7 +88,7 @@ def open_stored(folder: Path) -> optuna.Study:
     path = folder / "study.db"
     storage = f"sqlite:///{path.resolve()}"
     try:
-        names = [name for name in optuna.get_all_study_names(storage) if not name.endswith(FINALISTS)]
+        names = [name for name in optuna.get_all_study_names(storage) if is_search(name)]
         return optuna.load_study(study_name=names[0] if len(names) == 1 else None, storage=storage)
     except Exception as error:  # SQLAlchemy's, Optuna's and sqlite3's errors have no common class
         raise InputError(f"{path}: cannot be opened ({str(error).splitlines()[0]}); move it away or mend it") from None

@@ -21,8 +21,7 @@ from explore.bench.rehearsal import Fault, Plan
 from explore.config import CandidateConfig, SearchConfig
 from explore.search.front import best_first, crowding
 from explore.search.rungs import STEPS, Step, _decide, check, reached, stopped
-from explore.search.storage import open_storage
-from explore.search.study import storage_url
+from explore.search.storage import open_storage, storage_url
 from tests.explore.test_search import RENDERED, command, environment
 
 RUNGS: dict[str, Any] = {"rungs": (0.1, 0.4), "eta": 2.0}

@@ -34,8 +34,8 @@ from explore.search.claims import (
     take_waiting,
 )
 from explore.search.presence import Presence
-from explore.search.storage import StorageLost, dashboard, open_storage, patiently
-from explore.search.study import next_task, open_study, prepare_study, storage_url
+from explore.search.storage import StorageLost, dashboard, open_storage, patiently, storage_url
+from explore.search.study import next_task, open_study, prepare_study
 
 ROOT = Path(__file__).resolve().parents[2]
 KINDS = ("sqlite", "journal")
