@@ -220,7 +220,7 @@ def test_a_bad_file_is_told_in_one_line(text: str, tmp_path: Path) -> None:
 def test_a_missing_file_or_name(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"nowhere\.yaml: No such file"):
         Space.named(str(tmp_path / "nowhere.yaml"))
-    with pytest.raises(InputError, match=r"space: 'moblie' is not one of elastic, full, mobile, paper"):
+    with pytest.raises(InputError, match=r"space: 'moblie' is not one of elastic, full, mobile, narrow, paper"):
         Space.named("moblie")
 
 
