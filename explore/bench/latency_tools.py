@@ -43,11 +43,14 @@ TOOLS = {
             "1",
             "-infer_precision",
             "f32",
+            "-ip",
+            "f32",
             "-t",
             str(SECONDS),
             "-m",
         ],
-        "the same plug-in and settings; it reads the plug-in's own clock, which leaves out what Python adds to a call",
+        "the same plug-in and settings; it reads the plug-in's own clock, which leaves out what Python adds to a call, and "
+        "runs nothing in between, so that caches stay warm",
     ),
     "litert": (
         "ai_edge_litert.tools.benchmark_litert_model",
