@@ -216,7 +216,7 @@ def _check(args: argparse.Namespace) -> None:
     if not args.inputs:
         raise InputError("INPUT: give photos, videos, a folder of them, or camera:0; or --web BUNDLE")
     if not args.model:
-        raise InputError("--model: give the folder of a bundle, such as results/reference/bundles/929582aaca/litert")
+        raise InputError("--model: give the folder of a bundle, such as results/reference/bundles/4d9892a5a7/litert")
     if sum(map(bool, (args.bbox, args.boxes, args.whole))) > 1:
         raise InputError("--bbox, --boxes, --whole: each says where people are; give one of them")
     if args.focal is not None and not 0 < args.focal < float("inf"):

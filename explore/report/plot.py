@@ -68,7 +68,8 @@ def _panel(axes: Axes, key: str, config: SearchConfig, summary: Summary) -> None
         c=RED,
         label=f"the paper's models, {config.candidate.samples} samples",
     )
-    for row in paper:
+    named_below = {r.name for r in shipped}
+    for row in [r for r in paper if r["name"] not in named_below]:
         axes.annotate(
             row["name"],
             (row[key], row["mpjpe_mm"]),
@@ -92,7 +93,7 @@ def _panel(axes: Axes, key: str, config: SearchConfig, summary: Summary) -> None
         zorder=3,
         label=f"shipped {kinds} files, {total} samples",
     )
-    for file in own:
+    for file in [r for r in own if r.on_front]:
         axes.annotate(
             f"{file.name} {file.recipe}" if "," in kinds else file.name,
             (_ms(file, key), file.mpjpe_mm),
@@ -117,7 +118,7 @@ def _panel(axes: Axes, key: str, config: SearchConfig, summary: Summary) -> None
                 file.name,
                 (_ms(file, key), file.mpjpe_mm),
                 textcoords="offset points",
-                xytext=(7, 5),
+                xytext=(7, 5) if file.on_front else (7, -11),
                 color=RED,
                 fontsize=8,
             )
