@@ -80,7 +80,7 @@ def test_a_search_on_other_skeletons_ships_their_joints(tmp_path: Path, kind: st
     with open(tmp_path / "s" / "trials.csv") as file:
         rows = [row for row in csv.DictReader(file) if row["state"] == "complete"]
     assert len(rows) == 3 and all(float(row["mpjpe_mm"]) > 0 for row in rows)
-    manifests = [json.loads(path.read_text()) for path in (tmp_path / "s" / "bundles").glob("*/manifest.json")]
+    manifests = [json.loads(path.read_text()) for path in (tmp_path / "s" / "bundles").rglob("manifest.json")]
     assert manifests
     for manifest in manifests:
         assert manifest["arch"]["joints"] == len(manifest["skeleton"]["joints"]) == joints
