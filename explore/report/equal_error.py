@@ -35,6 +35,11 @@ class Faster:
 
     @property
     def text(self) -> str:
+        if self.ms == self.file.ms and self.file.mm < self.other.mm:  # worse than all: nothing to read between
+            return (
+                f"{_said(self.other)}: the fastest of the front, {self.file.name}, is more accurate and "
+                f"{self.times:.1f} times as fast ({self.low:.2f} to {self.high:.2f}; {_said_figures(self.file)})."
+            )
         return (
             f"{_said(self.other)}: at its error the front is {self.times:.1f} times as fast ({self.low:.2f} to "
             f"{self.high:.2f}); {self.file.name} is at least as accurate ({_said_figures(self.file)})."

@@ -18,12 +18,10 @@ from arch.space import Arch, make_arch
 from explore.config import SearchConfig
 from explore.judge import Judge
 from explore.report.equal_error import Behind, Faster, Point, at_equal_error, spread
-from explore.report.kept import minutes_of
 from explore.report.plot import plot_front
 from explore.report.words import short
 from explore.search import devices, rungs
 from explore.search.front import ranks
-from explore.search.study import open_study
 from quantize.environment import machine, versions
 
 TRIAL_COLUMNS = (
@@ -99,7 +97,7 @@ class Shipped:
 
 @dataclass(frozen=True)
 class Summary:
-    """What a study found. minutes: of this run alone; worked: those in which a trial was worked on, in all runs."""
+    """What a study found. minutes: of this run alone; trained: of training in all runs, of one worker."""
 
     folder: Path
     mean_pose_mm: float
@@ -109,7 +107,7 @@ class Summary:
     findings: tuple[str, ...]
     equal_error: tuple[Faster | Behind, ...]
     minutes: float
-    worked: float
+    trained: float
 
     def as_dict(self) -> dict[str, Any]:
         return asdict(self) | {"folder": str(self.folder)}
@@ -120,7 +118,6 @@ def write_report(
 ) -> Summary:
     """Write the tables, the plot, the page and the README of a study; returns what they hold."""
     trials, shipped = write_tables(config, study)
-    last = open_study(config, finalists=True)
     summary = Summary(
         config.folder,
         judge.mean_pose_mm,
@@ -130,7 +127,7 @@ def write_report(
         tuple(_findings(trials, baselines)),
         tuple(at_equal_error(*_points(config, shipped, baselines))),
         seconds / 60,
-        sum(max(minutes_of(of.get_trials(deepcopy=False)).values(), default=0.0) for of in (study, last)),
+        _trained_minutes(config.folder),
     )
     about = {"machine": machine(), "versions": versions(), "data": judge.train.name, "data_hash": judge.train.hash}
     stamp = {"seed": config.seed, "config_hash": config.hash}
@@ -257,6 +254,12 @@ def _findings(trials: list[dict[str, Any]], baselines: dict[str, Arch]) -> list[
     return lines
 
 
+def _trained_minutes(folder: Path) -> float:
+    """Of all candidates and finalists, as each training says of itself, over all its interruptions."""
+    parts = [*folder.glob("candidates/*/trained.json"), *folder.glob("finalists/**/trained.json")]
+    return sum(float(json.loads(path.read_text()).get("train_s", 0.0)) for path in parts) / 60
+
+
 def _points(config: SearchConfig, shipped: list[Shipped], others: dict[str, Arch]) -> tuple[list[Point], list[Point]]:
     """The shipped files of the study's own runtime: ours, and those to compare with."""
     found: tuple[list[Point], list[Point]] = ([], [])
@@ -372,7 +375,7 @@ The shipped {config.runtime} files, trained alike, {config.measure.threads} thre
 
 ## How it was made
 
-`python explore.py search` with `config.yaml` (hash {config.hash}, seed {config.seed}); its networks were worked on for {summary.worked:.0f} minutes.
+`python explore.py search` with `config.yaml` (hash {config.hash}, seed {config.seed}); {summary.trained:.0f} minutes of training by one worker, in all runs.
 {here["processor"]}, {here["cores"]} cores, {", ".join(here["instruction_sets"])}; {packages}. Data hash {judge.train.hash}.
 
 ## Next

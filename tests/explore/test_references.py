@@ -69,4 +69,4 @@ def test_they_are_trained_and_shipped_alike_and_all_files_can_be_timed_again(tmp
         assert row["latency_ms"] != rows[name]["latency_ms"]
         metrics = json.loads((folder / row["bundle"] / "manifest.json").read_text())["metrics"]
         assert metrics["latency_ms"] == pytest.approx(float(row["latency_ms"]))
-    assert [row["name"] for row in again["shipped"]] and again["worked"] == first["worked"]
+    assert [row["name"] for row in again["shipped"]] and again["trained"] == first["trained"] > 0

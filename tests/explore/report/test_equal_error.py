@@ -29,6 +29,7 @@ def test_one_worse_than_all_is_held_against_the_fastest() -> None:
     (found,) = at_equal_error(FRONT, [Point("other", 200.0, 0.3)])
     assert isinstance(found, Faster)
     assert found.file.name == "a" and found.times == pytest.approx(3.0)
+    assert "the fastest of the front, a, is more accurate and 3.0 times as fast" in found.text
 
 
 def test_one_that_nothing_reaches_is_told_as_such() -> None:
