@@ -30,7 +30,9 @@ OURS = RECIPES["ours"] | {"augment": "none"}  # what `augment_for` chooses for a
 LIGHT = OURS | {"augment": "light"}
 VARIANTS: dict[str, dict[str, Any]] = {
     "paper": RECIPES["paper"],
+    "paper, no augmentation": RECIPES["paper"] | {"augment": "none"},
     "ours": OURS,
+    "ours, constant rate but two steps": OURS | {"schedule": "steps"},
     "ours, the paper's augmentation": OURS | {"augment": "paper"},
     "ours, light augmentation": LIGHT,
     "light, L1 alone": LIGHT | {"heatmap_loss": 0.0},
@@ -39,7 +41,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "light, Adam": LIGHT | {"optimizer": "adam", "weight_decay": 0.0},
     "light, the paper's batch and rate": LIGHT | {"batch": 24, "rate": 1e-3},
 }
-WHOLE = ("paper", "ours")  # recipes that get all seeds
+WHOLE = ("paper", "ours", "ours, constant rate but two steps")  # recipes that get all seeds
 FEW = ("ours", "ours, light augmentation", "ours, the paper's augmentation")  # also on few frames, seen many times
 
 
