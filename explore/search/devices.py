@@ -1,7 +1,8 @@
 """What a search minimises beside the error: latency here or elsewhere, on several devices or within a limit there.
 
 Of `devices: [A, B, C]` each is an objective, except that a further one with a `max_ms` is a constraint instead; the first
-with a `max_ms` is both. Latency here is always measured too: it is quick, and it is what networks are compared by. A device that is away, slow, full or answers nonsense is asked again, then fails that candidate with its own words.
+with a `max_ms` is both. Latency here is always measured too: it is quick, and it is what networks are compared by. A
+device that is away, slow, full or answers nonsense is asked again, then fails that candidate with its own words.
 """
 
 from __future__ import annotations
