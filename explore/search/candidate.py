@@ -22,6 +22,7 @@ from arch.network import build
 from arch.space import Arch, preset
 from explore.config import MeasureConfig, SearchConfig
 from explore.estimate import Estimator
+from explore.host import locked
 from explore.judge import Accuracy, Judge
 from explore.measure.lane import Lane
 from explore.measure.protocol import Disturbed, Latency, measure
@@ -29,7 +30,6 @@ from explore.search import devices
 from explore.search.choice import bundle_name, result_file
 from explore.search.claims import LATENCY, HandOver
 from explore.search.estimated import estimated, full_weights, open_estimator, unmeasured
-from explore.search.study import locked
 from explore.search.training import train_candidate, train_fully, train_to
 from explore.ship.bundles import ship
 from explore.ship.certified import certified, simulated_costs

@@ -6,7 +6,6 @@ under a lease as every trial. Searches of this machine that keep their studies a
 
 from __future__ import annotations
 
-import fcntl
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,7 +15,7 @@ from optuna.trial import FrozenTrial, Trial, TrialState, create_trial
 
 from arch.files import content_hash
 from explore.config import SearchConfig
-from explore.host import host_folder
+from explore.host import host_folder, locked
 from explore.search.claims import NEEDS, Claim, Watch, put_back_dead
 from explore.search.storage import DEVICES, open_storage, storage_url
 
@@ -27,8 +26,7 @@ PAUSE_S = 0.5
 def alone(config: SearchConfig, address: str) -> Iterator[None]:
     """Wait for the device of an address, whatever options it is used with, and have it."""
     device = address.partition("?")[0]
-    with open(host_folder() / f"device-{content_hash(device)}.lock", "a") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with locked(host_folder() / f"device-{content_hash(device)}.lock"):
         study = optuna.create_study(storage=open_storage(storage_url(config)), study_name=DEVICES, load_if_exists=True)
         claim = Claim(study, _taken(study, device, Watch(config.lease)), config.lease)
         try:

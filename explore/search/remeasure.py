@@ -15,7 +15,7 @@ import torch
 from arch.errors import InputError
 from arch.files import write_atomic
 from explore.config import SearchConfig
-from explore.host import host_folder
+from explore.host import host_folder, try_lock
 from explore.measure.lane import Lane
 from explore.progress import Display
 from explore.report.kept import keep
@@ -27,7 +27,7 @@ from explore.search.dataset import open_judge
 from explore.search.devices import LOCAL, reference_ms
 from explore.search.references import references
 from explore.search.stages import like_the_reference
-from explore.search.study import baselines, open_study, try_lock
+from explore.search.study import baselines, open_study
 from quantize.bundle import annotate, load
 from quantize.convert import Converter
 

@@ -17,6 +17,7 @@ from arch.errors import InputError
 from arch.search_space import Space
 from arch.space import Arch, make_arch
 from explore.config import SearchConfig
+from explore.host import try_lock
 from explore.progress import Display
 from explore.report.live import live_page
 from explore.report.people import keep_people
@@ -37,7 +38,6 @@ from explore.search.study import (
     baselines,
     open_study,
     prepare_study,
-    try_lock,
 )
 from quantize import audit, runtimes
 

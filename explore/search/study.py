@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import fcntl
 import time
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from io import TextIOWrapper
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +19,7 @@ from arch.files import content_hash
 from arch.search_space import Space
 from arch.space import Arch, make_arch, preset
 from explore.config import SearchConfig
-from explore.host import host_folder
+from explore.host import host_folder, locked
 from explore.search import devices
 from explore.search.choice import searched, shipped, suggest
 from explore.search.claims import NEEDS, Claim, Watch, make_trial, put_back, put_back_dead, take_waiting, why_given_up
@@ -262,24 +260,3 @@ def asking(config: SearchConfig) -> Iterator[None]:
     name = content_hash(storage_url(config) + config.name)
     with locked(host_folder() / f"ask-{name}.lock"):
         yield
-
-
-@contextmanager
-def locked(path: Path) -> Iterator[None]:
-    """Hold the file lock of `path`; the kernel frees it when the process dies."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with open(path, "a") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
-
-
-def try_lock(path: Path) -> TextIOWrapper | None:
-    """The open file that holds the lock of `path` until closed; None when another process has it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    file = open(path, "a")  # noqa: SIM115 - held open as long as the lock
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        file.close()
-        return None
-    return file

@@ -6,7 +6,6 @@ and whoever starts it a second time beside the first shares the networks with it
 
 from __future__ import annotations
 
-import fcntl
 import json
 import math
 import random
@@ -23,6 +22,7 @@ from arch.space import Arch
 from explore.config import TrainConfig
 from explore.data import open_dataset
 from explore.data.synthetic.dataset import SyntheticConfig, default_cache
+from explore.host import locked, try_lock
 from explore.judge import Judge
 
 SET: dict[str, Any] = {
@@ -106,14 +106,14 @@ def add_row(path: Path, row: dict[str, Any]) -> None:
 def alone(what: str, wait: bool = True) -> Iterator[bool]:
     """Whether no other process is at it; if one is, wait for it, or not."""
     path = weights_of("locks", 0).with_name(f"{what}.lock")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-        except BlockingIOError:
-            yield False
-        else:
+    if wait:
+        with locked(path):
             yield True
+    elif held := try_lock(path):
+        with held:
+            yield True
+    else:
+        yield False
 
 
 def shared(names: list[str], is_there: Callable[[str], bool], do: Callable[[str], None]) -> None:
