@@ -17,6 +17,7 @@ from arch.files import write_atomic
 from arch.search_space import Space
 from arch.space import Arch, make_arch
 from explore.config import SearchConfig
+from quantize import audit
 from quantize.recipes import Recipe, recipe
 
 
@@ -36,6 +37,12 @@ def searched(config: SearchConfig) -> tuple[str, ...]:
 def shipped(config: SearchConfig) -> tuple[str, ...]:
     """Recipes that finalists may ship by."""
     return (config.recipe,) if config.objective == "float" else searched(config)
+
+
+def obstacles(config: SearchConfig, arch: Arch, *besides: str) -> list[str]:
+    """Why a network cannot ship, by any runtime of the study and its shipping recipes or one `besides` them."""
+    recipes = [recipe(name) for name in dict.fromkeys((*besides, *shipped(config)))]
+    return [line for name in config.every_runtime for tried in recipes for line in audit.reasons(arch, name, tried)]
 
 
 def check_recipes(config: SearchConfig) -> list[Recipe]:

@@ -6,9 +6,7 @@ from arch.errors import InputError
 from arch.search_space import Space
 from arch.space import Arch, preset
 from explore.config import SearchConfig
-from explore.search.choice import shipped
-from quantize import audit
-from quantize.recipes import recipe
+from explore.search.choice import obstacles
 
 JOINTS = int(Arch.model_fields["joints"].default)
 
@@ -26,15 +24,9 @@ def references(config: SearchConfig, space: Space) -> dict[str, Arch]:
         if "@" in name:
             raise InputError(f"references: '{name}': leave the scale out; it is the study's")
         arch = preset(f"{name}@{config.scale}").replace(joints=space.base.get("joints", JOINTS))
-        if _obstacles(config, arch):
+        if obstacles(config, arch):
             arch = arch.replace(activation="relu")
-        for line in _obstacles(config, arch):
+        for line in obstacles(config, arch):
             raise InputError(f"references: {name}: {line}")
         found[arch.name] = arch
     return found
-
-
-def _obstacles(config: SearchConfig, arch: Arch) -> list[str]:
-    """Why a network cannot ship, by any runtime and recipe of the study."""
-    recipes = [recipe(name) for name in shipped(config)]
-    return [line for name in config.every_runtime for tried in recipes for line in audit.reasons(arch, name, tried)]

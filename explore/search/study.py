@@ -21,13 +21,11 @@ from arch.space import Arch, make_arch, preset
 from explore.config import SearchConfig
 from explore.host import host_folder, locked
 from explore.search import devices
-from explore.search.choice import searched, shipped, suggest
+from explore.search.choice import obstacles, searched, suggest
 from explore.search.claims import NEEDS, Claim, Watch, make_trial, put_back, put_back_dead, take_waiting, why_given_up
 from explore.search.gaussian import GaussianSampler
 from explore.search.rungs import RUNG, stopped
 from explore.search.storage import FINALISTS, is_search, open_storage, storage_url
-from quantize import audit
-from quantize.recipes import recipe
 
 BASELINES = ("paper-L", "paper-S", "paper-XS")
 ATTEMPTS = 200  # draws in a row that give nothing new before the space counts as exhausted
@@ -206,12 +204,7 @@ def _admit(claim: Claim, study: optuna.Study, config: SearchConfig, space: Space
         ]
         if before:
             reason, rung = f"already tried as trial {before[0].number}", "known"
-        elif unshippable := [
-            line
-            for name in config.every_runtime
-            for tried in {chosen, *shipped(config)}
-            for line in audit.reasons(arch, name, recipe(tried))
-        ]:
+        elif unshippable := obstacles(config, arch, chosen):
             reason, rung = f"cannot ship: {unshippable[0]}", "audit"
         elif share > config.max_cost and "baseline" not in trial.user_attrs:
             reason, rung = f"{share:.2f} of paper-L's MACs, above max_cost {config.max_cost}", "cost"
