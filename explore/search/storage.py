@@ -36,6 +36,7 @@ REFUSAL = re.compile(
 )
 FINALISTS = "/finalists"  # ends the name of the study that lines up the finalists of another
 DEVICES = "edgepose/devices"  # name of the study that says who has which device
+MADE_AT_ONCE = frozenset({"IntegrityError", "DuplicateTable"})  # two made the same tables: theirs are there, go on
 GRPC_AWAY = ("UNAVAILABLE", "UNKNOWN", "DEADLINE_EXCEEDED", "INTERNAL")
 Answer = TypeVar("Answer")
 
@@ -58,7 +59,7 @@ def open_storage(url: str, patience: float = PATIENCE) -> BaseStorage:
     shown = redacted(url)
     if kind not in OPENERS:
         raise InputError(f"storage: '{shown}' is of no known kind; give {KINDS}")
-    storage = patiently(lambda: OPENERS[kind](url), shown, patience)
+    storage = patiently(lambda: OPENERS[kind](url), shown, patience, MADE_AT_ONCE)
     return _patient(storage, shown, patience)
 
 
@@ -86,8 +87,10 @@ def dashboard(url: str) -> str:
     return f"optuna-dashboard {redacted(names.get(kind, url))}"
 
 
-def patiently(call: Callable[[], Answer], shown: str, patience: float) -> Answer:
-    """The answer of `call`, asked again while the storage does not answer.
+def patiently(
+    call: Callable[[], Answer], shown: str, patience: float, passing: frozenset[str] = frozenset()
+) -> Answer:
+    """The answer of `call`, asked again while the storage does not answer, or after an error named in `passing`.
 
     Raises:
         StorageLost: for `patience` seconds; the last reason is told.
@@ -102,7 +105,7 @@ def patiently(call: Callable[[], Answer], shown: str, patience: float) -> Answer
             reason = _reason(error)
             if REFUSAL.search(reason):
                 raise InputError(f"storage: {shown} refuses: {redacted(reason)}; check the URL") from None
-            if not _passes(error):
+            if not _passes(error) and not passing & _kinds(error):
                 raise
             if time.monotonic() + pause > deadline:
                 raise StorageLost(
@@ -117,11 +120,16 @@ def _passes(error: BaseException) -> bool:
     """Whether the same call may succeed later: the storage is away, busy or full."""
     names = {kind.__name__ for kind in type(error).__mro__}
     if "StorageInternalError" in names:  # Optuna's word for whatever its database said
-        names = {kind.__name__ for cause in _chain(error) for kind in type(cause).__mro__}
+        names = _kinds(error)
     if "RpcError" in names:
         return getattr(error, "code")().name in GRPC_AWAY  # noqa: B009 - the base class knows no code
     full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
     return full or bool(names & {"OperationalError", "InterfaceError", "InternalError", "TimeoutError"})
+
+
+def _kinds(error: BaseException) -> set[str]:
+    """Names of the classes of an error and of all that led to it."""
+    return {kind.__name__ for cause in _chain(error) for kind in type(cause).__mro__}
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
 import os
 import socket
 import sqlite3
@@ -10,6 +11,7 @@ import subprocess
 import sys
 import time
 from argparse import ArgumentParser
+from multiprocessing.synchronize import Barrier
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +43,12 @@ ROOT = Path(__file__).resolve().parents[2]
 KINDS = ("sqlite", "journal")
 
 
+def open_together(folder: Path, ready: Barrier) -> None:
+    for number in range(8):
+        ready.wait(60)
+        open_storage(f"sqlite:///{folder}/{number}.db")
+
+
 def make_study(folder: Path, kind: str = "journal") -> optuna.Study:
     return optuna.create_study(
         storage=open_storage(f"{kind}:///{folder}/storage"),
@@ -63,6 +71,17 @@ def make_study(folder: Path, kind: str = "journal") -> optuna.Study:
 )
 def test_passwords_are_never_shown(url: str, shown: str) -> None:
     assert redacted(url) == shown
+
+
+def test_two_may_make_one_storage_at_once(tmp_path: Path) -> None:
+    spawn = multiprocessing.get_context("spawn")
+    ready = spawn.Barrier(4)
+    makers = [spawn.Process(target=open_together, args=(tmp_path, ready)) for _ in range(4)]
+    for maker in makers:
+        maker.start()
+    for maker in makers:
+        maker.join(120)
+    assert [maker.exitcode for maker in makers] == [0] * 4
 
 
 @pytest.mark.parametrize(
