@@ -18,12 +18,13 @@ EXAMPLE = "python explore.py search --scale 64 --trials 40 --sampler nsga2"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_options(parser, SearchConfig)
-    parser.add_argument(
+    instead = parser.add_mutually_exclusive_group()
+    instead.add_argument(
         "--remeasure",
         action="store_true",
         help="train nothing: time the shipped files of this study again, on a quiet machine",
     )
-    parser.add_argument(
+    instead.add_argument(
         "--retrain", action="store_true", help="estimator supernet: train one for this study instead of a shipped one"
     )
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from arch.files import write_atomic
 from explore.config import SearchConfig
 from explore.report.equal_error import Faster
+from explore.report.names import Name, write_names
 from explore.search import devices
 
 if TYPE_CHECKING:
@@ -63,21 +64,12 @@ def _panel(axes: Axes, key: str, config: SearchConfig, summary: Summary) -> None
     axes.scatter(
         [r[key] for r in paper],
         [r["mpjpe_mm"] for r in paper],
-        s=60,
+        s=40,
         marker="D",
-        c=RED,
+        c="none",
+        edgecolors=RED,
         label=f"the paper's models, {config.candidate.samples} samples",
     )
-    named_below = {r.name for r in shipped}
-    for row in [r for r in paper if r["name"] not in named_below]:
-        axes.annotate(
-            row["name"],
-            (row[key], row["mpjpe_mm"]),
-            textcoords="offset points",
-            xytext=(7, 5),
-            color=RED,
-            fontsize=9,
-        )
     total = config.candidate.samples + config.final.samples
     kinds = ", ".join(dict.fromkeys(r.recipe for r in summary.shipped)) or config.recipe
     own = [r for r in shipped if r.name not in summary.baselines]
@@ -93,35 +85,16 @@ def _panel(axes: Axes, key: str, config: SearchConfig, summary: Summary) -> None
         zorder=3,
         label=f"shipped {kinds} files, {total} samples",
     )
-    for file in [r for r in own if r.on_front]:
-        axes.annotate(
-            f"{file.name} {file.recipe}" if "," in kinds else file.name,
-            (_ms(file, key), file.mpjpe_mm),
-            textcoords="offset points",
-            xytext=(5, -12),
-            color=BLUE,
-            fontsize=7,
-        )
     if theirs:
         axes.scatter(
             [_ms(r, key) for r in theirs],
             [r.mpjpe_mm for r in theirs],
             s=60,
             marker="D",
-            c="none",
-            edgecolors=RED,
+            c=RED,
             zorder=3,
             label=f"to compare with, shipped alike, {total} samples",
         )
-        for file in theirs:
-            axes.annotate(
-                file.name,
-                (_ms(file, key), file.mpjpe_mm),
-                textcoords="offset points",
-                xytext=(7, 5) if file.on_front else (7, -11),
-                color=RED,
-                fontsize=8,
-            )
     if key == "latency_ms" and not devices.further(config):
         _equal_error(axes, [found for found in summary.equal_error if isinstance(found, Faster)])
     axes.axhline(summary.mean_pose_mm, c=GREY, lw=0.8, ls=":")
@@ -141,13 +114,20 @@ def _panel(axes: Axes, key: str, config: SearchConfig, summary: Summary) -> None
     axes.xaxis.set_major_formatter(FormatStrFormatter("%g"))
     axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axes.xaxis.set_minor_formatter(NullFormatter())
-    axes.margins(x=0.12)  # room for the names of the slowest
+    axes.margins(x=0.12)  # room for the names of the fastest and the slowest
     same = kinds if recipes == [kinds] else ""  # candidates may be judged by other recipes than they ship by
     named = " ".join(filter(None, (config.runtime, same)))
     axes.set_xlabel(f"{place}latency of the {named} file, ms, {config.measure.threads} thread(s)")
     axes.set_ylabel(f"MPJPE of the same file, mm, {config.data}")
     axes.grid(alpha=0.25, which="both")
     axes.legend(fontsize=8, loc="best")
+    alike = {r.name for r in theirs}
+    names = [Name(r["name"], r[key], r["mpjpe_mm"], RED) for r in paper if r["name"] not in alike]
+    names += [Name(r.name, _ms(r, key), r.mpjpe_mm, RED) for r in theirs]
+    for file in [r for r in own if r.on_front]:
+        name = f"{file.name} {file.recipe}" if "," in kinds else file.name
+        names.append(Name(name, _ms(file, key), file.mpjpe_mm, BLUE, 7))
+    write_names(axes, names)
 
 
 def _equal_error(axes: Axes, found: list[Faster]) -> None:

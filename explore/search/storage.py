@@ -87,9 +87,7 @@ def dashboard(url: str) -> str:
     return f"optuna-dashboard {redacted(names.get(kind, url))}"
 
 
-def patiently(
-    call: Callable[[], Answer], shown: str, patience: float, passing: frozenset[str] = frozenset()
-) -> Answer:
+def patiently(call: Callable[[], Answer], shown: str, patience: float, passing: frozenset[str] = frozenset()) -> Answer:
     """The answer of `call`, asked again while the storage does not answer, or after an error named in `passing`.
 
     Raises:

@@ -23,6 +23,31 @@ function layout(more) {
   };
 }
 
+// Where each point's name hides least of the other names and points, chosen one after the other; points as [x, y, text] in px.
+function namePlaces(points) {
+  const PLACES = { "top center": [0, -1], "bottom center": [0, 1], "middle right": [1, 0], "middle left": [-1, 0] };
+  const taken = points.map(([x, y]) => [x - 8, y - 8, x + 8, y + 8]);
+  const own = (index, [right, down]) => {
+    const [x, y, text] = points[index];
+    const [wide, high] = [6.2 * text.length, 13];
+    const [left, top] = [x - wide / 2 + right * (wide / 2 + 9), y - high / 2 + down * (high / 2 + 9)];
+    return [left, top, left + wide, top + high];
+  };
+  const hides = (a, index) => taken.filter((b, other) => other !== index && a[0] < b[2] && b[0] < a[2] && a[1] < b[3] && b[1] < a[3]).length;
+  return points.map((_, index) => {
+    const least = Object.keys(PLACES).map((place) => [hides(own(index, PLACES[place]), index), place]).reduce((a, b) => (b[0] < a[0] ? b : a));
+    taken.push(own(index, PLACES[least[1]]));
+    return least[1];
+  });
+}
+
+// Values as px of a plot that shows them all.
+function spreadOver(values, length, type) {
+  const scaled = type === "log" ? values.map(Math.log) : values;
+  const [low, high] = [Math.min(...scaled), Math.max(...scaled)];
+  return scaled.map((value) => ((value - low) / (high - low || 1)) * length);
+}
+
 function drawFront() {
   const seen = shown();
   const { x, y } = state;
@@ -33,6 +58,9 @@ function drawFront() {
     x: line.map((row) => at(x, row)), y: line.map((row) => at(y, row)), mode: "lines", hoverinfo: "skip",
     line: { color: colour(line.length && columns.kind[line[0]] === "candidate" ? "candidate" : "shipped"), width: 1.5, shape: "hv" },
   }];
+  const named = usable.filter((row) => STYLE[columns.group[row]].named);
+  const [across, up] = [spreadOver(usable.map((row) => at(x, row)), 0.88 * $("plot").clientWidth, METRICS[x].axis), spreadOver(usable.map((row) => at(y, row)), -0.85 * $("plot").clientHeight, METRICS[y].axis)];
+  const spots = namePlaces(named.map((row) => [across[usable.indexOf(row)], up[usable.indexOf(row)], columns.name[row]]));
   plotted = [[]];
   for (const [group, style] of Object.entries(STYLE)) {
     const mine = usable.filter((row) => columns.group[row] === group);
@@ -40,7 +68,7 @@ function drawFront() {
     traces.push({
       x: mine.map((row) => at(x, row)), y: mine.map((row) => at(y, row)), type: "scatter", hoverinfo: "none", name: group,
       mode: names ? "markers+text" : "markers", text: names ? mine.map((row) => escaped(columns.name[row])) : undefined,
-      textposition: mine.map((_, index) => (index % 2 ? "bottom center" : "top center")), textfont: { color: colour(style.colour), size: 11 }, cliponaxis: false,
+      textposition: mine.map((row) => spots[named.indexOf(row)] || "top center"), textfont: { color: colour(style.colour), size: 11 }, cliponaxis: false,
       marker: { symbol: style.symbol, size: style.size, color: colour(style.colour), opacity: style.opacity },
     });
     plotted.push(mine);
