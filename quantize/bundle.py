@@ -83,7 +83,8 @@ class Bundle:
         if not len(crops):
             joints = self.arch.joints
             return np.zeros((0, joints, 3), np.float32), np.zeros((0, joints), np.float32)
-        cells, confidence = decode_with_confidence(session.run(self.normalise(crops)), self.arch)
+        gain = self.manifest.postprocessing.depth_gain
+        cells, confidence = decode_with_confidence(session.run(self.normalise(crops)), self.arch, gain)
         return to_normalised(cells, self.arch), confidence
 
 
@@ -125,7 +126,12 @@ def write(
             recipe=recipe,
             files=tuple(_describe(made / name) for name in names),
             preprocessing=Preprocessing(size=arch.input),
-            postprocessing=Postprocessing(head=arch.head, heatmap=arch.heatmap, depth_bins=arch.depth_bins),
+            postprocessing=Postprocessing(
+                head=arch.head,
+                heatmap=arch.heatmap,
+                depth_bins=arch.depth_bins,
+                depth_gain=runtimes.depth_gain(runtime, arch),
+            ),
             skeleton=skeleton,
             data=data,
             calibration=calibration,

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from arch.blocks import ConvNormAct
+from arch.heads import HEADS
 from arch.network import PoseNet
 
 OPSET = 17
@@ -40,6 +41,25 @@ def inference_module(net: PoseNet) -> RawOutput:
     return module.requires_grad_(False)
 
 
+def widen_depths(net: PoseNet, gain: float) -> None:
+    """Multiply the depths that the head puts out, in place; nothing where it has only scores.
+
+    INT8 gives an output one scale: beside scores up to 20, depths within 1 have steps of 16 cm. A power of two is exact.
+    """
+    if not HEADS[net.arch.head].DEPTH_VALUES:
+        return
+    first = 0
+    with torch.no_grad():
+        for index in net.arch.plan.outputs:
+            step = net.steps[net.arch.plan.nodes[index].name]
+            conv = [part for part in step.modules() if isinstance(part, nn.Conv2d)][-1]
+            depths = torch.arange(first, first + conv.out_channels) >= net.arch.joints
+            for values in (conv.weight, conv.bias):
+                assert values is not None
+                values[depths] *= gain
+            first += conv.out_channels
+
+
 def lift_dead_channels(module: nn.Module) -> None:
     """Give channels whose weights vanish beside their bias one weight of a ten-thousandth of it, in place.
 
@@ -55,14 +75,16 @@ def lift_dead_channels(module: nn.Module) -> None:
                 rows[dead, rows.shape[1] // 2] = floor[dead]
 
 
-def save_onnx(net: PoseNet, path: Path) -> None:
+def save_onnx(net: PoseNet, path: Path, depth_gain: float = 1.0) -> None:
     """`inference_module(net)` as an ONNX file: input `image` (1, 3, S, S), output `raw`."""
     example = torch.zeros(1, 3, net.arch.input, net.arch.input)
+    module = inference_module(net)
+    widen_depths(module.net, depth_gain)
     with warnings.catch_warnings():
         # The tracing exporter is called legacy but needs no onnxscript and names nodes after modules.
         warnings.simplefilter("ignore", DeprecationWarning)
         torch.onnx.export(
-            inference_module(net),
+            module,
             (example,),
             str(path),
             dynamo=False,

@@ -41,6 +41,9 @@ class Postprocessing(Part):
     head: str
     heatmap: int = Field(description="cells of a side")
     depth_bins: int = Field(description="cells in depth")
+    depth_gain: float = Field(
+        default=1.0, description="a depthmap's depths leave the file this many times larger", gt=0
+    )
     depth_range_mm: float = Field(default=DEPTH_RANGE_MM, description="nearest to farthest cell; root in the middle")
 
 

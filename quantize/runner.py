@@ -106,7 +106,7 @@ def decode(raw: np.ndarray, rules: dict[str, Any]) -> tuple[np.ndarray, np.ndarr
     else:
         joints = raw.shape[1] // 2
         plane = softmax(raw[0, :joints].reshape(joints, -1))
-        z = (plane * raw[0, joints:].reshape(joints, -1)).sum(1) + 0.5
+        z = (plane * raw[0, joints:].reshape(joints, -1)).sum(1) / rules["depth_gain"] + 0.5
     maps = plane.reshape(joints, cells, cells)
     return np.stack([maps.sum(1) @ along, maps.sum(2) @ along, z], 1), plane.max(1)
 

@@ -25,6 +25,7 @@ class Head(Protocol):
 
     MAPS: bool  # whether the raw output is maps, channels first
     DEPTH_BINS: bool  # whether `Arch.depth_bins` changes anything
+    DEPTH_VALUES: bool  # whether the channels from `Arch.joints` on are depths, as shares of their range, and no scores
 
     def channels(self, arch: Arch) -> int:
         """Channels of the 1x1 convolution that ends the decoder."""

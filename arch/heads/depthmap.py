@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from arch.heads import Marginals
     from arch.space import Arch
 
-MAPS, DEPTH_BINS = True, False
+MAPS, DEPTH_BINS, DEPTH_VALUES = True, False, True
 
 
 def channels(arch: Arch) -> int:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from arch.heads import Marginals
     from arch.space import Arch
 
-MAPS, DEPTH_BINS = False, True
+MAPS, DEPTH_BINS, DEPTH_VALUES = False, True, False
 
 
 def channels(arch: Arch) -> int:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from arch.heads import Marginals
     from arch.space import Arch
 
-MAPS, DEPTH_BINS = True, True
+MAPS, DEPTH_BINS, DEPTH_VALUES = True, True, False
 
 
 def channels(arch: Arch) -> int:

@@ -127,7 +127,7 @@ def _find_person(
     with clock("network", label):
         raw = session.run(entry)
     with clock("decode", label):
-        cells, confidence = decode_with_confidence(raw, bundle.arch)
+        cells, confidence = decode_with_confidence(raw, bundle.arch, bundle.manifest.postprocessing.depth_gain)
         coords = to_normalised(cells, bundle.arch)[0]
         depth = root_depth_from_box(bbox, rules.box_padding, camera.f) if root_depth is None else root_depth
         px, mm = to_photo_and_camera(

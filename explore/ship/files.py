@@ -113,10 +113,10 @@ class Workshop:
         """The file's own joints on the whole test part; left beside it, and with them what it is worth."""
         images = self.judge.evaluation.images
         session = runtimes.get(runtime).load(model, self.config.measure.threads)
-        parts = []
+        parts, gain = [], runtimes.depth_gain(runtime, arch)
         for begin in range(0, len(images), BATCH):
             with self.work():
-                parts.append(decode(session.run(normalised(images[begin : begin + BATCH])), arch))
+                parts.append(decode(session.run(normalised(images[begin : begin + BATCH])), arch, gain))
         session.close()
         stage = judged(self.judge, to_normalised(np.concatenate(parts), arch))
         made = MadeFile(

@@ -14,6 +14,7 @@ from arch.network import PoseNet
 from arch.space import Arch
 from explore.data.crop import Evaluation
 from explore.ship.files import MadeFile, Stage, Workshop, normalised
+from quantize import runtimes as known
 from quantize import tensorflow_files
 from quantize.convert import ConversionError
 from quantize.parity import deviation
@@ -46,7 +47,7 @@ def verified(workshop: Workshop, files: Iterable[MadeFile], arch: Arch) -> dict[
     found = {}
     for file in files:
         raw = tensorflow_files.run_tflite(file.model, normalised(part.images))
-        apart = deviation(_mm(part, raw, arch), file.mm[:: _step(workshop)])
+        apart = deviation(_mm(part, raw, arch, known.depth_gain("litert", arch)), file.mm[:: _step(workshop)])
         found[file.recipe.name] = {"mean": apart.mean, "max": apart.max}
         if apart.mean > (INT8_MM if file.recipe.int8 else FLOAT_MM):
             raise ConversionError(
@@ -83,5 +84,5 @@ def _part(workshop: Workshop) -> Evaluation:
     return replace(whole, **arrays)
 
 
-def _mm(part: Evaluation, raw: Array, arch: Arch) -> Any:
-    return part.to_camera(to_normalised(decode(raw, arch), arch))
+def _mm(part: Evaluation, raw: Array, arch: Arch, depth_gain: float = 1.0) -> Any:
+    return part.to_camera(to_normalised(decode(raw, arch, depth_gain), arch))

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from arch.network import PoseNet
 
 FILES = ("model.tflite",)
+DEPTH_GAIN = 16.0
 LEAST_RANGE = 0.01
 CONVOLUTIONS = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED")
 NO_INT8_KERNEL = ("prelu", "prelu_shared", "leaky_relu", "hardswish")
@@ -42,10 +43,11 @@ def export(net: PoseNet, folder: Path, recipe: Recipe, calibration: Array | None
     import litert_torch
     import torch
 
-    from quantize.graph import inference_module, lift_dead_channels
+    from quantize.graph import inference_module, lift_dead_channels, widen_depths
 
     arch = net.arch
     plain = inference_module(net)
+    widen_depths(plain.net, DEPTH_GAIN)
     if recipe.int8:
         lift_dead_channels(plain)
     outputs = [0] if HEADS[arch.head].MAPS else []

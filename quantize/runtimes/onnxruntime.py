@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from arch.network import PoseNet
 
 FILES = ("model.onnx",)
+DEPTH_GAIN = 16.0
 
 
 def unsupported(arch: Arch, recipe: Recipe) -> list[str]:
@@ -33,7 +34,7 @@ def export(net: PoseNet, folder: Path, recipe: Recipe, calibration: Array | None
     from quantize.graph import save_onnx
 
     path = folder / FILES[0]
-    save_onnx(net, path)
+    save_onnx(net, path, DEPTH_GAIN)
     if recipe.int8:
         assert calibration is not None
         _quantize(path, recipe.float_steps(net.arch), calibration)

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from arch.network import PoseNet
 
 FILES = ("model.xml", "model.bin")
+DEPTH_GAIN = 1.0  # NNCF leaves the output float
 CONVOLUTIONS = ("Convolution", "FullyConnected", "MatMul")
 BOOKKEEPING = ("Input", "Output", "Const")
 

@@ -23,7 +23,10 @@ class Session(Protocol):
     """A loaded model file."""
 
     def run(self, x: Array) -> Array:
-        """Normalised RGB (B, 3, S, S), one picture after the other, to the raw output of the head, as torch has it."""
+        """Normalised RGB (B, 3, S, S), one picture after the other, to the raw output of the head.
+
+        As torch has it, but for the depths of a depthmap, `depth_gain` times as large (`quantize.runtimes`).
+        """
         ...
 
     def prepare(self, x: Array) -> Callable[[], None]:
@@ -38,10 +41,12 @@ class Session(Protocol):
 class Runtime(Protocol):
     """A module of this package.
 
-    `FILES` are the names of the files that `export` leaves; the first is the one to `load`.
+    `FILES` are the names of the files that `export` leaves; the first is the one to `load`. `DEPTH_GAIN` is by how much
+    it multiplies the depths of a depthmap; 1 where the output is not quantized.
     """
 
     FILES: tuple[str, ...]
+    DEPTH_GAIN: float
 
     def unsupported(self, arch: Arch, recipe: Recipe) -> list[str]:
         """Why this network cannot be shipped by this recipe, one line a reason with the fix; empty when it can."""

@@ -60,9 +60,10 @@ def test_the_page_decodes_as_the_bundle_does(head: str) -> None:
         "simcc": (1, joints, 2 * SIMCC_SPLIT * arch.heatmap + arch.depth_bins),
     }[head]
     raw = rng.normal(0, 3, shape).astype(np.float32)
-    cells, confidence = decode_with_confidence(raw, arch)
+    gain = 16.0 if head == "depthmap" else 1.0
+    cells, confidence = decode_with_confidence(raw, arch, gain)
     last = raw.transpose(0, 2, 3, 1) if raw.ndim == 4 else raw
-    about = {"head": head, "heatmap": arch.heatmap, "depth_bins": arch.depth_bins, "joints": joints}
+    about = {"head": head, "heatmap": arch.heatmap, "depth_bins": arch.depth_bins, "joints": joints, "depth_gain": gain}
     said = in_javascript(
         "js.decode(given.raw, given.about)", raw=last.ravel().tolist(), about=about | {"simcc_split": SIMCC_SPLIT}
     )

@@ -14,6 +14,7 @@ import torch
 from arch.network import PoseNet, build
 from arch.space import Arch, preset
 from quantize.convert import Converter
+from quantize.graph import widen_depths
 from quantize.recipes import recipe
 from quantize.runtimes import Array
 from quantize.weights import save_weights
@@ -50,7 +51,8 @@ def smooth_pictures(count: int, size: int, seed: int) -> Array:
 def settled_net(arch: Arch, pictures: Array) -> PoseNet:
     """A network whose BatchNorm statistics are those of the pictures, so that signals neither fade nor explode.
 
-    As in trained networks some channels are dead: no weights left, but a bias; and one layer says nothing at all.
+    As in trained networks some channels are dead: no weights left, but a bias; one layer says nothing at all; and the
+    depths of a depthmap are small beside its scores.
     """
     net = build(arch, seed=1).train()
     with torch.no_grad():
@@ -63,6 +65,7 @@ def settled_net(arch: Arch, pictures: Array) -> PoseNet:
         silent = next(part for part in net.steps["inter"].modules() if isinstance(part, torch.nn.BatchNorm2d))
         silent.weight.zero_()
         silent.bias.zero_()
+        widen_depths(net, 1 / 16)
     return net.eval()
 
 

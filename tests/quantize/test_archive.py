@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from arch.decode import without_gain
 from arch.errors import InputError
 from quantize import archive, bundle
 from quantize.recipes import recipe
@@ -98,7 +99,8 @@ def test_verify_runs_the_file_elsewhere(
     packed = bundle.save_zip(made, tmp_path / "b.zip")
     opened = bundle.load(packed).verify()
     session = opened.session()
-    assert np.abs(session.run(case("depthmap").unseen) - case("depthmap").raw).max() < 1e-3
+    raw = without_gain(session.run(case("depthmap").unseen), opened.arch, opened.manifest.postprocessing.depth_gain)
+    assert np.abs(raw - case("depthmap").raw).max() < 1e-3
     session.close()
 
 

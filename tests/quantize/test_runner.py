@@ -28,10 +28,11 @@ BOX = (30.5, 12.0, 60.0, 90.0)
 def test_decode_is_ours(head: str) -> None:
     arch = small_arch(head)
     shape = {"volumetric": (17 * 8, 8, 8), "depthmap": (34, 8, 8), "simcc": (17, 40)}[head]
+    gain = 16.0 if head == "depthmap" else 1.0
     raw = np.random.default_rng(0).normal(size=(1, *shape)).astype(np.float32) * 3
-    rules = Postprocessing(head=arch.head, heatmap=arch.heatmap, depth_bins=arch.depth_bins).model_dump()
-    joints, confidence = runner.decode(raw, rules)
-    cells, expected = decode_with_confidence(raw, arch)
+    rules = Postprocessing(head=arch.head, heatmap=arch.heatmap, depth_bins=arch.depth_bins, depth_gain=gain)
+    joints, confidence = runner.decode(raw, rules.model_dump())
+    cells, expected = decode_with_confidence(raw, arch, gain)
     assert np.abs(joints - to_normalised(cells, arch)[0]).max() < 1e-5
     assert np.abs(confidence - expected[0]).max() < 1e-6
 

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from arch.cost import cost, step_counts
+from arch.decode import without_gain
 from arch.errors import InputError
 from arch.network import build
 from quantize import runtimes
@@ -25,6 +26,15 @@ every_runtime = pytest.mark.parametrize("runtime", RUNTIMES)
 every_head = pytest.mark.parametrize("head", HEADS)
 
 
+def told(runtime: str, path: Path, given: Case) -> Array:
+    """What a file says of the unseen pictures, as torch would."""
+    session = runtimes.get(runtime).load(path)
+    raw = session.run(given.unseen)
+    session.close()
+    assert raw.dtype == np.float32 and raw.shape == given.raw.shape
+    return without_gain(raw, given.arch, runtimes.depth_gain(runtime, given.arch))
+
+
 def snr(ours: Array, reference: Array) -> float:
     """Signal to noise, dB."""
     return float(10 * np.log10((reference**2).mean() / ((ours - reference) ** 2).mean()))
@@ -34,10 +44,7 @@ def snr(ours: Array, reference: Array) -> float:
 @every_head
 def test_float_file_is_torch(runtime: str, head: str, case: Cases, exported: Exported) -> None:
     given = case(head)
-    session = runtimes.get(runtime).load(exported(runtime, head, "float"))
-    ours = session.run(given.unseen)
-    session.close()
-    assert ours.dtype == np.float32 and ours.shape == given.raw.shape
+    ours = told(runtime, exported(runtime, head, "float"), given)
     assert np.abs(ours - given.raw).max() < 1e-4 * np.abs(given.raw).max()
 
 
@@ -45,12 +52,18 @@ def test_float_file_is_torch(runtime: str, head: str, case: Cases, exported: Exp
 @every_head
 def test_int8_file_is_close(runtime: str, head: str, case: Cases, exported: Exported) -> None:
     given = case(head)
-    session = runtimes.get(runtime).load(exported(runtime, head, "int8-static"))
-    ours = session.run(given.unseen)
-    session.close()
-    assert ours.dtype == np.float32 and ours.shape == given.raw.shape
+    ours = told(runtime, exported(runtime, head, "int8-static"), given)
     assert snr(ours, given.raw) > 14  # an untrained network suffers more than a trained one
     assert snr(ours[::-1], given.raw) < 6, "a file that ignores its picture would pass this test"
+
+
+@every_runtime
+def test_int8_depths_are_as_fine_as_scores(runtime: str, case: Cases, exported: Exported) -> None:
+    given = case("depthmap")
+    joints = given.arch.joints
+    ours = told(runtime, exported(runtime, "depthmap", "int8-static"), given)
+    assert snr(ours[:, joints:], given.raw[:, joints:]) > 14
+    assert len(np.unique(ours[:, joints:])) > 64
 
 
 @every_runtime
@@ -79,7 +92,7 @@ def test_float_stem_is_float_and_the_rest_is_not(runtime: str, case: Cases, expo
     in_stem = sum(tally.macs for tallies, _ in step_counts(given.arch)[:2] for tally in tallies)
     assert audit.macs - audit.int8_macs == in_stem > 0
     assert audit.partitions == 1 and audit.transposes == 0
-    assert snr(runtimes.get(runtime).load(path).run(given.unseen), given.raw) > 14
+    assert snr(told(runtime, path, given), given.raw) > 14
 
 
 @every_runtime
@@ -91,7 +104,7 @@ def test_fp16_file_is_half_as_large_and_close(runtime: str, case: Cases, exporte
     small, whole = (exported(runtime, "depthmap", name) for name in ("fp16", "float"))
     sizes = [runtimes.get(runtime).inspect(path).bytes for path in (small, whole)]
     assert sizes[0] < 0.75 * sizes[1]
-    assert snr(runtimes.get(runtime).load(small).run(given.unseen), given.raw) > 45
+    assert snr(told(runtime, small, given), given.raw) > 45
 
 
 def test_transposes_are_counted_between_convolutions_alone() -> None:

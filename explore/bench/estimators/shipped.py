@@ -41,9 +41,9 @@ def judge_all(judge: Judge, progress: Callable[[float], None]) -> list[dict[str,
                 train_alone(arch, judge, reference.settings(), seed, weights)
             folder = Path(scratch, arch.id)
             model = converter.export(arch, weights, RUNTIME, chosen, pictures, folder, TIMEOUT)
-            session = runtimes.get(RUNTIME).load(model, 1)
+            session, gain = runtimes.get(RUNTIME).load(model, 1), runtimes.depth_gain(RUNTIME, arch)
             answers = [
-                to_normalised(decode(session.run(normalised(images[at : at + BATCH])), arch), arch)
+                to_normalised(decode(session.run(normalised(images[at : at + BATCH])), arch, gain), arch)
                 for at in range(0, len(images), BATCH)
             ]
             session.close()

@@ -13,11 +13,11 @@ function softmax(values, at, count, out) {
 
 // raw: channels last for maps, (joints, bins) for simcc. Joints as [x, y, z] in shares of the crop and of the depth
 // range, and how sure each is: the largest share of one cell.
-export function decode(raw, { head, heatmap, depth_bins: bins, joints, simcc_split: split }) {
+export function decode(raw, { head, heatmap, depth_bins: bins, joints, simcc_split: split, depth_gain: gain }) {
   if (!(head in HEADS)) throw new Error(`this page cannot read the head ${head}`);
   const found = { joints: [], confidence: [] };
   for (let joint = 0; joint < joints; joint++) {
-    const [place, sure] = HEADS[head](raw, joint, joints, heatmap, bins, split);
+    const [place, sure] = HEADS[head](raw, joint, joints, heatmap, bins, split, gain);
     found.joints.push(place);
     found.confidence.push(sure);
   }
@@ -44,14 +44,14 @@ function volumetric(raw, joint, joints, cells, bins) {
   return [[x, y, z], sure];
 }
 
-function depthmap(raw, joint, joints, cells) {
+function depthmap(raw, joint, joints, cells, _bins, _split, gain) {
   const area = cells * cells, channels = 2 * joints, shares = new Float64Array(area);
   softmax(raw, (cell) => cell * channels + joint, area, shares);
   let x = 0, y = 0, z = 0.5, sure = 0;
   for (let cell = 0; cell < area; cell++) {
     x += shares[cell] * centre(cell % cells, cells);
     y += shares[cell] * centre(Math.floor(cell / cells), cells);
-    z += shares[cell] * raw[cell * channels + joints + joint];
+    z += (shares[cell] * raw[cell * channels + joints + joint]) / gain;
     sure = Math.max(sure, shares[cell]);
   }
   return [[x, y, z], sure];
