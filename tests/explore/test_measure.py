@@ -8,8 +8,8 @@ import signal
 import subprocess
 import sys
 import time
-from multiprocessing.synchronize import Event
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -52,50 +52,54 @@ def test_no_figure_beside_busy_cores() -> None:
         pytest.skip("one core has no neighbour")
     entries = {"one": Entry(lambda: spin(1), 20)}
     tolerant, strict = (Rules(rounds=3, budget=1.0, width=1.0, quiet=0.0, neighbours=share) for share in (1.0, 0.25))
-    neighbours = [
-        subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range((os.cpu_count() or 2) - 1)
-    ]
+    busy = [sys.executable, "-c", "print(flush=True)\nwhile True: pass"]
+    neighbours = [subprocess.Popen(busy, stdout=subprocess.PIPE) for _ in range((os.cpu_count() or 2) - 1)]
     try:
-        time.sleep(0.3)
+        for neighbour in neighbours:
+            assert neighbour.stdout and neighbour.stdout.readline()
         with pytest.raises(Disturbed, match="of the machine's cores"):
             time_rounds(entries, "one", strict)
         time_rounds(entries, "one", tolerant)
     finally:
         for neighbour in neighbours:
             neighbour.kill()
-            neighbour.wait()
+            neighbour.communicate()
 
 
-def _worker(folder: Path, stop: Event, steps: object) -> None:
+def _worker(folder: Path, index: int, stop: Any, steps: Any) -> None:
     lane = Lane(folder)
-    while not stop.is_set():
+    while not stop.value:
         with lane.work():
-            with steps.get_lock():  # type: ignore[attr-defined]
-                steps.value += 1  # type: ignore[attr-defined]
+            steps[index] += 1
             time.sleep(0.01)
 
 
 def test_work_stands_still_while_the_lane_is_quiet(tmp_path: Path) -> None:
     context = multiprocessing.get_context("spawn")
-    stop, steps = context.Event(), context.Value("i", 0)
-    workers = [context.Process(target=_worker, args=(tmp_path, stop, steps)) for _ in range(2)]
+    stop, steps = context.RawValue("b", 0), context.RawArray("i", 2)  # without a lock, which a killed worker would keep
+    workers = [context.Process(target=_worker, args=(tmp_path, index, stop, steps)) for index in range(2)]
     for worker in workers:
         worker.start()
+
+    def go_on(before: list[int]) -> None:
+        deadline = time.monotonic() + 60
+        while not all(now > then for now, then in zip(steps, before, strict=True)):
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+
     lane = Lane(tmp_path)
-    while steps.value < 10:
-        time.sleep(0.01)
+    go_on([4, 4])
     for _ in range(3):
         with lane.quiet():
-            before = steps.value
+            before = list(steps)
             time.sleep(0.1)
-            assert steps.value == before
-        time.sleep(0.1)
-    assert steps.value > before
+            assert list(steps) == before
+        go_on(before)
     os.kill(workers[0].pid or 0, signal.SIGKILL)  # a worker that dies in its step leaves nothing locked
     workers[0].join()
     with lane.quiet():
         pass
-    stop.set()
+    stop.value = 1
     workers[1].join()
 
 
