@@ -31,14 +31,16 @@ def test_a_killed_run_goes_on_to_the_same_losses(tmp_path: Path, monkeypatch: py
     begin = (
         "import sys, torch; torch.set_num_threads(1); from explore.train import loop; loop.CHECKPOINT_SECONDS = 0.0; "
     )
-    code = begin + "from explore.cli import main; sys.exit(main(sys.argv[1:]))"
+    slow = "import time; save = loop._save; loop._save = lambda *given: (save(*given), time.sleep(0.3)); "
+    end = "from explore.cli import main; sys.exit(main(sys.argv[1:]))"
 
-    def command(name: str) -> list[str]:
+    def command(name: str, code: str = begin + end) -> list[str]:
         options = [*OPTIONS, "--samples", "96", "--ema", "0.9", "--evaluations", "3", "--out", str(tmp_path / name)]
         return [sys.executable, "-c", code, "train", *options]
 
     assert subprocess.run(command("whole.safetensors"), cwd=ROOT, env=environment, capture_output=True).returncode == 0
-    run = subprocess.Popen(command("cut.safetensors"), cwd=ROOT, env=environment, stderr=subprocess.PIPE)
+    unhurried = command("cut.safetensors", begin + slow + end)  # so that it cannot be done before it is killed
+    run = subprocess.Popen(unhurried, cwd=ROOT, env=environment, stderr=subprocess.DEVNULL)
     state = tmp_path / "cut.state"
     while not state.exists():
         assert run.poll() is None
