@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, field_validator
 
 from arch.errors import InputError
 from arch.files import content_hash
@@ -17,6 +17,7 @@ Model = TypeVar("Model", bound=BaseModel)
 PX: dict[str, JsonValue] = {"unit": "px"}
 SECONDS: dict[str, JsonValue] = {"unit": "s"}
 SHARE: dict[str, JsonValue] = {"unit": "share"}
+RUNTIME_OF = {"onnx": "onnxruntime"}  # what a runtime is called for short
 
 
 class Strict(BaseModel):
@@ -156,6 +157,12 @@ class SearchConfig(Strict):
     )
     seed: int = Field(0, ge=0, description="seed of sampler, weights and batches")
     timeout: float = Field(300.0, gt=0, description="that one conversion may take", json_schema_extra=SECONDS)
+
+    @field_validator("runtime", "runtimes")
+    @classmethod
+    def _whole_names(cls, value: Any) -> Any:
+        """`onnx` means its runtime."""
+        return RUNTIME_OF.get(value, value) if isinstance(value, str) else tuple(RUNTIME_OF.get(v, v) for v in value)
 
     @property
     def name(self) -> str:

@@ -27,10 +27,14 @@ Network = Callable[[np.ndarray], np.ndarray]
 
 
 def read_manifest() -> dict[str, Any]:
-    """The manifest next to this file, after checking that the model is the one it speaks of."""
+    """The manifest next to this file, after checking that nobody edited it and the model is the one it speaks of."""
     manifest: dict[str, Any] = json.loads((HERE / "manifest.json").read_text())
+    checksum = manifest.pop("checksum", None)
+    text = json.dumps(manifest, sort_keys=True, separators=(",", ":"))
     if manifest["schema_version"] != SCHEMA:
         sys.exit(f"manifest.json: schema_version is {manifest['schema_version']}, this run.py reads {SCHEMA}")
+    if checksum != hashlib.sha256(text.encode()).hexdigest()[:16]:
+        sys.exit("manifest.json: was changed after it was written; export the bundle again")
     for file in manifest["files"]:
         if hashlib.sha256((HERE / file["name"]).read_bytes()).hexdigest() != file["sha256"]:
             sys.exit(f"{file['name']}: not the file that manifest.json speaks of")

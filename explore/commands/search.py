@@ -68,12 +68,11 @@ def run(args: argparse.Namespace) -> int:
     for file in summary.shipped:
         if file.gates_failed:
             print(f"{file.bundle}: its certificate misses: {file.gates_failed}")
-    best = summary.shipped[0].bundle if summary.shipped else "BUNDLE"
     print(
         f"\nwritten in {summary.minutes:.1f} min to {config.folder}: index.html (open it in a browser), README.md, "
         "front.png, trials.csv, front.csv, bundles/"
     )
-    print(f"next: python explore.py predict PHOTO --bbox x,y,w,h --model {config.folder / best}")
+    print(f"next: python explore.py predict PHOTO --bbox x,y,w,h --model {summary.best}")
     print(f"      python explore.py search --trials {2 * config.trials}   (goes on from here)")
     return 0
 

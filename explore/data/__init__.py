@@ -29,7 +29,7 @@ SYNTHETIC_LEVELS = ("easy", "full")
 
 __all__ = [
     "COCO17", "COCO19", "H36M17", "H36M18", "MPII16", "MUCO21", "READERS", "Dataset", "Human36MOptions", "Sample",
-    "Skeleton", "mix", "open_dataset", "to_skeleton",
+    "Skeleton", "check_data", "mix", "open_dataset", "to_skeleton",
 ]  # fmt: skip
 
 
@@ -51,21 +51,29 @@ def open_dataset(
     cache, workers, progress: of the synthetic set, which is rendered on its first use.
     Raises InputError for a specification or files that cannot be used.
     """
-    specs = re.split(r"\+(?=\w+:)", spec)
-    for part in specs:
-        _check(part)
+    specs = check_data(spec)
     parts = []
     for index, part in enumerate(specs if split == "train" else specs[:1]):
         parts.append(_open(part, split, None if index else options, cache, workers, progress))
     return mix(parts)
 
 
-def _check(spec: str) -> None:
-    kind, _, rest = spec.partition(":")
-    rendered = kind == "synthetic" and (rest in SYNTHETIC_LEVELS or _is_rendered(rest))
-    if not rest or (kind not in READERS and not rendered):
-        known = [*(f"{name}:PATH" for name in READERS), *(f"synthetic:{level}" for level in SYNTHETIC_LEVELS)]
-        raise InputError(f"data {spec!r} is unknown: give one of {', '.join(known)}, or several joined by +")
+def check_data(spec: str) -> list[str]:
+    """The data sets that `spec` joins, each READER:PATH or synthetic:LEVEL.
+
+    Raises:
+        InputError: a reader that is not known, or a path where nothing is.
+    """
+    parts = re.split(r"\+(?=\w+:)", spec)
+    for part in parts:
+        kind, _, rest = part.partition(":")
+        rendered = kind == "synthetic" and (rest in SYNTHETIC_LEVELS or _is_rendered(rest))
+        if not rest or (kind not in READERS and not rendered):
+            known = [*(f"{name}:PATH" for name in READERS), *(f"synthetic:{level}" for level in SYNTHETIC_LEVELS)]
+            raise InputError(f"data {part!r} is unknown: give one of {', '.join(known)}, or several joined by +")
+        if kind in READERS and not Path(rest).expanduser().exists():
+            raise InputError(f"data {part!r}: {rest}: no such folder; give the folder that holds the {kind} data")
+    return parts
 
 
 def _is_rendered(path: str) -> bool:

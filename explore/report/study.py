@@ -109,6 +109,12 @@ class Summary:
     minutes: float
     trained: float
 
+    @property
+    def best(self) -> Path | str:
+        """The bundle to try first: the most accurate that the search found."""
+        own = [file for file in self.shipped if file.name not in self.baselines] or list(self.shipped)
+        return self.folder / min(own, key=lambda file: file.mpjpe_mm).bundle if own else "BUNDLE"
+
     def as_dict(self) -> dict[str, Any]:
         return asdict(self) | {"folder": str(self.folder)}
 
@@ -380,6 +386,6 @@ The shipped {config.runtime} files, trained alike, {config.measure.threads} thre
 
 ## Next
 
-    python explore.py predict PHOTO --bbox x,y,w,h --model {summary.folder / summary.shipped[0].bundle if summary.shipped else "BUNDLE"}
+    python explore.py predict PHOTO --bbox x,y,w,h --model {summary.best}
     python explore.py search --trials {2 * config.trials}      # go on from here
 """

@@ -43,7 +43,7 @@ def run_cluster(
     Raises:
         InputError, SearchFailed: what a worker could not go on for; no cluster, or a storage that it cannot reach.
     """
-    ray = _connected(config)
+    ray = connected(config)
     workers = config.workers or max(1, int(ray.cluster_resources().get("CPU", 1)))
     gpus = ray.cluster_resources().get("GPU", 0) / workers
     task = ray.remote(
@@ -63,8 +63,12 @@ def run_cluster(
         board.update({})
 
 
-def _connected(config: SearchConfig) -> Any:
-    """Ray, joined to the cluster."""
+def connected(config: SearchConfig) -> Any:
+    """Ray, joined to the cluster.
+
+    Raises:
+        InputError: Ray is not installed, no cluster there, or one of several machines and a storage of this one alone.
+    """
     try:
         import ray
     except ImportError:

@@ -18,7 +18,7 @@ from explore.search.crew import run_crew
 from explore.search.identity import FOLDER, carried, check_folder, differences
 from explore.search.presence import Absence
 from explore.search.run import PHASE, completed
-from explore.search.storage import is_search, open_storage
+from explore.search.storage import check_url, file_of, is_search, open_storage
 from explore.search.workload import Workload
 
 BREATHS = 20  # readings in one lease
@@ -59,6 +59,10 @@ def _own(name: str, results: str) -> str:
 
 
 def _find(name: str, url: str) -> optuna.Study:
+    check_url(url)
+    file = file_of(url)
+    if file and not file.is_file():
+        raise InputError(f"--storage {redacted(url)}: no such file; give the URL that `search` was given")
     storage = open_storage(url)
     names = [found.study_name for found in storage.get_all_studies()]
     if name not in names:

@@ -17,6 +17,7 @@ from arch.errors import InputError
 from arch.search_space import Space
 from arch.space import Arch, make_arch
 from explore.config import SearchConfig
+from explore.data import check_data
 from explore.host import try_lock
 from explore.progress import Display
 from explore.report.live import live_page
@@ -32,7 +33,7 @@ from explore.search.dataset import open_judge
 from explore.search.front import choose
 from explore.search.presence import Presence
 from explore.search.references import references
-from explore.search.storage import dashboard, storage_url
+from explore.search.storage import check_url, dashboard, storage_url
 from explore.search.study import (
     SearchFailed,
     baselines,
@@ -150,6 +151,14 @@ def _run(config: SearchConfig, phase: worker.Phase, board: Board, main: worker.M
 
 def _check(config: SearchConfig, space: Space) -> None:
     """Refuse what cannot end well before any time is spent on it."""
+    for data in filter(None, (config.data, config.dataset.test_on)):
+        check_data(data)
+    if config.storage:
+        check_url(config.storage)
+    if config.ray:
+        from explore.search.cluster import connected
+
+        connected(config)
     devices.check(config)
     estimated.check(config, space)
     references(config, space)

@@ -13,6 +13,7 @@ import functools
 import json
 import os
 import re
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -29,6 +30,7 @@ from explore.config import SearchConfig
 from explore.redact import redacted
 
 PATIENCE = 600.0  # seconds that a storage may not answer before the search gives up
+SILENCE = 5.0  # seconds after which it is told that one waits
 PAUSE = 0.2, 5.0  # seconds between two tries: the first and the longest
 KINDS = "sqlite:///FILE, journal:///FILE, postgresql://USER@HOST/DATABASE or grpc://HOST:PORT"
 REFUSAL = re.compile(
@@ -55,12 +57,36 @@ def open_storage(url: str, patience: float = PATIENCE) -> BaseStorage:
             that refuses (a wrong password, no such database).
         StorageLost: it did not answer for `patience` seconds.
     """
-    kind = urlsplit(url).scheme.partition("+")[0]
-    shown = redacted(url)
-    if kind not in OPENERS:
-        raise InputError(f"storage: '{shown}' is of no known kind; give {KINDS}")
+    kind, shown = check_url(url), redacted(url)
     storage = patiently(lambda: OPENERS[kind](url), shown, patience, MADE_AT_ONCE)
     return _patient(storage, shown, patience)
+
+
+def check_url(url: str) -> str:
+    """The kind of storage that `url` names, one of OPENERS.
+
+    Raises:
+        InputError: no known kind, a file in a folder that is not there, or no host and port.
+    """
+    parts = urlsplit(url)
+    kind = parts.scheme.partition("+")[0]
+    if kind not in OPENERS:
+        raise InputError(f"storage: '{redacted(url)}' is of no known kind; give {KINDS}")
+    path = file_of(url)
+    if path and (not path.name or not path.parent.is_dir()):
+        raise InputError(f"storage: {path}: no such folder; make it, or give another path")
+    if kind == "grpc" and not (parts.hostname and parts.port):
+        raise InputError(f"storage: '{redacted(url)}' names no host and port; give grpc://HOST:PORT")
+    return kind
+
+
+def file_of(url: str) -> Path | None:
+    """The file of a storage that is one."""
+    parts = urlsplit(url)
+    kind = parts.scheme.partition("+")[0]
+    if kind == "sqlite":
+        return Path(parts.path[1:].partition("?")[0])
+    return Path(parts.path) if kind == "journal" else None
 
 
 def storage_url(config: SearchConfig) -> str:
@@ -94,7 +120,8 @@ def patiently(call: Callable[[], Answer], shown: str, patience: float, passing: 
         StorageLost: for `patience` seconds; the last reason is told.
         InputError: asking again cannot help.
     """
-    deadline = time.monotonic() + patience
+    began, told = time.monotonic(), False
+    deadline = began + patience
     pause = PAUSE[0]
     while True:
         try:
@@ -110,6 +137,12 @@ def patiently(call: Callable[[], Answer], shown: str, patience: float, passing: 
                     f"the storage {shown} did not answer for {patience:.0f} s ({redacted(reason)}); "
                     "bring it back and run the same command to go on"
                 ) from None
+            if not told and time.monotonic() - began > SILENCE:
+                told = True
+                print(
+                    f"the storage {shown} does not answer ({redacted(reason)}); waiting for up to {patience:.0f} s",
+                    file=sys.stderr,
+                )
         time.sleep(pause)
         pause = min(2 * pause, PAUSE[1])
 
@@ -170,8 +203,6 @@ def _patient(storage: BaseStorage, shown: str, patience: float) -> BaseStorage:
 def _open_sqlite(url: str) -> BaseStorage:
     from sqlalchemy import event
 
-    path = Path(urlsplit(url).path[1:].partition("?")[0])
-    _need_folder(path)
     backend = optuna.storages.RDBStorage(url, engine_kwargs={"connect_args": {"timeout": 60}})
     backend.engine.dispose()
 
@@ -202,18 +233,16 @@ def _open_postgresql(url: str) -> BaseStorage:
 
 def _open_journal(url: str) -> BaseStorage:
     path = Path(urlsplit(url).path)
-    _need_folder(path)
     return JournalStorage(Journal(str(path), FileLock(path)))
 
 
 def _open_grpc(url: str) -> BaseStorage:
     parts = urlsplit(url)
-    if not parts.hostname or not parts.port:
-        raise InputError(f"storage: '{url}' names no host and port; give grpc://HOST:PORT")
     try:
         import grpc  # noqa: F401 - named here, where its absence can be told
     except ImportError:
         raise InputError("storage: grpc needs grpcio and protobuf; pip install 'edgepose[grpc]'") from None
+    assert parts.hostname and parts.port  # check_url says so
     return optuna.storages.GrpcStorageProxy(host=parts.hostname, port=parts.port)
 
 
@@ -223,11 +252,6 @@ OPENERS: dict[str, Callable[[str], BaseStorage]] = {
     "postgresql": _open_postgresql,
     "grpc": _open_grpc,
 }
-
-
-def _need_folder(path: Path) -> None:
-    if not path.name or not path.parent.is_dir():
-        raise InputError(f"storage: {path}: no such folder; make it, or give another path")
 
 
 class FileLock(BaseJournalFileLock):

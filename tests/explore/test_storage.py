@@ -20,6 +20,7 @@ import pytest
 from optuna.trial import TrialState
 
 from arch.errors import InputError
+from explore.cli import main
 from explore.commands import proxy
 from explore.config import SearchConfig, load_yaml
 from explore.redact import redacted
@@ -165,6 +166,31 @@ def test_a_storage_that_stays_away_is_told_without_its_password() -> None:
     with pytest.raises(StorageLost, match="did not answer for 1 s") as raised:
         patiently(away, "postgresql://me:***@h/d", 0.6)
     assert "pass@" not in str(raised.value)
+
+
+def test_that_one_waits_is_told(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    class OperationalError(Exception):
+        pass
+
+    def away() -> None:
+        raise OperationalError("cannot reach postgresql://me:pass@h/d")
+
+    monkeypatch.setattr("explore.search.storage.SILENCE", 0.1)
+    with pytest.raises(StorageLost):
+        patiently(away, "postgresql://me:***@h/d", 0.9)
+    said = capsys.readouterr().err
+    assert said.count("does not answer") == 1 and "pass@" not in said and "waiting for up to 1 s" in said
+
+
+@pytest.mark.parametrize("given", ["--data=human36m:/nowhere", "--data=foo:/x", "--storage=mysql://x/y"])
+def test_what_cannot_be_leaves_nothing(given: str, tmp_path: Path) -> None:
+    assert main(["search", given, f"--results={tmp_path}"]) == 2
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_worker_makes_no_storage(tmp_path: Path) -> None:
+    assert main(["worker", "--study=s", f"--storage=sqlite:///{tmp_path}/none.db"]) == 2
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_storage_that_comes_back_is_waited_for() -> None:

@@ -101,6 +101,11 @@ def test_wrong_input_is_one_line(box: str, tmp_path: Path, photo: Path) -> None:
     assert done.returncode == 2 and "should be x,y,w,h" in done.stderr and "Traceback" not in done.stderr
     done = run_alone(made.path, str(model))
     assert done.returncode == 1 and "cannot be read as a picture" in done.stderr and "Traceback" not in done.stderr
+    written = (made.path / "manifest.json").read_text()
+    (made.path / "manifest.json").write_text(written.replace('"Apache-2.0"', '"MIT"'))
+    done = run_alone(made.path, str(photo))
+    assert done.returncode == 1 and "was changed after it was written" in done.stderr
+    (made.path / "manifest.json").write_text(written)
     made.model.write_bytes(b"y")
     done = run_alone(made.path, str(photo))
     assert done.returncode == 1 and "not the file that manifest.json speaks of" in done.stderr
