@@ -124,9 +124,9 @@ class Adb:
             if model.runtime != "litert":
                 raise InputError(f"{model.name}: {self.name}: benchmark_model runs litert bundles only")
         if not self.tool or not Path(self.tool).is_file():
+            what = f"{self.tool}: no such file" if self.tool else "none given"
             raise InputError(
-                f"{self.name}: benchmark_model: {self.tool or 'none given'}: no such file; give TensorFlow's Android "
-                f"binary by --benchmark-model PATH"
+                f"{self.name}: benchmark_model: {what}; give TensorFlow's Android binary by --benchmark-model PATH"
             )
         settings = settings.for_count(len(models))
         about = self._machine(settings.limit_s)
