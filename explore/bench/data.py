@@ -113,6 +113,9 @@ def _claim(row: dict[str, Any]) -> Claim:
         asked=f"at least {ASKED:g}",
         measured=f"{row['ratio']:.2f}",
         holds=row["ratio"] >= ASKED,
+        low=min(row["ratios"]),
+        high=max(row["ratios"]),
+        interval_of="all rounds",
     )
 
 

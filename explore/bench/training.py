@@ -125,5 +125,8 @@ def claims(rows: list[dict[str, Any]]) -> list[Claim]:
             asked="more than 0 with every seed",
             measured=f"{gains.mean():.1f} ({', '.join(f'{gain:.1f}' for gain in gains)})",
             holds=bool((gains > 0).all()),
+            low=float(gains.min()),
+            high=float(gains.max()),
+            interval_of="all seeds",
         )
     ]

@@ -192,6 +192,9 @@ def _claims(rows: list[dict[str, Any]]) -> list[Claim]:
                 asked=f">={ASKED_TAU}, >{macs['tau_within_bins']} (>={SURE}), <={ASKED_SHARE}",
                 measured=f"{row['tau_overall']}, {row['tau_within_bins']} ({above}), {share}",
                 holds=row["tau_overall"] >= ASKED_TAU and above >= SURE and share <= ASKED_SHARE,
+                low=row["tau_overall_90"][0],
+                high=row["tau_overall_90"][1],
+                interval_of="90%, tau",
             )
         )
     return claims
