@@ -9,7 +9,7 @@ from arch.space import Arch
 from explore.estimate import Estimate, Setup
 from explore.estimate.alone import train_alone
 
-NOISE_MM = 2.2  # between two seeds, by `bench estimators`
+NOISE_MM = 1.5  # between two seeds, by `bench estimators`
 
 
 @dataclass(frozen=True)

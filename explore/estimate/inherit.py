@@ -12,7 +12,7 @@ from explore.estimate import Estimate, Finished, Setup
 from explore.estimate.alone import train_alone
 from explore.estimate.full import Full
 
-NOISE_MM = 11.4  # around full training, of runs of a tenth of it, by `bench estimators`
+NOISE_MM = 6.9  # around full training, of runs of a tenth of it, by `bench estimators`
 PARENTS = 4  # trained in full before anyone inherits
 SHARED = tuple(key for key in FIXED if key != "decoder_stages")
 

@@ -20,7 +20,7 @@ from explore.estimate import Estimate, Setup
 from explore.estimate.alone import train_alone
 from explore.search.front import ranks
 
-NOISE_MM = 7.0  # around full training, of runs of a tenth of it, by `bench estimators`
+NOISE_MM = 3.2  # around full training, of runs of a tenth of it, by `bench estimators`
 PEERS = 3  # of the same length, before anyone goes on
 
 

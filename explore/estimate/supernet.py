@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from arch.network import PoseNet
 
-NOISE_MM = 7.0  # taken from short runs; `bench estimators` has not measured it yet
+NOISE_MM = 3.0  # around full training, by `bench estimators`
 
 
 @dataclass(frozen=True)
