@@ -310,3 +310,12 @@ def test_the_recorded_reference_is_still_that_of_the_code() -> None:
     assert len(ids) == 24 and recorded and {row["arch_id"] for row in recorded} <= ids
     rows = reference.read_rows(ROOT / estimates.ROWS)
     assert {row["arch_id"] for row in rows} <= ids
+
+
+def test_the_project_ships_a_supernet_of_elastic(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+    config = with_supernet(SearchConfig(space="elastic", estimator="supernet"), retrain=False)
+    path, space = Path(config.estimate.supernet), Space.named("elastic").at(64)
+    assert path.stat().st_size < 20e6
+    _, facts = load_supernet(path, space)
+    assert facts["samples"] >= 64000 and facts["skipped_steps"] == 0
