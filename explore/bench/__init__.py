@@ -60,6 +60,7 @@ class Record(BaseModel):
     machine: dict[str, Any]
     versions: dict[str, str]
     config_hash: str
+    minutes: float | None = None  # that this run took, what an earlier one left taken as it was
     rows: list[dict[str, Any]]
     claims: list[Claim]
 

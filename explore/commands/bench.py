@@ -6,6 +6,7 @@ import argparse
 import datetime
 import json
 import sys
+import time
 from pathlib import Path
 
 from rich.console import Console
@@ -79,6 +80,7 @@ def _print(record: Record) -> None:
 def _record(given: str, args: argparse.Namespace) -> Record:
     name, _, part = given.partition(":")
     bench, path = get(name), Path(args.out) / f"{name}.json"
+    began = time.monotonic()
     with Display(args.json) as display:
         display.stage(f"bench {given}")
         if part:
@@ -92,6 +94,7 @@ def _record(given: str, args: argparse.Namespace) -> Record:
         machine=machine(),
         versions=versions(),
         config_hash=content_hash(bench.CONFIG),
+        minutes=round((time.monotonic() - began) / 60, 1),
         rows=rows,
         claims=claims,
     )
