@@ -22,10 +22,11 @@ from explore.bench.hypervolume import shipping
 from explore.bench.hypervolume.page import page, plot
 from explore.bench.hypervolume.replay import Candidate, replay, stopped, volume
 from explore.bench.hypervolume.world import Known, World, leave_one_out, read_known
+from explore.config import SearchConfig
 from explore.search.front import Points, ranks
 
 CONFIG: dict[str, Any] = {
-    "seeds": [0, 1, 2, 3, 4], "wanted": [60, 500], "finalists": 6, "pool": 1000, "shipped_for_cost": 4,
+    "seeds": [0, 1, 2, 3, 4], "wanted": [60, 500], "finalists": SearchConfig().finalists, "pool": 1000, "shipped_for_cost": 4,
     "stops": [12, 20, 30, 45, 60, 90, 130, 180, 250, 350, 500], "reference": reference.SET,
 }  # fmt: skip
 METHODS = [("full", "tpe"), ("full", "random")] + [

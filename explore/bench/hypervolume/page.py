@@ -77,7 +77,7 @@ Optuna's samplers, who is trained in full, how long, and the choice of finalists
 
 {table}
 
-Hypervolume: of the {facts["finalists"]} networks that a search ships when it is stopped after that many candidates, by their true errors and the
+Hypervolume: of the {facts["finalists"]} networks that a search ships by default when it is stopped after that many candidates, by their true errors and the
 latencies of their INT8 files, in mm x decades of ms, as a share of that of the best networks that any search or {facts["pool"]} random ones have;
 means over seeds. CPU s: estimates, what an estimator spends once, {surrogate["ship_s"]:.1f} s a candidate for making, judging and timing its file, and
 full training ({surrogate["full_cpu_s"]:.0f} s on average) of every finalist that has not had it. Of full: share of the line `full tpe`. Reaches
