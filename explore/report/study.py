@@ -112,7 +112,8 @@ class Summary:
     @property
     def best(self) -> Path | str:
         """The bundle to try first: the most accurate that the search found."""
-        own = [file for file in self.shipped if file.name not in self.baselines] or list(self.shipped)
+        judged = [file for file in self.shipped if file.runtime == self.shipped[0].runtime]
+        own = [file for file in judged if file.name not in self.baselines] or judged
         return self.folder / min(own, key=lambda file: file.mpjpe_mm).bundle if own else "BUNDLE"
 
     def as_dict(self) -> dict[str, Any]:

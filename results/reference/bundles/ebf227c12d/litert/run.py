@@ -27,10 +27,14 @@ Network = Callable[[np.ndarray], np.ndarray]
 
 
 def read_manifest() -> dict[str, Any]:
-    """The manifest next to this file, after checking that the model is the one it speaks of."""
+    """The manifest next to this file, after checking that nobody edited it and the model is the one it speaks of."""
     manifest: dict[str, Any] = json.loads((HERE / "manifest.json").read_text())
+    checksum = manifest.pop("checksum", None)
+    text = json.dumps(manifest, sort_keys=True, separators=(",", ":"))
     if manifest["schema_version"] != SCHEMA:
         sys.exit(f"manifest.json: schema_version is {manifest['schema_version']}, this run.py reads {SCHEMA}")
+    if checksum != hashlib.sha256(text.encode()).hexdigest()[:16]:
+        sys.exit("manifest.json: was changed after it was written; export the bundle again")
     for file in manifest["files"]:
         if hashlib.sha256((HERE / file["name"]).read_bytes()).hexdigest() != file["sha256"]:
             sys.exit(f"{file['name']}: not the file that manifest.json speaks of")
@@ -106,7 +110,7 @@ def decode(raw: np.ndarray, rules: dict[str, Any]) -> tuple[np.ndarray, np.ndarr
     else:
         joints = raw.shape[1] // 2
         plane = softmax(raw[0, :joints].reshape(joints, -1))
-        z = (plane * raw[0, joints:].reshape(joints, -1)).sum(1) + 0.5
+        z = (plane * raw[0, joints:].reshape(joints, -1)).sum(1) / rules["depth_gain"] + 0.5
     maps = plane.reshape(joints, cells, cells)
     return np.stack([maps.sum(1) @ along, maps.sum(2) @ along, z], 1), plane.max(1)
 
