@@ -71,8 +71,9 @@ def check_data(spec: str) -> list[str]:
         if not rest or (kind not in READERS and not rendered):
             known = [*(f"{name}:PATH" for name in READERS), *(f"synthetic:{level}" for level in SYNTHETIC_LEVELS)]
             raise InputError(f"data {part!r} is unknown: give one of {', '.join(known)}, or several joined by +")
+    for kind, _, rest in (part.partition(":") for part in parts):
         if kind in READERS and not Path(rest).expanduser().exists():
-            raise InputError(f"data {part!r}: {rest}: no such folder; give the folder that holds the {kind} data")
+            raise InputError(f"data {kind}: {rest}: no such folder; give the folder that holds the {kind} data")
     return parts
 
 
