@@ -27,9 +27,11 @@ def files_by_recipe(
     """A row a runtime of `config` and recipe, and the claims: the best INT8 file without further training within 0.5 mm of
     the float file.
 
-    A row: network, samples it was trained on, further_samples in 8 bits, runtime, recipe, mpjpe_mm, pa_mpjpe_mm, drop_mm (beyond the float file;
-    over other people like those of the test part it is, in 95% of cases, between drop_low_mm and drop_high_mm), kib,
-    int8_share, export_s, and latency_ms, speedup over the float file (None where other processes kept disturbing), or `refused`, the reason why the network cannot ship so. Files stay in `folder` and are not made twice.
+    A row: network, samples it was trained on, further_samples in 8 bits, runtime, recipe, mpjpe_mm, pa_mpjpe_mm,
+    drop_mm (beyond the float file; over other people like those of the test part it is, in 95% of cases, between
+    drop_low_mm and drop_high_mm), kib, int8_share, export_s, and latency_ms, speedup over the float file (None where
+    other processes kept disturbing), or `refused`, the reason why the network cannot ship so. Files stay in `folder`
+    and are not made twice.
 
     Raises:
         InputError: no checkpoint.

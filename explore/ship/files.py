@@ -113,12 +113,9 @@ class Workshop:
         """The file's own joints on the whole test part; left beside it, and with them what it is worth."""
         images = self.judge.evaluation.images
         session = runtimes.get(runtime).load(model, self.config.measure.threads)
-        parts, gain = [], runtimes.depth_gain(runtime, arch)
-        for begin in range(0, len(images), BATCH):
-            with self.work():
-                parts.append(decode(session.run(normalised(images[begin : begin + BATCH])), arch, gain))
+        answers = file_answers(session, runtime, arch, images, self.work)
         session.close()
-        stage = judged(self.judge, to_normalised(np.concatenate(parts), arch))
+        stage = judged(self.judge, answers)
         made = MadeFile(
             stage.mm, stage.accuracy, runtime, recipe, model, audit.inspect(model, runtime), round(seconds, 2)
         )
@@ -146,6 +143,24 @@ class Workshop:
             except Disturbed as error:
                 reason = str(error)
         return reason
+
+
+def file_answers(
+    session: runtimes.Session,
+    runtime: str,
+    arch: Arch,
+    images: NDArray[np.uint8],
+    work: Callable[[], AbstractContextManager[None]] = nullcontext,
+) -> Array:
+    """What a loaded file says of RGB crops (N, S, S, 3): (N, J, 3), shares of the crop's side and of the depth range.
+
+    work: entered around each batch, see `Workshop`.
+    """
+    parts, gain = [], runtimes.depth_gain(runtime, arch)
+    for begin in range(0, len(images), BATCH):
+        with work():
+            parts.append(decode(session.run(normalised(images[begin : begin + BATCH])), arch, gain))
+    return to_normalised(np.concatenate(parts), arch)
 
 
 def judged(judge: Judge, coordinates: NDArray[np.float32]) -> Stage:

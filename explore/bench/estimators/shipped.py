@@ -7,13 +7,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from arch.decode import decode, to_normalised
 from explore.bench.estimators import reference
 from explore.estimate.alone import train_alone
 from explore.judge import Judge
-from explore.ship.files import normalised
+from explore.ship.files import file_answers, normalised
 from quantize import runtimes
 from quantize.convert import Converter
 from quantize.recipes import recipe
@@ -21,7 +18,6 @@ from quantize.recipes import recipe
 ROWS = reference.FOLDER / "int8.jsonl"
 RUNTIME, RECIPE = "litert", "int8-static"
 TIMEOUT = 300.0  # seconds of one conversion
-BATCH = 50
 
 
 def judge_all(judge: Judge, progress: Callable[[float], None]) -> list[dict[str, Any]]:
@@ -46,13 +42,9 @@ def judge_all(judge: Judge, progress: Callable[[float], None]) -> list[dict[str,
                 train_alone(arch, judge, reference.settings(), seed, weights)
             folder = Path(scratch, arch.id)
             model = converter.export(arch, weights, RUNTIME, chosen, pictures, folder, TIMEOUT)
-            session, gain = runtimes.get(RUNTIME).load(model, 1), runtimes.depth_gain(RUNTIME, arch)
-            answers = [
-                to_normalised(decode(session.run(normalised(images[at : at + BATCH])), arch, gain), arch)
-                for at in range(0, len(images), BATCH)
-            ]
+            session = runtimes.get(RUNTIME).load(model, 1)
+            mm = judge.score(file_answers(session, RUNTIME, arch, images)).mpjpe
             session.close()
-            mm = judge.score(np.concatenate(answers)).mpjpe
             reference.add_row(ROWS, {"arch_id": arch.id, "seed": seed, "mm": round(mm, 3)})
             progress((list(archs).index(job) + 1) / len(archs))
 

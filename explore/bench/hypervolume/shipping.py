@@ -16,6 +16,7 @@ from arch.space import Arch
 from explore.bench.estimators import shipped
 from explore.config import SearchConfig
 from explore.measure.protocol import Disturbed, measure
+from explore.ship.files import BATCH
 from explore.train.checkpoint import save_network
 from quantize import runtimes
 from quantize.convert import Converter
@@ -45,8 +46,8 @@ def _spent(archs: Sequence[Arch]) -> float:
             calibration, folder = pictures[:CALIBRATED], Path(scratch, f"{index}")
             model = converter.export(arch, weights, shipped.RUNTIME, chosen, calibration, folder, shipped.TIMEOUT)
             session = runtimes.get(shipped.RUNTIME).load(model, 1)
-            for begin in range(0, JUDGED, shipped.BATCH):
-                session.run(pictures[begin : begin + shipped.BATCH])
+            for begin in range(0, JUDGED, BATCH):
+                session.run(pictures[begin : begin + BATCH])
             call = session.prepare(pictures[:1])
             with suppress(Disturbed):  # which takes as long
                 measure({"reference": call, "candidate": call}, settings, "reference")
