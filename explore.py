@@ -1,4 +1,4 @@
-from explore.cli import main  # the folder explore/ wins over this file of the same name
+from explore.cli import main  # the package explore/ takes precedence over this file
 
 if __name__ == "__main__":
     raise SystemExit(main())

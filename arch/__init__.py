@@ -1,1 +1,1 @@
-"""What a network is: the search space, its networks and their cost. Torch only; knows no data and no runtime."""
+"""Network descriptions, search spaces, torch modules and cost. Depends on torch, but not on data or runtimes."""

@@ -1,4 +1,4 @@
-"""Modules for the parts of a plan: every encoder family is made of these."""
+"""Torch modules of the operations and blocks in `arch.spec`."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from arch.spec import AxisClassifier, Block, Conv, Ghost, MaxPool, Op, SqueezeEx
 
 
 def activation(name: str, channels: int) -> nn.Module:
-    """The activation of that name; `prelu` has a slope a channel, `prelu_shared` one in all (initial 0.25)."""
+    """Return an activation by name; `prelu` has one slope per channel, `prelu_shared` a single one (initially 0.25)."""
     match name:
         case "relu":
             return nn.ReLU(inplace=True)
@@ -28,11 +28,11 @@ def activation(name: str, channels: int) -> nn.Module:
             return nn.Hardsigmoid(inplace=True)
         case "sigmoid":
             return nn.Sigmoid()
-    raise ValueError(f"no activation is called {name!r}")
+    raise ValueError(f"unknown activation {name!r}")
 
 
 class ConvNormAct(nn.Sequential):
-    """Convolution with same padding, BatchNorm and activation, each where the spec has it."""
+    """Convolution with same padding, then BatchNorm and activation if the spec has them."""
 
     def __init__(self, spec: Conv) -> None:
         super().__init__()
@@ -47,12 +47,11 @@ class ConvNormAct(nn.Sequential):
 
 
 class SqueezeExciteGate(nn.Module):
-    """(B, C, H, W) times a gate in [0, 1] a channel (Hu et al. 2018)."""
+    """Multiply (B, C, H, W) by a gate in [0, 1] per channel (Hu et al. 2018)."""
 
     def __init__(self, spec: SqueezeExcite) -> None:
         super().__init__()
-        self.reduce = ConvNormAct(Conv(spec.channels, spec.hidden, bias=spec.bias, norm=spec.norm, act="relu"))
-        self.expand = ConvNormAct(Conv(spec.hidden, spec.channels, bias=spec.bias, norm=False, act=spec.gate))
+        self.reduce, self.expand = map(ConvNormAct, spec.convolutions())
 
     def forward(self, x: Tensor) -> Tensor:
         gate: Tensor = self.expand(self.reduce(x.mean((2, 3), keepdim=True)))
@@ -60,7 +59,7 @@ class SqueezeExciteGate(nn.Module):
 
 
 class GhostModule(nn.Module):
-    """Half of the channels by a convolution, the rest from those by a depthwise one (Han et al. 2020)."""
+    """Half of the channels by a convolution, the other half by a depthwise one on the first half (Han et al. 2020)."""
 
     def __init__(self, spec: Ghost) -> None:
         super().__init__()
@@ -72,21 +71,26 @@ class GhostModule(nn.Module):
         return torch.cat([first, self.cheap(first)], 1)
 
 
+def upsample(x: Tensor, mode: str) -> Tensor:
+    """Upsample (B, C, H, W) to (B, C, 2H, 2W); for `mode` see `arch.spec.Upsample`."""
+    if mode == "nearest":
+        return F.interpolate(x, scale_factor=2.0, mode="nearest")
+    return F.interpolate(x, scale_factor=2.0, mode="bilinear", align_corners=mode == "align_corners")
+
+
 class UpsampleTwo(nn.Module):
-    """(B, C, H, W) to (B, C, 2H, 2W)."""
+    """Module of `upsample`."""
 
     def __init__(self, spec: Upsample) -> None:
         super().__init__()
         self.mode = spec.mode
 
     def forward(self, x: Tensor) -> Tensor:
-        if self.mode == "nearest":
-            return F.interpolate(x, scale_factor=2.0, mode="nearest")
-        return F.interpolate(x, scale_factor=2.0, mode="bilinear", align_corners=self.mode == "align_corners")
+        return upsample(x, self.mode)
 
 
 class AxisScores(nn.Module):
-    """(B, J, H, W) to (B, J, bins): one linear layer, shared by the joints, from a joint's map to its scores."""
+    """Scores (B, J, bins) of maps (B, J, H, W), by one linear layer that all joints share."""
 
     def __init__(self, spec: AxisClassifier) -> None:
         super().__init__()
@@ -98,6 +102,7 @@ class AxisScores(nn.Module):
 
 
 def make_op(op: Op) -> nn.Module:
+    """Return the module of an operation."""
     match op:
         case Conv():
             return ConvNormAct(op)
@@ -114,7 +119,7 @@ def make_op(op: Op) -> nn.Module:
 
 
 class ShortcutBlock(nn.Module):
-    """main(x) + shortcut(x), then the activation where the spec has one."""
+    """main(x) + shortcut(x), then the activation if the spec has one."""
 
     def __init__(self, spec: Block, channels: int) -> None:
         super().__init__()
@@ -128,7 +133,7 @@ class ShortcutBlock(nn.Module):
 
 
 def make_block(spec: Block, channels: int) -> nn.Module:
-    """The module of a block that ends in `channels` channels."""
+    """Return the module of a block with `channels` output channels."""
     if spec.shortcut is None and not spec.act:
         return nn.Sequential(*(make_op(op) for op in spec.main))
     if spec.shortcut is None:

@@ -1,17 +1,17 @@
-"""What a network costs, in closed form from its plan alone: thousands of networks a second. No torch.
+"""Cost of a network in closed form from its plan: thousands of networks per second. No torch.
 
-- `params`: as torch counts them, BatchNorm and PReLU included.
-- `macs`: multiplications of convolutions and linear layers, squeeze-excite included; half of what
-  `torch.utils.flop_counter` reports.
-- `paper_gflops`: the paper's FLOPS column. ptflops 0.6.9's convention: MACs, one for each bias and activation element,
-  two for each BatchNorm element, one for each input element of a pooling; upsampling, concat, addition, hardswish and
-  sigmoid are free.
-- `peak_activation_bytes_*`: the most that is alive at once when the plan runs in order. An operation holds its inputs
-  and its output together; BatchNorm and activation are fused into the convolution before them; concat, addition and
-  resampling make a new map; a map lives until its last use. Float: 4 bytes an element, INT8: 1, image and raw output
-  included.
-- `weight_bytes_*`: weights as shipped, BatchNorm folded. INT8: 1 byte a weight, 4 for each output channel's bias and
-  4 for its scale.
+- `params`: as torch counts them, with BatchNorm and PReLU.
+- `macs`: multiply-accumulates of convolutions and linear layers, with squeeze-and-excitation; half of the count of
+  `torch.utils.flop_counter`.
+- `paper_gflops`: the FLOPs column of the paper, by the convention of ptflops 0.6.9: MACs, one per bias and activation
+  element, two per BatchNorm element, one per input element of a pooling. Upsampling, concatenation, addition, hardswish
+  and sigmoid are not counted.
+- `peak_activation_bytes_*`: maximum of the activations alive at the same time when the plan runs in order. An operation
+  holds its inputs and its output; BatchNorm and activation are fused into the preceding convolution; concatenation,
+  addition and resampling create a new map; a map lives until its last use. 4 bytes per element in float, 1 in INT8,
+  input image and raw output included.
+- `weight_bytes_*`: weights of the exported file, with BatchNorm folded. INT8: 1 byte per weight, and for each output
+  channel 4 bytes of bias and 4 of scale.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ from typing import NamedTuple
 from arch.space import Arch
 from arch.spec import AxisClassifier, Block, Conv, Ghost, MaxPool, Node, Op, SqueezeExcite, Upsample
 
-COUNTED_ACTIVATIONS = ("relu", "relu6", "leaky_relu", "prelu", "prelu_shared")  # by ptflops 0.6.9
+COUNTED_ACTIVATIONS = ("relu", "relu6", "leaky_relu", "prelu", "prelu_shared")  # in ptflops 0.6.9
 
 
 class Tally(NamedTuple):
-    """What a part of a network adds to the sums; `extra` is what paper_gflops counts beside MACs."""
+    """Summands of one part of a network; `extra` are the operations of paper_gflops that are not MACs."""
 
     params: int
     macs: int
@@ -47,16 +47,16 @@ class Shape(NamedTuple):
 
 
 class Counted(NamedTuple):
-    """A part's tally, the most elements alive in it with its input, and the shape of its output."""
+    """Counts of one part; `peak` is the maximum number of elements alive while it runs, its input included."""
 
     tally: Tally
     peak: int
-    after: Shape
+    output: Shape
 
 
 @dataclass(frozen=True)
 class Cost:
-    """The cost of one image through one network; see the module for what each number counts."""
+    """Cost of one forward pass for one image; the module defines each number."""
 
     params: int
     macs: int
@@ -71,13 +71,13 @@ NOTHING = Tally(0, 0, 0, 0, 0, 0)
 
 
 def cost(arch: Arch) -> Cost:
-    """The cost of `arch` up to the raw output of its head, for one image; decoding is not counted."""
+    """Return the cost of `arch` for one image up to the raw output of its head; decoding is not counted."""
     steps = step_counts(arch)
     return make_cost([tally for tallies, _ in steps for tally in tallies], max(peak for _, peak in steps))
 
 
 def make_cost(tallies: list[Tally], peak: int) -> Cost:
-    """The sum of some parts, `peak` elements alive at once."""
+    """Sum the tallies of some parts; `peak` elements are alive at the same time."""
     params, macs, extra, weights, biases, slopes = map(sum, zip(NOTHING, *tallies, strict=True))
     return Cost(
         params=params,
@@ -91,37 +91,37 @@ def make_cost(tallies: list[Tally], peak: int) -> Cost:
 
 
 def step_counts(arch: Arch) -> list[tuple[list[Tally], int]]:
-    """For each step of the plan the tallies of its parts, and the elements alive at once while it runs."""
+    """Return for each step of the plan the tallies of its parts, and the most elements alive while it runs."""
     plan = arch.plan
     last_use = {source: index for index, node in enumerate(plan.nodes) for source, _ in node.inputs}
     last_use |= dict.fromkeys(plan.outputs, len(plan.nodes))
-    shapes = {-1: Shape(3, arch.input)}
+    shapes = {-1: Shape(3, arch.input_size)}
     alive = {-1: shapes[-1].elements}
     counts = []
     for index, node in enumerate(plan.nodes):
         flow, tallies, resampled = _inputs(node, shapes)
-        kept = sum(elements for source, elements in alive.items() if last_use[source] > index)
+        later = sum(elements for source, elements in alive.items() if last_use[source] > index)
         is_new = resampled or len(node.inputs) > 1
         peak = sum(alive.values()) + resampled + (flow.elements if len(node.inputs) > 1 else 0)
-        # A map that goes on into the blocks as it is counts as theirs while the first one runs.
-        beside = kept if is_new or last_use[node.inputs[0][0]] == index else kept - flow.elements
+        # The first block's own peak includes its input map, so that map must not be counted twice.
+        others = later if is_new or last_use[node.inputs[0][0]] == index else later - flow.elements
         for block in node.blocks:
             counted = count_block(block, flow)
             tallies.append(counted.tally)
-            peak = max(peak, beside + counted.peak)
-            flow, beside = counted.after, kept
+            peak = max(peak, others + counted.peak)
+            flow, others = counted.output, later
         shapes[index] = flow
         alive = {source: elements for source, elements in alive.items() if last_use[source] > index}
         alive[index] = flow.elements
         counts.append((tallies, peak))
-    if len(plan.outputs) > 1:  # joined into one raw output
+    if len(plan.outputs) > 1:  # concatenated into one raw output
         joined = 2 * sum(shapes[index].elements for index in plan.outputs)
         counts[-1] = (counts[-1][0], max(counts[-1][1], joined))
     return counts
 
 
 def _inputs(node: Node, shapes: dict[int, Shape]) -> tuple[Shape, list[Tally], int]:
-    """What goes into a step's blocks, what bringing it to one size costs, and the elements newly made for that."""
+    """Shape of the concatenated inputs of a step, tallies of their resampling, and elements that it creates."""
     channels = size = resampled = 0
     tallies = []
     for source, how in node.inputs:
@@ -139,21 +139,21 @@ def _inputs(node: Node, shapes: dict[int, Shape]) -> tuple[Shape, list[Tally], i
 
 @lru_cache(maxsize=1 << 16)
 def count_block(block: Block, flow: Shape) -> Counted:
-    """A block whose input has that shape."""
+    """Count a block for an input of shape `flow`."""
     after, peak, tallies = flow, 0, []
-    beside = 0  # the block's input is in the first operation's own peak
+    others = 0  # the peak of the first operation includes the block's input
     for op in block.main:
         counted = count_op(op, after)
         tallies.append(counted.tally)
-        peak = max(peak, beside + counted.peak)
-        after, beside = counted.after, flow.elements if block.shortcut is not None else 0
+        peak = max(peak, others + counted.peak)
+        after, others = counted.output, flow.elements if block.shortcut is not None else 0
     if block.shortcut is not None:
         side = flow
         for op in block.shortcut:
             counted = count_op(op, side)
             tallies.append(counted.tally)
             peak = max(peak, after.elements + counted.peak)
-            side = counted.after
+            side = counted.output
         peak = max(peak, side.elements + 2 * after.elements)
     if block.act:
         slopes = _slopes(block.act, after.channels)
@@ -164,20 +164,19 @@ def count_block(block: Block, flow: Shape) -> Counted:
 
 @lru_cache(maxsize=1 << 16)
 def count_op(op: Op, flow: Shape) -> Counted:
-    """An operation whose input has that shape; its peak is input and output, and what it makes in between."""
+    """Count an operation for an input of shape `flow`; its peak is input, output and intermediate maps."""
     match op:
         case Conv():
             return _count_conv(op, flow)
         case Ghost():
             first = _count_conv(op.primary, flow)
-            second = _count_conv(op.cheap, first.after)
-            after = Shape(first.after.channels + second.after.channels, second.after.size)
+            second = _count_conv(op.cheap, first.output)
+            after = Shape(first.output.channels + second.output.channels, second.output.size)
             return Counted(_sum(first.tally, second.tally), max(first.peak, 2 * after.elements), after)
         case SqueezeExcite():
-            down = _count_conv(
-                Conv(op.channels, op.hidden, bias=op.bias, norm=op.norm, act="relu"), Shape(op.channels, 1)
-            )
-            up = _count_conv(Conv(op.hidden, op.channels, bias=op.bias, norm=False, act=op.gate), down.after)
+            reduce, expand = op.convolutions()
+            down = _count_conv(reduce, Shape(op.channels, 1))
+            up = _count_conv(expand, down.output)
             pooling = NOTHING._replace(extra=flow.elements)
             return Counted(_sum(pooling, down.tally, up.tally), 2 * flow.elements + op.channels, flow)
         case MaxPool():
@@ -193,7 +192,7 @@ def count_op(op: Op, flow: Shape) -> Counted:
 
 
 def _count_conv(op: Conv, flow: Shape) -> Counted:
-    size = (flow.size - 1) // op.stride + 1  # same padding of an odd kernel
+    size = (flow.size - 1) // op.stride + 1  # same padding, odd kernel
     outputs = op.cout * size * size
     weights = op.cout * (op.cin // op.groups) * op.kernel * op.kernel
     slopes = _slopes(op.act, op.cout)

@@ -1,45 +1,185 @@
-"""Whole files or none: everything is written beside its place, then renamed."""
+"""Atomic writing of files and folders, and hashes."""
 
 from __future__ import annotations
 
+import errno
+import functools
 import hashlib
 import json
 import os
+import re
 import shutil
+import stat
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from arch.errors import InputError
+
+# A temporary file names its process, so that the next run removes what a killed one left (`remove_leftovers`).
+LEFTOVER = re.compile(r"\.(?P<name>.+)\.(?P<host>[0-9a-f]{8})-(?P<pid>\d+)-\w+(?P<old>-old)?\.part(\.\w+)?", re.DOTALL)
+MAX_KEPT_NAME = 100  # bytes of a file's name in that of its temporary file
+
+
+def read_regular(path: str | Path, limit: int = -1) -> bytes:
+    """Return the content of a regular file, or its first `limit` bytes.
+
+    Raises:
+        OSError: it cannot be read, or is a folder, or a pipe, socket or device, which might block.
+    """
+    with open(path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK)) as file:
+        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            raise OSError(errno.EINVAL, "Not a regular file", str(path))
+        return file.read(limit)
+
 
 def write_atomic(path: str | Path, data: bytes | str) -> None:
-    """Write `data` to `path` so that a reader sees the old file or the new one, never a part."""
+    """Write `data` to `path` by renaming a temporary file, so that a reader never sees a partial file.
+
+    Raises:
+        OSError: with the path as its `filename`, also where the disk is full.
+    """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    with _naming(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=temporary_prefix(path.name), suffix=".part")
+        try:
+            with os.fdopen(handle, "wb") as file:
+                file.write(data.encode(errors="backslashreplace") if isinstance(data, str) else data)
+                file.flush()
+                os.fsync(file.fileno())
+            os.chmod(temporary, 0o644)
+            os.replace(temporary, path)
+        except BaseException:
+            Path(temporary).unlink(missing_ok=True)
+            raise
+
+
+def remove_leftovers(folder: str | Path, recursive: bool = False) -> None:
+    """Remove the temporary files and folders that killed processes of this machine left in `folder`.
+
+    A folder that a killed process had moved aside, to replace it, is moved back.
+    """
+    folder = Path(folder)
+    for path in list(folder.rglob(".*.part*") if recursive else folder.glob(".*.part*")):
+        match = LEFTOVER.fullmatch(path.name)
+        if match is None or match["host"] != _host() or _is_running(int(match["pid"])):
+            continue
+        if match["old"] and not path.with_name(match["name"]).exists():
+            path.rename(path.with_name(match["name"]))
+        else:
+            _remove(path)
+
+
+def temporary_prefix(name: str) -> str:
+    """Return the prefix of a temporary file, which is named after this process and the file `name`."""
+    kept = os.fsencode(name)[:MAX_KEPT_NAME].decode(errors="ignore") or "_"
+    return f".{kept}.{_host()}-{os.getpid()}-"
+
+
+@functools.cache
+def process_space() -> str:
+    """Return a text for the running system and its process namespace, in which process numbers are unique."""
+    boot, namespace = Path("/proc/sys/kernel/random/boot_id"), Path("/proc/self/ns/pid")
+    if boot.exists() and namespace.is_symlink():
+        return f"{boot.read_text().strip()} {os.readlink(namespace)}"
+    return os.uname().nodename
+
+
+@functools.cache
+def _host() -> str:
+    return hashlib.sha256(process_space().encode()).hexdigest()[:8]
+
+
+def _is_running(pid: int) -> bool:
     try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(data.encode() if isinstance(data, str) else data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        return True
+    return True
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
+
+
+@contextmanager
+def _naming(path: Path) -> Iterator[None]:
+    """Name `path` in an error of the system that names no file, as that of a full disk, or its temporary file."""
+    try:
+        yield
+    except OSError as error:
+        is_temporary = isinstance(error.filename, str) and LEFTOVER.fullmatch(Path(error.filename).name)
+        if error.errno is not None and (error.filename is None or is_temporary):
+            error.filename = str(path)
         raise
+
+
+def check_output(path: str | Path, where: str) -> None:
+    """Check that `write_atomic` can write a file, by a temporary file in the nearest folder that exists.
+
+    Raises:
+        InputError: it cannot; the message starts with `where` and the path.
+    """
+    path = Path(path)
+    try:
+        if path.exists() and not path.is_file():
+            kind = "a folder" if path.is_dir() else "not a regular file"
+            raise InputError(f"{where} {path}: {kind}; give the path of a file")
+        folder = next(parent for parent in path.absolute().parents if parent.exists())
+        if not folder.is_dir():
+            raise InputError(f"{where} {path}: {folder} is not a folder; give another path")
+        if path.exists() and not os.access(path, os.W_OK):
+            raise InputError(f"{where} {path}: the file is read-only; give another path")
+        _try_writing(folder, path)
+    except OSError as error:
+        raise InputError(f"{where} {path}: {error.strerror}; give a path that can be written") from None
+
+
+def check_output_folder(path: str | Path, where: str) -> None:
+    """Check that files can be written into a folder, which need not exist yet; leave nothing behind.
+
+    Raises:
+        InputError: they cannot; the message starts with `where` and the path.
+    """
+    path = Path(path)
+    try:
+        if path.exists() and not path.is_dir():
+            raise InputError(f"{where} {path}: not a folder; give the path of a folder")
+        folder = next(place for place in (path.absolute(), *path.absolute().parents) if place.exists())
+        if not folder.is_dir():
+            raise InputError(f"{where} {path}: {folder} is not a folder; give another path")
+        _try_writing(folder, path)
+    except OSError as error:
+        raise InputError(f"{where} {path}: {error.strerror}; give a folder that can be written") from None
+
+
+def _try_writing(folder: Path, path: Path) -> None:
+    """Write and remove a temporary file in `folder`."""
+    with suppress(FileNotFoundError):
+        os.lstat(folder / path.name)  # its name may be too long
+    with tempfile.NamedTemporaryFile(dir=folder, prefix=temporary_prefix(path.name), suffix=".part") as file:
+        file.write(bytes(4096))  # a full disk accepts an empty file
+        file.flush()
 
 
 @contextmanager
 def atomic_dir(path: str | Path) -> Iterator[Path]:
-    """Yield an empty folder that takes the place of `path` when the block ends well; else `path` is untouched."""
+    """Yield an empty folder that replaces `path` if the block succeeds; after an exception, `path` is unchanged."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}."))
+    temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=temporary_prefix(path.name), suffix=".part"))
     try:
         yield temporary
         os.chmod(temporary, 0o755)
-        old = temporary.with_name(temporary.name + ".old")
+        old = temporary.with_name(temporary.name.removesuffix(".part") + "-old.part")
         if path.exists():
             path.rename(old)
         temporary.rename(path)
@@ -50,12 +190,12 @@ def atomic_dir(path: str | Path) -> Iterator[Path]:
 
 
 def sha256_file(path: str | Path) -> str:
-    """Hex digest of a file's content."""
+    """Return the hex digest of a file."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def content_hash(value: Any, digits: int = 12) -> str:
-    """Hash of a JSON-able value, the same for the same content whatever the order of its keys."""
+    """Return the hash of a JSON-serialisable value; the order of keys does not matter."""
     text = json.dumps(value, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()[:digits]

@@ -1,4 +1,4 @@
-"""PoseNet: the module that a plan describes."""
+"""PoseNet, the torch module of an Arch."""
 
 from __future__ import annotations
 
@@ -8,40 +8,29 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from arch.blocks import make_block
-from arch.head import decode
+from arch.blocks import make_block, upsample
+from arch.decode import decode_tensor
 from arch.space import Arch
 from arch.spec import Node
 
 
-def resample(x: Tensor, how: str, upsample: str) -> Tensor:
-    """Bring an earlier map to the size of the next step (paper, Figure 3b)."""
-    if how == "pool":
-        return average_pool(x)
-    if how == "up":
-        if upsample == "nearest":
-            return F.interpolate(x, scale_factor=2.0, mode="nearest")
-        return F.interpolate(x, scale_factor=2.0, mode="bilinear", align_corners=upsample == "align_corners")
-    return x
-
-
 def average_pool(x: Tensor) -> Tensor:
-    """Average over 3x3, stride 2, of what lies inside the map: avg_pool2d(x, 3, 2, 1, count_include_pad=False).
+    """Average pooling, 3x3, stride 2: equal to avg_pool2d(x, 3, 2, padding=1, count_include_pad=False) for even sides.
 
-    Zeros on the two sides where a window of an even map sticks out, then averaged and scaled there: converters have
-    an INT8 pooling for whole windows alone, and for joined zeros, unlike for padding, no transposes in LiteRT.
+    Written as zero concatenation, plain pooling and a scale, because converters have an INT8 pooling only without
+    padding, and because concatenated zeros, unlike padding, cause no transposes in LiteRT. The scale is one constant,
+    because ExecuTorch does not fold operators that make constants.
     """
     size = x.shape[2] // 2
-    inside = torch.ones(size, dtype=x.dtype, device=x.device)
-    inside[0] = 1.5  # three cells for two
+    factors = [1.5] + [1.0] * (size - 1)  # in the first row and column, two of three cells lie inside
+    scale = torch.tensor([[row * column for column in factors] for row in factors], dtype=x.dtype, device=x.device)
     x = torch.cat([x.new_zeros(x.shape[0], x.shape[1], x.shape[2], 1), x], 3)
     x = torch.cat([x.new_zeros(x.shape[0], x.shape[1], 1, x.shape[3]), x], 2)
-    pooled = F.avg_pool2d(x, 3, 2)
-    return pooled * (inside[:, None] * inside[None, :])
+    return F.avg_pool2d(x, 3, 2) * scale
 
 
 class PoseNet(nn.Module):
-    """A single person's 3D pose from a crop. `steps` follow the plan of `arch`, one module a node."""
+    """Predicts the 3D pose of a single person from a crop. `steps` holds one module per node of `arch.plan`."""
 
     def __init__(self, arch: Arch) -> None:
         super().__init__()
@@ -49,17 +38,40 @@ class PoseNet(nn.Module):
         self.steps = nn.ModuleDict({node.name: _step(node) for node in arch.plan.nodes})
 
     def forward_heatmaps(self, x: Tensor) -> Tensor:
-        """(B, 3, input, input) to the raw output of the head; what the runtimes execute. See `arch.head`."""
+        """Return the raw output of the head, (B, *raw_shape), for images (B, 3, input_size, input_size).
+
+        This is the part that runtimes execute; `arch.decode` decodes its output.
+        """
         maps: list[Tensor] = []
         for node, step in zip(self.arch.plan.nodes, self.steps.values(), strict=True):
-            parts = [x if i < 0 else resample(maps[i], how, self.arch.upsample) for i, how in node.inputs]
+            parts = [x if i < 0 else self._resample(maps[i], how) for i, how in node.inputs]
             maps.append(step(parts[0] if len(parts) == 1 else torch.cat(parts, 1)))
         outputs = [maps[i] for i in self.arch.plan.outputs]
         return outputs[0] if len(outputs) == 1 else torch.cat(outputs, 1)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, 3, input, input) to coordinates (B, J, 3) in heatmap cells."""
-        return decode(self.forward_heatmaps(x), self.arch)
+        """Return coordinates (B, J, 3) in heatmap cells for images (B, 3, input_size, input_size)."""
+        return decode_tensor(self.forward_heatmaps(x), self.arch)
+
+    def _resample(self, x: Tensor, how: str) -> Tensor:
+        """Bring an earlier feature map to the size of the next step (paper, Figure 3b)."""
+        match how:
+            case "pool":
+                return average_pool(x)
+            case "up":
+                return upsample(x, self.arch.upsample)
+        return x
+
+
+class RawOutput(nn.Module):
+    """A PoseNet whose `forward` is `forward_heatmaps`."""
+
+    def __init__(self, net: PoseNet) -> None:
+        super().__init__()
+        self.net = net
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.net.forward_heatmaps(x)
 
 
 def _step(node: Node) -> nn.Sequential:
@@ -67,10 +79,12 @@ def _step(node: Node) -> nn.Sequential:
 
 
 def build(arch: Arch, seed: int | None = None, init: Literal["torch", "paper"] = "torch") -> PoseNet:
-    """The network of `arch` with fresh weights; from `seed` where given, leaving torch's own state alone.
+    """Build the network of `arch` with new weights.
 
-    `init`: "torch", the defaults of its layers, is for ordinary training; "paper" is `init_as_paper`. BatchNorm has
-    torch's epsilon 1e-5 and momentum 0.1 in both, as the paper has (Section 4.1, Framework).
+    Args:
+        seed: seed of the weights; torch's global generator stays unchanged. None: use the global generator.
+        init: "torch" for the default initialisation of torch's layers, "paper" for `init_as_paper`. BatchNorm has
+            epsilon 1e-5 and momentum 0.1 in both cases, like the paper (Section 4.1, Framework).
     """
     if seed is None:
         return init_as_paper(PoseNet(arch)) if init == "paper" else PoseNet(arch)
@@ -80,10 +94,11 @@ def build(arch: Arch, seed: int | None = None, init: Literal["torch", "paper"] =
 
 
 def init_as_paper(net: PoseNet) -> PoseNet:
-    """Weights as the paper's reference code leaves them; returns `net`.
+    """Initialise weights like the paper's reference code; returns `net`.
 
-    Convolutions of encoder, 1x1 layer and head: normal with standard deviation 0.001, biases 0. BatchNorm: weight 1,
-    bias 0. The decoder's blocks keep torch's defaults: the reference sets transposed convolutions there, and has none.
+    Convolutions of encoder, intermediate layer and head: normal with standard deviation 0.001, biases 0. BatchNorm:
+    weight 1, bias 0. The decoder's blocks keep torch's defaults: the reference code initialises only transposed
+    convolutions there and has none.
     """
     for name, step in net.steps.items():
         for module in step.modules():

@@ -1,4 +1,4 @@
-"""The paper's architecture tables as printed, each row with the network it is here. No torch."""
+"""The architecture tables of the paper as printed, each row with its network in this project. No torch."""
 
 from __future__ import annotations
 
@@ -15,7 +15,10 @@ TABLES = Path(__file__).parent / "paper_tables.yaml"
 
 @dataclass(frozen=True)
 class PaperRow:
-    """One printed row: params in millions, gflops as the paper counts them, MPJPE in mm on Human3.6M protocol 2."""
+    """One printed row: params in millions, FLOPs in billions, MPJPE in mm on Human3.6M protocol 2; see paper_tables.yaml.
+
+    `arch` is None if the row is not a network of this project.
+    """
 
     table: str
     row: str
@@ -30,7 +33,7 @@ class PaperRow:
 
 @lru_cache(maxsize=1)
 def paper_tables() -> tuple[PaperRow, ...]:
-    """Every row of Tables 2 to 6 and 10, in order."""
+    """Return every row of Tables 2 to 6 and 10, in order."""
     rows = []
     for table in yaml.safe_load(TABLES.read_text(encoding="utf-8"))["tables"]:
         for row in table["rows"]:
@@ -39,17 +42,7 @@ def paper_tables() -> tuple[PaperRow, ...]:
                 arch = make_arch(table.get("base", {}) | row["arch"], f"{TABLES.name}: {table['table']}, {row['row']}")
             for suffix, key in (("", "mpjpe_mm"), (", pre-trained", "mpjpe_pretrained_mm")):
                 if key in row:
-                    rows.append(
-                        PaperRow(
-                            table["table"],
-                            str(row["row"]) + suffix,
-                            arch,
-                            row["params"],
-                            row.get("gflops"),
-                            row[key],
-                            row.get("cpu_ms"),
-                            row.get("tflite_mb"),
-                            row.get("remark", ""),
-                        )
-                    )
+                    name = str(row["row"]) + suffix
+                    rest = (row.get("cpu_ms"), row.get("tflite_mb"), row.get("remark", ""))
+                    rows.append(PaperRow(table["table"], name, arch, row["params"], row.get("gflops"), row[key], *rest))
     return tuple(rows)

@@ -1,38 +1,44 @@
-"""Space: which networks a search may visit, as readable YAML. No torch.
+"""Search spaces: which networks a search may visit, as readable YAML. No torch.
 
-A space is a mapping of dimensions to values. A dimension is asked for only where it means something: where its own
-`when` holds and where the network has a place for it (`arch.meaning`). What is not asked takes the value of `base`,
-else the default of `Arch`. A key such as `depths.3` is the fourth row of the encoder's table. A field may have several
-dimensions, told apart by a label after `#`: the first whose conditions hold is asked.
+A space maps dimensions to their values. A dimension is suggested only if it applies: its own `when` holds, and the field
+has an effect on the network (`arch.conditions`). Any other field takes the value of `base`, or else the default of
+`Arch`. A key such as `depths.3` is the fourth row of the encoder's table. A field may have several dimensions, with
+different labels after `#`; the first that applies is suggested.
 """
 
 from __future__ import annotations
 
 import random
 from collections.abc import Callable, Mapping
+from functools import cache
+from itertools import product
+from math import prod
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, field_validator
 
-from arch.canonical import TABLE_OVERRIDES
+from arch.conditions import STRUCTURE, Point, condition_of, field_of, value_of
+from arch.documents import load_mapping
 from arch.encoders import ENCODERS
-from arch.errors import InputError
-from arch.meaning import Point, field_of, means
+from arch.errors import InputError, describe, did_you_mean, not_one_of, unknown_key
+from arch.fields import DEFAULTS
+from arch.heads import HEADS
+from arch.normalise import TABLE_OVERRIDES
+from arch.old_names import current_dimension, current_key, current_names, note_old_names
+from arch.plan import encoder_rows, encoder_stages, encoder_stride
 from arch.space import Arch, make_arch
-from arch.space_check import check_keys, check_values
-from arch.space_size import count
+from arch.spec import Block
 
 Value = bool | int | float | str
 Choose = Callable[[str, list[Any]], Any]
 SPACES = Path(__file__).parent / "spaces"
-SCALED = ("input", "heatmap", "depth_bins")
+SCALED = ("input_size", "heatmap_size", "depth_bins")
 SAMPLE_TRIES = 1000
 
 
 class Dimension(BaseModel):
-    """The values of one field, asked for where each field of `when` has one of the values listed for it."""
+    """The values of one field; suggested only if each field in `when` has one of the values listed for it."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -43,12 +49,12 @@ class Dimension(BaseModel):
     @classmethod
     def _distinct(cls, values: tuple[Value, ...]) -> tuple[Value, ...]:
         if len(set(values)) < len(values):
-            raise ValueError("a value is there twice; keep one of them")
+            raise ValueError("contains a value twice; keep one of them")
         return values
 
 
 class Space(BaseModel):
-    """A search space; see the module. Heatmaps and depth bins are written for the input size of `base`, else 256 px."""
+    """A search space; see the module. Heatmap sizes and depth bins refer to the input size of `base` (default: 256 px)."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -57,116 +63,120 @@ class Space(BaseModel):
     base: dict[str, Any] = {}
     dimensions: dict[str, Dimension] = Field(min_length=1)
 
+    @field_validator("base", mode="before")
+    @classmethod
+    def _current_base(cls, base: Any) -> Any:
+        return current_names(base) if isinstance(base, dict) else base
+
     @field_validator("dimensions", mode="before")
     @classmethod
-    def _short_form(cls, dimensions: Any) -> Any:
-        """A plain list stands for a dimension without conditions."""
+    def _long_form(cls, dimensions: Any) -> Any:
+        """Accept a plain list as a dimension without conditions, and names of version 0.1."""
         if not isinstance(dimensions, Mapping):
             return dimensions
-        return {key: {"values": made} if isinstance(made, list | tuple) else made for key, made in dimensions.items()}
+        return {current_key(key): current_dimension(key, made) for key, made in dimensions.items()}
 
     @staticmethod
     def named(name: str) -> Space:
-        """A space that ships with the package, or the file of that path.
+        """Return the built-in space of that name, or the space in the YAML file of that path.
+
+        Names of version 0.1 in the file are accepted with a notice.
 
         Raises:
-            InputError: no such space, or a fault in the file.
+            InputError: unknown space, or a fault in the file.
         """
         path = SPACES / f"{name}.yaml"
         if path.is_file():
             return Space.load(path)
         if name.endswith((".yaml", ".yml")):
-            return Space.load(name)
-        raise InputError(f"space: '{name}' is not one of {', '.join(shipped())}; a file's name ends in .yaml")
+            return Space.load(name, notice=True)
+        known = builtin_spaces()
+        hint = did_you_mean(name, known)
+        raise InputError(f"space: '{name}' is not one of {', '.join(known)} and not a path ending in .yaml{hint}")
 
     @staticmethod
-    def load(path: str | Path) -> Space:
-        """Read and check a space.
+    def load(path: str | Path, notice: bool = False) -> Space:
+        """Read and check a space; with `notice`, print a notice for each name of version 0.1.
 
         Raises:
             InputError: one line with the file, the key and the fix.
         """
-        try:
-            content = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-        except OSError as error:
-            raise InputError(f"{path}: {error.strerror}; give the path of a space's YAML file") from None
-        except (yaml.YAMLError, UnicodeDecodeError) as error:
-            problem = " ".join(str(error).split())
-            raise InputError(f"{path}: not YAML: {problem}") from None
-        if not isinstance(content, dict):
-            raise InputError(f"{path}: not a mapping; write the keys name, base and dimensions")
+        content = load_mapping(path, "the keys name, base and dimensions")
+        if notice:
+            note_old_names(content, str(path))
         return make_space({"name": Path(path).stem, **content}, str(path))
 
-    def at(self, scale: int) -> Space:
-        """The same space for inputs of `scale` px alone: heatmaps and depth bins shrink or grow with it.
+    def at(self, input_size: int) -> Space:
+        """Return the same space for inputs of `input_size` px only; heatmaps and depth bins scale with it.
 
         Raises:
-            InputError: a heatmap or a number of depth bins would not be whole.
+            InputError: a heatmap size or a number of depth bins would not be whole.
         """
-        default = {key: Arch.model_fields[key].default for key in SCALED}
-        now = self.base.get("input", default["input"])
+        current = value_of(self.base, "input_size")
 
-        def scaled(key: str, value: Any) -> Any:
-            if key not in SCALED or value == -1:
+        def scaled(field: str, value: Any) -> Any:
+            if field not in SCALED or value == -1:
                 return value
-            if value * scale % now:
-                raise InputError(f"scale: {scale} px makes no whole number of {key} {value}; take a power of two")
-            return value * scale // now
+            if value * input_size % current:
+                raise InputError(
+                    f"input_size: {input_size} px scales {field} {value} to a fraction; use a power of two"
+                )
+            return value * input_size // current
 
-        base = {"heatmap": default["heatmap"]} | self.base
+        base = {"heatmap_size": DEFAULTS["heatmap_size"]} | self.base
         dimensions: dict[str, Any] = {}
-        for key, made in self.dimensions.items():
+        for key, dimension in self.dimensions.items():
             field = field_of(key)
-            if field == "input" or now not in made.when.get("input", (now,)):
+            if field == "input_size" or current not in dimension.when.get("input_size", (current,)):
                 continue
-            when = {other: [scaled(other, value) for value in values] for other, values in made.when.items()}
-            when.pop("input", None)
-            dimensions[key] = {"values": [scaled(field, value) for value in made.values], "when": when}
+            when = {other: [scaled(other, value) for value in values] for other, values in dimension.when.items()}
+            when.pop("input_size", None)
+            dimensions[key] = {"values": [scaled(field, value) for value in dimension.values], "when": when}
             base.pop(field, None)
-        base = {key: scaled(key, value) for key, value in base.items()} | {"input": scale}
-        return make_space(self.model_dump() | {"base": base, "dimensions": dimensions}, f"{self.name}@{scale}")
+        base = {key: scaled(key, value) for key, value in base.items()} | {"input_size": input_size}
+        return make_space(self.model_dump() | {"base": base, "dimensions": dimensions}, f"{self.name}@{input_size}")
 
     @property
-    def joints(self) -> int:
-        """Of the skeleton that its networks answer."""
-        return int(self.base.get("joints", Arch.model_fields["joints"].default))
+    def num_joints(self) -> int:
+        """Joints of the skeleton that the networks predict."""
+        return int(value_of(self.base, "num_joints"))
 
-    def fit(self, joints: int) -> Space:
-        """The same space for skeletons of `joints` joints.
+    def with_num_joints(self, num_joints: int) -> Space:
+        """Return the same space for skeletons of `num_joints` joints.
 
         Raises:
-            InputError: joints are a dimension of the space.
+            InputError: num_joints is a dimension of the space.
         """
-        if joints == self.joints and "joints" not in self.dimensions:
+        if num_joints == self.num_joints and "num_joints" not in self.dimensions:
             return self
-        return make_space(self.model_dump() | {"base": self.base | {"joints": joints}}, f"space {self.name}")
+        return make_space(self.model_dump() | {"base": self.base | {"num_joints": num_joints}}, f"space {self.name}")
 
     def suggest(self, choose: Choose) -> Arch:
-        """The Arch that `choose(key, values)` makes, asked in order and only where a choice means something.
+        """Build a network from the choices of `choose(key, values)`, called in order for each dimension that applies.
 
         Raises:
             InputError: the choices do not make a possible network.
         """
         point = dict(self.base)
         for key, dimension in self.dimensions.items():
-            if self.asks(key, point):
+            if self.applies(key, point):
                 point[field_of(key)] = choose(key, list(dimension.values))
         return self.arch(point)
 
     def sample(self, rng: random.Random) -> Arch:
-        """A network from uniform choices, impossible ones thrown away."""
+        """Draw a network by uniform choices, with rejection of impossible ones."""
         for _ in range(SAMPLE_TRIES):
             try:
                 return self.suggest(lambda _, values: rng.choice(values))
             except InputError as error:
                 reason = error
-        raise InputError(f"space {self.name}: {SAMPLE_TRIES} random points were all impossible; the last: {reason}")
+        raise InputError(f"space {self.name}: {SAMPLE_TRIES} random networks were all impossible; the last: {reason}")
 
     def parameters(self, arch: Arch) -> dict[str, Any]:
-        """What `suggest` would have to choose to make `arch`.
+        """Return the choices with which `suggest` builds `arch`.
 
         Raises:
-            InputError: the space does not hold it; says which field is why.
+            InputError: the space does not contain it; names the field.
         """
         chosen: dict[str, Any] = {}
 
@@ -182,7 +192,7 @@ class Space(BaseModel):
         return chosen
 
     def contains(self, arch: Arch) -> bool:
-        """Whether some choices make `arch`."""
+        """Whether the space contains `arch`."""
         try:
             self.parameters(arch)
         except InputError:
@@ -190,28 +200,29 @@ class Space(BaseModel):
         return True
 
     def size(self) -> int:
-        """How many different networks the space holds, exactly; see `arch.space_size`."""
-        return count(self)
+        """The exact number of different networks."""
+        return _count_networks(self)
 
-    def asks(self, key: str, point: Point) -> bool:
-        """Whether a choice of `key` means anything where those of `point` were made."""
-        field, conditions = field_of(key), self.dimensions[key].when.items()
+    def applies(self, key: str, point: Point) -> bool:
+        """Whether a choice of `key` has an effect, given the choices made so far."""
+        field = field_of(key)
         if field in point:
             return False
-        return all(_lookup(point, other) in values for other, values in conditions) and means(field)[1](point)
+        when = self.dimensions[key].when.items()
+        return all(value_of(point, other) in values for other, values in when) and condition_of(field).applies(point)
 
     def arch(self, point: Point) -> Arch:
-        """The Arch of a point, its keys with a row gathered into the encoder's columns; 0 stands for the row's own."""
+        """Build the network of a point; rows of the encoder's table that it leaves out keep their values."""
         plain = {key: value for key, value in point.items() if "." not in key}
         for name in TABLE_OVERRIDES:
             rows = {int(key.partition(".")[2]): value for key, value in point.items() if key.startswith(f"{name}.")}
             if rows:
-                encoder = plain.get("encoder", Arch.model_fields["encoder"].default)
-                plain[name] = tuple(rows.get(row, 0) for row in range(len(ENCODERS[encoder].rows)))
+                count = len(ENCODERS[value_of(point, "encoder")].rows)
+                plain[name] = tuple(rows.get(row, 0) for row in range(count))
         return make_arch(plain, f"space {self.name}")
 
     def _value_of(self, arch: Arch, field: str, values: list[Any]) -> Any:
-        """Which of `values` makes the `field` of `arch`."""
+        """Return the one of `values` that gives `arch` its `field`."""
         name, _, row = field.partition(".")
         if row:
             table = getattr(arch, name)
@@ -221,32 +232,28 @@ class Space(BaseModel):
         else:
             current = getattr(arch, field)
             same = [value for value in values if value == current and type(value) is type(current)]
-            same = same or [value for value in values if _makes(arch, field, value)]
+            same = same or [value for value in values if _leaves_unchanged(arch, field, value)]
         if not same:
             listed = ", ".join(str(value) for value in values)
             raise InputError(f"space {self.name}: {field} {current} is outside; the space has {listed}")
         return same[0]
 
 
-def _makes(arch: Arch, field: str, value: Any) -> bool:
-    """Whether `value`, however it is written, gives `arch` the field it has."""
+def _leaves_unchanged(arch: Arch, field: str, value: Any) -> bool:
+    """Whether `value` is another way to write the field of `arch`, such as -1 for a derived value."""
     try:
         return arch.replace(**{field: value}) == arch
     except InputError:
         return False
 
 
-def _lookup(point: Point, field: str) -> Any:
-    return point[field] if field in point else Arch.model_fields[field].default
-
-
-def shipped() -> list[str]:
+def builtin_spaces() -> list[str]:
     """Names of the spaces that come with the package."""
     return sorted(path.stem for path in SPACES.glob("*.yaml"))
 
 
 def make_space(values: dict[str, Any], where: str) -> Space:
-    """A checked space from plain values.
+    """Build and check a space from plain values; names of version 0.1 are accepted.
 
     Raises:
         InputError: one line with `where`, the key and the fix.
@@ -254,15 +261,198 @@ def make_space(values: dict[str, Any], where: str) -> Space:
     try:
         space = Space(**values)
     except ValidationError as error:
-        first = error.errors()[0]
-        key = ".".join(str(part) for part in first["loc"] if part not in ("int", "float", "str", "bool"))
-        message = first["msg"].removeprefix("Value error, ")
-        if first["type"] == "extra_forbidden":
-            keys = Dimension.model_fields if len(first["loc"]) > 1 else Space.model_fields
-            message = f"unknown key; the keys are {', '.join(keys)}"
-        elif first["type"] == "too_short":
-            message = "is empty; list at least one value"
-        raise InputError(f"{where}: {key}: {message}") from None
-    check_keys(space, where)
-    check_values(space, where)
+        raise InputError(f"{where}: {describe(error, Space)}") from None
+    _check_keys(space, where)
+    _check_values(space, where)
     return space
+
+
+# ---- Checks: every key is a field, every value is used by a possible network ----
+
+
+def _check_keys(space: Space, where: str) -> None:
+    """Check that keys are fields of Arch and stand below the fields that their conditions read."""
+
+    def check_field(name: str, key: str) -> None:
+        if name not in Arch.model_fields:
+            raise InputError(f"{where}: {key}: {unknown_key(name, Arch.model_fields)}")
+
+    for key in space.base:
+        check_field(key, f"base.{key}")
+        if key in map(field_of, space.dimensions):
+            raise InputError(f"{where}: base.{key}: is also a dimension; keep one of the two")
+    keys = list(space.dimensions)
+    for index, (key, dimension) in enumerate(space.dimensions.items()):
+        field = field_of(key)
+        name, dot, row = field.partition(".")
+        if name in TABLE_OVERRIDES and not row.isdigit():
+            raise InputError(f"{where}: dimensions.{key}: write {name}.0, {name}.1, ... for the rows of the encoder")
+        check_field(name if name in TABLE_OVERRIDES or not dot else field, f"dimensions.{key}")
+        for other in dimension.when:
+            check_field(other, f"dimensions.{key}.when.{other}")
+        below = {field_of(other) for other in keys[index:]}
+        for other in (*dimension.when, *condition_of(field).reads):
+            if other in below:
+                raise InputError(f"{where}: dimensions.{key}: depends on {other}; write {other} above it")
+
+
+def _check_values(space: Space, where: str) -> None:
+    """Check each value by itself, then that a possible network uses it."""
+    for field, value in space.base.items():
+        _check_value(field, value, f"{where}: base.{field}")
+    for key, dimension in space.dimensions.items():
+        for value in dimension.values:
+            _check_value(field_of(key), value, f"{where}: dimensions.{key}")
+        for other, values in dimension.when.items():
+            for value in values:
+                _check_value(other, value, f"{where}: dimensions.{key}.when.{other}")
+    unused = {(key, value) for key, dimension in space.dimensions.items() for value in dimension.values}
+    rng = random.Random(0)
+    for key, value in sorted(unused, key=str):
+        if (key, value) not in unused:
+            continue
+        reason = _find_use(space, key, value, rng, unused)
+        if (key, value) in unused:
+            raise InputError(f"{where}: dimensions.{key}: no possible network has {value} ({reason}); remove it")
+
+
+def _check_value(field: str, value: Any, where: str) -> None:
+    name, dot, _ = field.partition(".")
+    registries: dict[str, Mapping[str, Any]] = {"encoder": ENCODERS, "head": HEADS}
+    if name in registries and value not in registries[name]:
+        raise InputError(f"{where}: {not_one_of(str(value), registries[name])}")
+    try:
+        _field_adapter(name).validate_python((value,) if dot else value, strict=False)
+    except ValidationError as error:
+        message = error.errors()[0]["msg"]
+        raise InputError(f"{where}: {value!r} is not possible: {message[0].lower()}{message[1:]}") from None
+
+
+@cache
+def _field_adapter(field: str) -> TypeAdapter[Any]:
+    """Validator of a single field of Arch."""
+    info = Arch.model_fields[field]
+    return TypeAdapter(Annotated[(info.annotation, *info.metadata)] if info.metadata else info.annotation)
+
+
+def _find_use(space: Space, key: str, value: Any, rng: random.Random, unused: set[tuple[str, Any]]) -> str:
+    """Search a possible network with `value` and remove its choices from `unused`; return the last obstacle."""
+    obstacle = f"{key} never applies"
+
+    def attempt(choose: Choose) -> bool:
+        nonlocal obstacle
+        chosen: list[tuple[str, Any]] = []
+
+        def record(name: str, values: list[Any]) -> Any:
+            taken = value if name == key else choose(name, values)
+            chosen.append((name, taken))
+            return taken
+
+        try:
+            space.suggest(record)
+        except InputError as error:
+            obstacle = str(error)
+            return False
+        unused.difference_update(chosen)
+        return (key, value) not in unused
+
+    if any(attempt(lambda name, values: rng.choice(values)) for _ in range(20)):
+        return ""
+    names = [name for name in space.dimensions if field_of(name) in STRUCTURE and name != key]
+    for chosen in product(*(space.dimensions[name].values for name in names)):
+        fixed = dict(zip(names, chosen, strict=True))
+        if attempt(lambda name, values, fixed=fixed: fixed.get(name, rng.choice(values))):  # type: ignore[misc]
+            return ""
+    return obstacle
+
+
+# ---- Size: structural fields are enumerated; the others are counted independently of each other ----
+#
+# Given the structural fields, the fields of decoder and head are independent of each other and of the encoder's. Within
+# the encoder, the fields of each row are enumerated for each width and squeeze-excite, because two combinations may make
+# the same blocks (an expansion that rounding hides, for example).
+
+ENCODER_FIELDS = ("width", "squeeze_excite", *TABLE_OVERRIDES)
+VARIES_WITH = {"depth_bins": ("head", "heatmap_size", "input_size")}  # fields that change the count of another
+
+
+def _count_networks(space: Space) -> int:
+    mentioned = {field for dimension in space.dimensions.values() for field in dimension.when}
+    enumerated = [key for key in space.dimensions if field_of(key) in STRUCTURE or field_of(key) in mentioned]
+    total, seen = 0, set()
+    counts: dict[Any, int] = {}
+    for point, arch, applying in _structures(space, enumerated):
+        if arch.id in seen:
+            continue
+        seen.add(arch.id)
+        free = {field_of(key): key for key in applying if key not in enumerated}
+        encoder = {field: key for field, key in free.items() if field.partition(".")[0] in ENCODER_FIELDS}
+        fixed = [point.get(field_of(key)) for key in enumerated if field_of(key) not in STRUCTURE]
+        trunk = arch.encoder, arch.stem_stride, encoder_stride(arch), arch.concat == "residual"
+        part: Any = (trunk, *encoder.values(), *fixed)
+        if part not in counts:
+            counts[part] = _count_encoders(space, point, encoder)
+        networks = counts[part]
+        for field, key in free.items():
+            if field in encoder:
+                continue
+            part = (key, *(getattr(arch, other) for other in VARIES_WITH.get(field, ())))
+            if part not in counts:
+                values = space.dimensions[key].values
+                counts[part] = len({space.arch(point | {field: value}).id for value in values})
+            networks *= counts[part]
+        total += networks
+    return total
+
+
+def _structures(space: Space, enumerated: list[str]) -> list[tuple[Point, Arch, list[str]]]:
+    """Every possible choice of the `enumerated` keys, the rest at their first values, with the keys that apply."""
+    found = []
+    for values in product(*(space.dimensions[key].values for key in enumerated)):
+        point, chosen, repeated = dict(space.base), dict(zip(enumerated, values, strict=True)), False
+        applying = []
+        for key, dimension in space.dimensions.items():
+            if space.applies(key, point):
+                point[field_of(key)] = chosen.get(key, dimension.values[0])
+                applying.append(key)
+            elif key in chosen and chosen[key] != dimension.values[0]:
+                repeated = True  # the key does not apply, so that one of its values represents all
+        if repeated:
+            continue
+        try:
+            found.append((point, space.arch(point), applying))
+        except InputError:
+            continue
+    return found
+
+
+def _count_encoders(space: Space, point: Point, fields: dict[str, str]) -> int:
+    """Count the different encoders that the values of `fields` (field: key) make, the others as in `point`."""
+    outer = [field for field in fields if "." not in field]
+    rows = {int(field.partition(".")[2]) for field in fields if "." in field}
+    total, seen = 0, set()
+    for chosen in product(*(space.dimensions[fields[field]].values for field in outer)):
+        fixed = {field: value for field, value in point.items() if field not in fields or "." not in field}
+        arch = space.arch(fixed | dict(zip(outer, chosen, strict=True)))
+        trunk = tuple(node.blocks for node in arch.plan.nodes[: len(encoder_stages(arch))])
+        if trunk in seen:
+            continue
+        seen.add(trunk)
+        total += prod(_count_stages(space, arch, row, fields) for row in rows)
+    return total
+
+
+def _count_stages(space: Space, arch: Arch, row: int, fields: dict[str, str]) -> int:
+    """Count the different stages that the values of one row's fields make in `arch`."""
+    columns = {f"{name}.{row}": column for name, column in TABLE_OVERRIDES.items() if f"{name}.{row}" in fields}
+    nodes, table = arch.plan.nodes, encoder_rows(arch)
+    index = next(index for index, node in enumerate(nodes) if node.name == f"stage{row}")
+    sources = [source for source, _ in nodes[index].inputs]
+    cin = sum(3 if source < 0 else nodes[source].channels for source in sources)
+    stride = (arch.input_size if sources[-1] < 0 else nodes[sources[-1]].size) // nodes[index].size
+    stages: set[tuple[Block, ...]] = set()
+    for chosen in product(*(space.dimensions[fields[field]].values for field in columns)):
+        own = {column: value for column, value in zip(columns.values(), chosen, strict=True) if value}
+        rows = (*table[:row], table[row]._replace(**own), *table[row + 1 :])
+        stages.add(encoder_stages(arch, rows)[index].blocks(cin, stride))
+    return len(stages)

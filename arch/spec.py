@@ -1,11 +1,20 @@
-"""A network as plain data: what the builder builds and the cost model counts. No torch."""
+"""Building blocks of a network as plain data, shared by the builder (`arch.network`) and the cost model. No torch."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-SIMCC_SPLIT = 2  # bins a heatmap cell on the x and y axes of the simcc head
+SIMCC_SPLIT = 2  # SimCC bins per heatmap cell along x and y
+
+
+class HeadSpec(NamedTuple):
+    """Everything a head depends on; see `arch.heads`. `heatmap_size` and `depth_bins` are in cells."""
+
+    name: str
+    num_joints: int
+    heatmap_size: int
+    depth_bins: int
 
 
 class Conv(NamedTuple):
@@ -22,13 +31,20 @@ class Conv(NamedTuple):
 
 
 class SqueezeExcite(NamedTuple):
-    """Channel gate: global average, 1x1 to `hidden`, ReLU, 1x1 back, `gate`, multiply."""
+    """Channel gate: global average pooling, 1x1 to `hidden`, ReLU, 1x1 back, `gate`, multiply."""
 
     channels: int
     hidden: int
     gate: str = "hardsigmoid"
     bias: bool = True
     norm: bool = False
+
+    def convolutions(self) -> tuple[Conv, Conv]:
+        """The two 1x1 convolutions: reduce and expand."""
+        return (
+            Conv(self.channels, self.hidden, bias=self.bias, norm=self.norm, act="relu"),
+            Conv(self.hidden, self.channels, bias=self.bias, norm=False, act=self.gate),
+        )
 
 
 class Ghost(NamedTuple):
@@ -44,13 +60,13 @@ class MaxPool(NamedTuple):
 
 
 class Upsample(NamedTuple):
-    """Factor two; `mode` is half_pixel, align_corners (both bilinear) or nearest."""
+    """Upsampling by two; `mode` is half_pixel, align_corners (both bilinear) or nearest."""
 
     mode: str
 
 
 class AxisClassifier(NamedTuple):
-    """SimCC (Li et al. 2022): each joint's map of `cells` values to `bins` scores, one set of bins an axis."""
+    """SimCC (Li et al. 2022): a linear layer from each joint's map of `cells` values to `bins` scores."""
 
     joints: int
     cells: int
@@ -69,7 +85,7 @@ class Block(NamedTuple):
 
 
 class Stage(NamedTuple):
-    """One stage of an encoder: `blocks(cin, stride)` makes it for any input width and stride."""
+    """One stage of an encoder; `blocks(cin, stride)` returns its blocks for any input width and stride."""
 
     name: str
     channels: int
@@ -78,10 +94,10 @@ class Stage(NamedTuple):
 
 
 class Node(NamedTuple):
-    """One step of the network: inputs are resampled, concatenated, then go through the blocks.
+    """One step of the network: its inputs are resampled and concatenated, then go through the blocks.
 
-    `inputs` pairs the index of an earlier node (-1: the image) with how it is resampled: "" as it is, "pool"
-    (average, 3x3, stride 2) or "up" (factor two). `channels` and `size` tell the output.
+    `inputs` pairs the index of an earlier node (-1: the image) with its resampling: "" for none, "pool" (average
+    pooling, 3x3, stride 2) or "up" (upsampling by two). `channels` and `size` describe the output.
     """
 
     name: str
@@ -92,14 +108,17 @@ class Node(NamedTuple):
 
 
 class Plan(NamedTuple):
-    """The whole network in order of evaluation; `outputs` are concatenated into the raw output of the head."""
+    """The whole network in order of execution; `outputs` are concatenated into the raw output of the head."""
 
     nodes: tuple[Node, ...]
     outputs: tuple[int, ...]
 
 
 def signature(part: Any) -> Any:
-    """The part as nested lists for hashing; values at their defaults are left out, so new fields change no hash."""
+    """Convert `part` to nested lists for hashing.
+
+    Fields at their default values are omitted, so that a new field with a default changes no hash.
+    """
     if not isinstance(part, tuple):
         return part
     defaults: dict[str, Any] = getattr(part, "_field_defaults", {})
@@ -111,6 +130,6 @@ def signature(part: Any) -> Any:
 
 
 def make_divisible(value: float, divisor: int = 8) -> int:
-    """The nearest multiple of `divisor` that is not more than 10% below `value` (MobileNetV2, appendix)."""
+    """Round to the nearest multiple of `divisor`, but never more than 10% below `value` (MobileNetV2, appendix)."""
     rounded = max(divisor, int(value + divisor / 2) // divisor * divisor)
     return rounded + divisor if rounded < 0.9 * value else rounded

@@ -1,1 +1,1 @@
-"""How networks are judged and searched: data, training, measurement, search, report and the command line."""
+"""How networks are evaluated and searched: data, training, measurement, search, report and the command line."""

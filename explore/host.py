@@ -1,9 +1,10 @@
-"""What the processes of one user on one machine share while they run: locks that die with their holders."""
+"""What the processes of one user share on one machine: locks, which end with their process, and temporary files."""
 
 from __future__ import annotations
 
 import fcntl
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,24 +12,71 @@ from io import TextIOWrapper
 from pathlib import Path
 
 from arch.errors import InputError
+from arch.files import LEFTOVER, remove_leftovers, temporary_prefix
 
 
 def host_folder() -> Path:
-    """The folder of this user's locks on this machine.
+    """Return the folder of this user's locks on this machine.
 
     Raises:
-        InputError: somebody else has it.
+        InputError: another user owns the folder.
     """
-    folder = Path(tempfile.gettempdir()) / f"edgepose-{os.getuid()}"
-    folder.mkdir(mode=0o700, exist_ok=True)
+    base = Path(tempfile.gettempdir())
+    if LEFTOVER.fullmatch(base.name):  # see `temporary_files`
+        return base.parent
+    folder = base / f"edgepose-{os.getuid()}"
+    try:
+        folder.mkdir(mode=0o700, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"{folder}: {error.strerror}; set TMPDIR to a folder that can be written") from None
     if folder.stat().st_uid != os.getuid() or folder.is_symlink():
-        raise InputError(f"{folder}: belongs to somebody else; delete it, or set TMPDIR to a folder of your own")
+        raise InputError(f"{folder}: owned by another user; delete it, or set TMPDIR to another folder")
     return folder
+
+
+def ensure_home() -> str:
+    """Use the folder of this user's locks as the home folder where the system knows none; return a notice about it.
+
+    Containers often run as a user that has neither the variable HOME nor an entry in the system's list of users.
+    """
+    try:
+        Path.home()
+    except RuntimeError:
+        os.environ["HOME"] = str(host_folder())
+        return (
+            f"HOME is not set; caches are kept in {host_folder()} (set HOME or EDGEPOSE_CACHE to keep them elsewhere)"
+        )
+    return ""
+
+
+@contextmanager
+def temporary_files() -> Iterator[None]:
+    """Keep the temporary files of this process and its children in one folder, and remove it at the end.
+
+    Those of killed processes are removed before. Within another such block, nothing changes.
+    """
+    folder = host_folder()
+    if Path(tempfile.gettempdir()).parent == folder:
+        yield
+        return
+    remove_leftovers(folder)
+    before = tempfile.tempdir, os.environ.get("TMPDIR")
+    path = tempfile.mkdtemp(dir=folder, prefix=temporary_prefix("t"), suffix=".part")  # short: sockets lie in it
+    tempfile.tempdir = os.environ["TMPDIR"] = path
+    try:
+        yield
+    finally:
+        tempfile.tempdir = before[0]
+        if before[1] is None:
+            del os.environ["TMPDIR"]
+        else:
+            os.environ["TMPDIR"] = before[1]
+        shutil.rmtree(path, ignore_errors=True)
 
 
 @contextmanager
 def locked(path: Path) -> Iterator[None]:
-    """Hold the file lock of `path`; the kernel frees it when the process dies."""
+    """Hold the file lock of `path`; the kernel releases it when the process ends."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with open(path, "a") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
@@ -36,9 +84,9 @@ def locked(path: Path) -> Iterator[None]:
 
 
 def try_lock(path: Path) -> TextIOWrapper | None:
-    """The open file that holds the lock of `path` until closed; None when another process has it."""
+    """Return an open file that holds the lock of `path` until it is closed, or None if another process holds the lock."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    file = open(path, "a")  # noqa: SIM115 - held open as long as the lock
+    file = open(path, "a")  # noqa: SIM115 - stays open while the lock is held
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:

@@ -1,65 +1,139 @@
-"""Every key of a configuration model as an option of a command: `--candidate.samples 8000`."""
+"""Command line options from configuration models, and options of earlier versions."""
 
 from __future__ import annotations
 
 import argparse
+import sys
 import typing
 from typing import Any, TypeVar
 
 from pydantic import BaseModel
+from pydantic.fields import FieldInfo
 
-from explore.config import load_yaml, parse
+from explore.config import choices_of, load_yaml, parse, part_of, unit_of
 
 Model = TypeVar("Model", bound=BaseModel)
 
 
+class Deprecated(argparse.Action):
+    """A hidden option of version 0.1 that sets the value of its successor and prints a notice."""
+
+    def __init__(self, *args: Any, new: str, append: bool = False, **options: Any) -> None:
+        options |= {"help": argparse.SUPPRESS, "default": argparse.SUPPRESS}
+        super().__init__(*args, **options)
+        self.new, self.append = new, append
+
+    def __call__(
+        self, parser: argparse.ArgumentParser, namespace: argparse.Namespace, values: Any, option: str | None = None
+    ) -> None:
+        print(f"note: {option} is now called {self.new}; the old name works until version 0.3", file=sys.stderr)
+        value = self.const if self.nargs == 0 else values
+        setattr(namespace, self.dest, [*(getattr(namespace, self.dest, None) or []), value] if self.append else value)
+
+
+def deprecated_option(parser: argparse._ActionsContainer, old: str, new: str, dest: str = "", **options: Any) -> None:
+    """Accept the option `old` of version 0.1 as `new`, with a notice.
+
+    dest: attribute of the parsed arguments, by default the one of `new`; for a flag, pass `nargs=0, const=True`;
+        for an option that may be repeated, pass `append=True`.
+    """
+    parser.add_argument(old, action=Deprecated, new=new, dest=dest or new.lstrip("-").replace("-", "_"), **options)
+
+
 def add_options(
-    parser: argparse.ArgumentParser, model: type[BaseModel], prefix: str = "", only: tuple[str, ...] = ()
+    parser: argparse._ActionsContainer, model: type[BaseModel], prefix: str = "", only: tuple[str, ...] = ()
 ) -> None:
-    """An option for each key of `model` (or those of `only`), keys of parts joined by dots; --config FILE for all."""
+    """Add an option for each key of `model` (or those in `only`), and without `only` `--config FILE` for all of them.
+
+    Keys of nested models are joined by dots: `--candidate.samples 8000`. An option's metavar is its choices, the
+    `metavar` or `unit` of its field, or the kind of value. The `alias` of a field is a second spelling of its option, and
+    `short` one without the keys of nested models; an
+    option of a `repeated` field may be given several times.
+    Spellings of version 0.1 are accepted, but not shown.
+
+    Raises:
+        ValueError: `only` names no key of `model`.
+    """
+    if unknown := set(only) - model.model_fields.keys():
+        raise ValueError(f"{model.__name__} has no keys {', '.join(sorted(unknown))}")
     if not prefix and not only:
         parser.add_argument("--config", metavar="FILE", help="YAML file with any of the keys below")
-    for name, field in model.model_fields.items():
-        if only and name not in only:
-            continue
-        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
-            group = parser.add_argument_group(f"{name}: {field.description}")
-            add_options(group, field.annotation, f"{prefix}{name}.")  # type: ignore[arg-type]
+    renamed: dict[str, str] = getattr(model, "renamed", {})
+    for name in only or model.model_fields:
+        field = model.model_fields[name]
+        if part := part_of(field):
+            group = parser.add_argument_group(f"{name} ({field.description})")  # type: ignore[attr-defined]
+            add_options(group, part, f"{prefix}{name}.")
             continue
         key = prefix + name
-        flags = dict.fromkeys((f"--{key}", f"--{key.replace('_', '-')}"))
-        shown = ",".join(map(str, field.default)) if isinstance(field.default, tuple) else field.default
+        flag = f"--{key.replace('_', '-')}"
         extra = field.json_schema_extra if isinstance(field.json_schema_extra, dict) else {}
-        text = ", ".join(filter(None, (str(extra.get("unit", "")), field.description)))
-        text += f" (default: {shown!r})" if shown is not None else ""
-        choices = typing.get_args(field.annotation) if typing.get_origin(field.annotation) is typing.Literal else None
-        metavar = "|".join(map(str, choices)) if choices else name.upper()
-        parser.add_argument(*flags, dest=key, default=argparse.SUPPRESS, metavar=metavar, help=text.replace("%", "%%"))
+        aliases = [f"--{extra['alias']}"] if "alias" in extra and not prefix else []
+        if prefix and "short" in extra:
+            aliases.append(f"--{name.replace('_', '-')}")
+        action = "append" if "repeated" in extra else "store"
+        parser.add_argument(
+            flag,
+            *aliases,
+            dest=key,
+            action=action,
+            default=argparse.SUPPRESS,
+            metavar=_metavar(field),
+            help=_help(field),
+        )
+        old = [prefix + old for old, new in renamed.items() if new == name]
+        for spelling in dict.fromkeys(f"--{text}" for k in (key, *old) for text in (k, k.replace("_", "-"))):
+            if spelling != flag:
+                deprecated_option(parser, spelling, flag, dest=key)
+    replaced: dict[str, str] = getattr(model, "replaced", {})
+    for key in replaced if not only else ():  # `parse` prints the notice
+        for spelling in dict.fromkeys((f"--{prefix}{key}", f"--{prefix}{key}".replace("_", "-"))):
+            parser.add_argument(spelling, dest=prefix + key, default=argparse.SUPPRESS, help=argparse.SUPPRESS)
+
+
+def _metavar(field: FieldInfo) -> str:
+    """Return the choices, the unit, or the kind of value; `,...` marks a list."""
+    extra = field.json_schema_extra if isinstance(field.json_schema_extra, dict) else {}
+    if "metavar" in extra:
+        return str(extra["metavar"])
+    if choices := choices_of(field):
+        return "|".join(map(str, choices))
+    kind = str(field.annotation)
+    plain = unit_of(field).upper() or ("N" if "int" in kind else "X" if "float" in kind else "NAME")
+    return f"{plain},..." if "tuple" in kind else plain
+
+
+def _help(field: FieldInfo) -> str:
+    default = ",".join(map(str, field.default)) if isinstance(field.default, tuple) else field.default
+    default = "by the number of samples" if field.default_factory else default
+    shown = "" if default in (None, "") else f" (default: {default})"
+    return f"{field.description}{shown}".replace("%", "%%")
 
 
 def from_options(args: argparse.Namespace, model: type[Model], base: dict[str, Any] | None = None) -> Model:
-    """The configuration: `base`, over it the file of --config where given, then the options given.
+    """Return the configuration: `base`, updated by the file of --config, then by the options given.
 
     Raises:
-        InputError: a wrong key or value, with the file or the option it stands in.
+        InputError: a wrong key or value; the message names the file or the command line.
     """
     values: dict[str, Any] = {}
     if args.config:
-        values = load_yaml(args.config) or {}
-        if isinstance(values, dict):
-            values.pop("hash", None)  # of a resolved configuration
+        values = load_yaml(args.config)
+        values.pop("hash", None)  # present in the config.yaml of a study
         parse(model, values, args.config)
     return take(args, model, (base or {}) | values)
 
 
 def take(args: argparse.Namespace, model: type[Model], values: dict[str, Any]) -> Model:
-    """The configuration of `values` and the options given.
+    """Return the configuration: `values`, updated by the options given.
 
     Raises:
         InputError: an option with a wrong value.
     """
     for key, text in vars(args).items():
         *parts, name = key.split(".")
+        if key in getattr(model, "replaced", {}):
+            values[key] = text
         if (parts or [name])[0] not in model.model_fields:
             continue
         owner, part = model, values
@@ -67,14 +141,12 @@ def take(args: argparse.Namespace, model: type[Model], values: dict[str, Any]) -
             owner = typing.cast(type[Model], owner.model_fields[step].annotation)
             part = part.setdefault(step, {})
         if name in owner.model_fields and key != "config":
-            part[name] = _value(owner.model_fields[name].annotation, text)
+            part[name] = _value(owner.model_fields[name], text)
     return parse(model, values, "command line")
 
 
-def _value(annotation: Any, text: str) -> Any:
-    """What an option's text stands for, as far as pydantic would not see it: lists, and choices that are numbers."""
-    if "tuple" in str(annotation):
-        return [part for part in text.split(",") if part]
-    if typing.get_origin(annotation) is typing.Literal:
-        return next((choice for choice in typing.get_args(annotation) if str(choice) == text), text)
-    return text
+def _value(field: FieldInfo, text: str | list[str]) -> Any:
+    """Convert the values that pydantic does not parse from text: lists, and choices that are numbers."""
+    if "tuple" in str(field.annotation):
+        return [part for part in (text if isinstance(text, str) else ",".join(text)).split(",") if part]
+    return next((choice for choice in choices_of(field) if str(choice) == text), text)

@@ -1,4 +1,4 @@
-"""URLs without their passwords, for everything that is printed or written down."""
+"""Removal of passwords from URLs before they are printed or stored."""
 
 from __future__ import annotations
 
@@ -9,5 +9,5 @@ OPTION = re.compile(r"(?P<key>[?&;](?:password|passwd|pwd|token|sslpassword|secr
 
 
 def redacted(text: str) -> str:
-    """`text` with `***` for each password of a URL in it: `postgresql://me:***@host/db`."""
+    """Return `text` with `***` in place of each password in a URL: `postgresql://me:***@host/db`."""
     return OPTION.sub(r"\g<key>***", USER.sub(r"\g<scheme>:***@", text))

@@ -1,1 +1,1 @@
-"""What ships: turns a PoseNet and calibration pictures into model files that run on devices. Knows arch only."""
+"""Export of networks to quantized model files, and bundles that run them. Imports `arch` only."""

@@ -1,4 +1,4 @@
-"""A bundle as one .zip file: written the same for the same bundle, and opened with as little trust as a folder."""
+"""Bundles as .zip files: reproducible when written, and checked against unsafe content when opened."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from pathlib import Path
 from arch.errors import InputError
 from arch.files import write_atomic
 
-MOST_FILES = 16
-MOST_BYTES = 2**30  # unpacked
+MAX_FILES = 32
+MAX_BYTES = 2**30  # uncompressed
 CHUNK = 2**20
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 DATE = (1980, 1, 1, 0, 0, 0)
 
 
 def pack(folder: Path, path: Path) -> None:
-    """The files of `folder` as a .zip, without dates, so that the same bundle gives the same bytes."""
+    """Write the files of `folder` as a .zip without dates, so that equal bundles give equal bytes."""
     packed = io.BytesIO()
     with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
         for file in sorted(folder.iterdir()):
@@ -32,37 +32,38 @@ def pack(folder: Path, path: Path) -> None:
 
 
 def unpack(path: Path, folder: Path) -> None:
-    """The files of the .zip into `folder`, which exists: plain files side by side, within limits of number and size.
+    """Extract a .zip into the existing `folder`.
 
     Raises:
-        InputError: no .zip, a damaged one, or one with anything but plain files side by side, or with too much.
+        InputError: not a .zip, a damaged one, one with anything but regular files at its top level, or one that
+            exceeds `MAX_FILES` or `MAX_BYTES`.
     """
-    left = MOST_BYTES
+    left = MAX_BYTES
     try:
         with zipfile.ZipFile(path) as archive:
-            for entry in _checked(archive, path):
+            for entry in _checked_entries(archive, path):
                 with archive.open(entry) as source, open(folder / entry.filename, "xb") as target:
                     while part := source.read(min(CHUNK, left + 1)):
                         left -= len(part)
                         if left < 0:
-                            raise InputError(f"{path}: unpacks to more than {MOST_BYTES >> 20} MiB; it is refused")
+                            raise InputError(f"{path}: unpacks to more than {MAX_BYTES >> 20} MiB, the limit")
                         target.write(part)
     except (zipfile.BadZipFile, zlib.error, NotImplementedError, EOFError, ValueError) as error:
         if isinstance(error, InputError):
             raise
-        raise InputError(f"{path}: is no readable .zip ({' '.join(str(error).split())}); export it again") from None
+        raise InputError(f"{path}: not a readable .zip ({' '.join(str(error).split())}); export it again") from None
 
 
-def _checked(archive: zipfile.ZipFile, path: Path) -> list[zipfile.ZipInfo]:
+def _checked_entries(archive: zipfile.ZipFile, path: Path) -> list[zipfile.ZipInfo]:
     entries = archive.infolist()
-    if len(entries) > MOST_FILES:
-        raise InputError(f"{path}: holds {len(entries)} files, a bundle has at most {MOST_FILES}; it is refused")
+    if len(entries) > MAX_FILES:
+        raise InputError(f"{path}: {len(entries)} files; a bundle has at most {MAX_FILES}")
     for entry in entries:
         kind = stat.S_IFMT(entry.external_attr >> 16)
         if not NAME.fullmatch(entry.filename) or kind not in (0, stat.S_IFREG) or entry.flag_bits & 1:
             raise InputError(
-                f"{path}: {entry.filename[:80]!r} is no plain file of a bundle (a path, a link or encrypted); it is refused"
+                f"{path}: {entry.filename[:80]!r}: a path, a link or encrypted; a bundle holds regular files only"
             )
     if len({entry.filename.lower() for entry in entries}) < len(entries):
-        raise InputError(f"{path}: holds two files of one name; it is refused")
+        raise InputError(f"{path}: two files of the same name; export it again")
     return entries

@@ -1,4 +1,4 @@
-"""The pictures that INT8 ranges are taken from: checked before use, hashed for the manifest."""
+"""Checks of the calibration images, from which INT8 quantizers derive activation ranges."""
 
 from __future__ import annotations
 
@@ -11,38 +11,37 @@ from arch.space import Arch
 from quantize.recipes import Recipe
 from quantize.runtimes import Array
 
-MAX_MAGNITUDE = 100.0  # normalised RGB lies within 3; thousands mean that normalisation was forgotten
+MAX_MAGNITUDE = 100.0  # normalised RGB is within 3; thousands mean that the images were not normalised
 
 
-def check(pictures: Array | None, arch: Arch, recipe: Recipe) -> Array | None:
-    """The first `recipe.calibration_images` of `pictures`, normalised RGB (N, 3, S, S); None where none are needed.
+def check(images: Array | None, arch: Arch, recipe: Recipe) -> Array | None:
+    """Return the first `recipe.calibration_images` of normalised RGB images (N, 3, S, S), or None for a float recipe.
 
     Raises:
-        InputError: too few, of another size, not finite, not normalised, or all of one colour.
+        InputError: too few images, or wrong size, type or values.
     """
     if not recipe.int8:
         return None
-    wanted = recipe.calibration_images
-    if pictures is None or len(pictures) < wanted:
-        have = 0 if pictures is None else len(pictures)
+    count = recipe.calibration_images
+    if images is None or len(images) < count:
+        given = 0 if images is None else len(images)
         raise InputError(
-            f"calibration: recipe {recipe.name} takes {wanted} pictures, {have} given; add pictures or lower "
-            f"calibration_images"
+            f"calibration: {given} images, but {recipe.name} needs {count}; add images or lower calibration_images"
         )
-    shape = (3, arch.input, arch.input)
-    if pictures.shape[1:] != shape or pictures.dtype != np.float32:
-        raise InputError(f"calibration: pictures are {pictures.dtype} {pictures.shape[1:]}; give float32 {shape}")
-    pictures = np.ascontiguousarray(pictures[:wanted])
-    if not np.isfinite(pictures).all():
-        bad = int(np.flatnonzero(~np.isfinite(pictures).all((1, 2, 3)))[0])
-        raise InputError(f"calibration: picture {bad} holds NaN or infinity; leave it out")
-    if np.abs(pictures).max() > MAX_MAGNITUDE:
-        raise InputError("calibration: values far outside normalised RGB; divide by 255, subtract mean, divide by std")
-    if (pictures.std((2, 3)) < 1e-6).all():
-        raise InputError("calibration: every picture is of one colour; INT8 ranges need real pictures")
-    return pictures
+    shape = (3, arch.input_size, arch.input_size)
+    if images.shape[1:] != shape or images.dtype != np.float32:
+        raise InputError(f"calibration: images are {images.dtype} {images.shape[1:]}; give float32 {shape}")
+    images = np.ascontiguousarray(images[:count])
+    if not np.isfinite(images).all():
+        bad = int(np.flatnonzero(~np.isfinite(images).all((1, 2, 3)))[0])
+        raise InputError(f"calibration: image {bad} has NaN or infinite values; leave it out")
+    if np.abs(images).max() > MAX_MAGNITUDE:
+        raise InputError("calibration: values outside normalised RGB; divide by 255, subtract mean, divide by std")
+    if (images.std((2, 3)) < 1e-6).all():
+        raise InputError("calibration: every image has a single colour; use real images")
+    return images
 
 
-def digest(pictures: Array) -> str:
-    """Hash of the pictures' values: the same ranges come from the same digest."""
-    return hashlib.sha256(np.ascontiguousarray(pictures, np.float32).tobytes()).hexdigest()[:12]
+def digest(images: Array) -> str:
+    """Return a hash of the images; images with the same hash give the same activation ranges."""
+    return hashlib.sha256(np.ascontiguousarray(images, np.float32).tobytes()).hexdigest()[:12]

@@ -1,4 +1,4 @@
-"""Conversions in a child process kept warm: a converter that crashes or hangs fails one export, not the caller."""
+"""Conversion in a child process that stays warm, so that a crash or a hang fails one export and not the caller."""
 
 from __future__ import annotations
 
@@ -13,50 +13,53 @@ import tempfile
 import threading
 import time
 from pathlib import Path
-from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from arch.errors import InputError
+from arch.errors import InputError, WorkError
 from arch.files import atomic_dir
 from arch.space import Arch
-from quantize import audit, calibration, runtimes
+from quantize import calibration, child_process, operator_check, runtimes
 from quantize.recipes import Recipe
 from quantize.runtimes import Array
 
+if TYPE_CHECKING:
+    from quantize.task_tail import Body
+
 TAIL_LINES = 12
 TAIL_BYTES = 16_384
-PROJECT = Path(__file__).resolve().parent.parent
+THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS")
 
 
-class ConversionError(RuntimeError):
-    """An export failed: the first line says what, the rest are the last lines that the converter printed."""
+class ConversionError(WorkError):
+    """An export failed. The first line gives the reason, the rest are the last lines of the converter's output."""
 
 
 class Converter:
-    """Exports one at a time in a child process that keeps its libraries loaded.
+    """Exports networks, one at a time, in a child process that keeps its libraries loaded.
 
-    Everything the converters print goes to `log`. A child that crashes, or exceeds the time limit and is killed,
-    fails that export with `ConversionError`; the next export starts a fresh one. Threads may share a Converter.
+    The output of the converters goes to `log`. If the child crashes, or is killed at the time limit, the export raises
+    `ConversionError` and the next one starts a new child. Threads may share a Converter.
 
         with Converter("convert.log") as converter:
-            model = converter.export(arch, weights, "litert", recipe("int8-static"), pictures, "out/litert")
+            model = converter.export(arch, weights, "litert", recipe("int8-static"), images, "out/litert")
+
+    Attributes:
+        seconds: duration of the last export, in the child and in total.
     """
 
     def __init__(self, log: str | Path, threads: int = 1) -> None:
         self.log = Path(log)
         self.threads = threads
-        self.seconds: dict[str, float] = {}  # of the last export: child, total
+        self.seconds: dict[str, float] = {}
         self._child: subprocess.Popen[bytes] | None = None
         self._lock = threading.Lock()
 
     def __enter__(self) -> Converter:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self.close()
 
     def export(
@@ -65,30 +68,32 @@ class Converter:
         weights: str | Path,
         runtime: str,
         recipe: Recipe,
-        pictures: Array | None,
+        images: Array | None,
         folder: str | Path,
         timeout_s: float = 300.0,
     ) -> Path:
-        """Make the model file of `arch` with the weights of a safetensors file; `pictures` calibrate an INT8 recipe.
+        """Convert a network and return the path of the model file in `folder`, which stays as it was on failure.
 
-        `folder` appears whole, or stays as it was. Returns the path of the model file in it.
+        Args:
+            weights: checkpoint with the weights of `arch`.
+            images: normalised RGB (N, 3, S, S) to calibrate an INT8 recipe on.
 
         Raises:
-            InputError: the network cannot ship by this recipe, or weights or pictures do not fit it.
+            InputError: the recipe cannot be applied to the network, or weights or images do not fit it.
             ConversionError: the converter failed, crashed or took longer than `timeout_s` seconds.
         """
-        audit.check(arch, runtime, recipe)
+        operator_check.check(arch, runtime, recipe)
         if recipe.qat_samples:
-            raise InputError(f"recipe {recipe.name}: is made by training; only `export` and `bench` do that")
-        chosen = calibration.check(pictures, arch, recipe)
+            raise InputError(f"recipe {recipe.name}: needs training; use `export`")
+        chosen = calibration.check(images, arch, recipe)
         folder = Path(folder).absolute()
-        what = f"{runtime} {recipe.name} of {arch.name}"
+        title = f"{runtime} {recipe.name} of {arch.name}"
         with self._lock, atomic_dir(folder) as made, tempfile.TemporaryDirectory() as scratch:
             array = Path(scratch, "calibration.npy")
             if chosen is not None:
                 np.save(array, chosen, allow_pickle=False)
             started = time.monotonic()
-            answer = self._ask(
+            answer = self._request(
                 {
                     "module": runtimes.RUNTIMES[runtime],
                     "arch": arch.model_dump(),
@@ -97,13 +102,27 @@ class Converter:
                     "calibration": str(array) if chosen is not None else None,
                     "folder": str(made),
                 },
-                what,
+                title,
                 timeout_s,
             )
             self.seconds = {"child": answer["seconds"], "total": time.monotonic() - started}
             model: str = answer["model"]
             if not (made / model).is_file():
-                raise ConversionError(f"{what}: the converter left no {model}")
+                raise ConversionError(f"{title}: the converter wrote no {model}")
+        return folder / model
+
+    def export_task_tail(
+        self, arch: Arch, body: Body, depth_scale: float, folder: str | Path, timeout_s: float = 300.0
+    ) -> Path:
+        """Convert the float end of a MediaPipe graph (`quantize.task_tail`) and return its file in `folder`.
+
+        Raises:
+            ConversionError: the converter failed, crashed or took longer than `timeout_s` seconds.
+        """
+        folder = Path(folder).absolute()
+        with self._lock, atomic_dir(folder) as made:
+            request = {"arch": arch.model_dump(), "body": body.model_dump(), "depth_scale": depth_scale}
+            model = self._request(request | {"folder": str(made)}, f"landmarks of {arch.name}", timeout_s)["model"]
         return folder / model
 
     def close(self) -> None:
@@ -112,8 +131,8 @@ class Converter:
             _kill(self._child)
             self._child = None
 
-    def _ask(self, request: dict[str, Any], what: str, timeout_s: float) -> dict[str, Any]:
-        """One request to the child, started where none runs, and its answer."""
+    def _request(self, request: dict[str, Any], title: str, timeout_s: float) -> dict[str, Any]:
+        """Send a request to the child, which is started if necessary, and return its answer."""
         if self._child is not None and self._child.poll() is not None:
             self.close()
         if self._child is None:
@@ -126,46 +145,36 @@ class Converter:
             self.close()
             if isinstance(error, TimeoutError):
                 reason = f"took longer than {timeout_s:g} s and was stopped"
-                raise ConversionError(f"{what}: {reason}{_tail(self.log, start)}") from None
+                raise ConversionError(f"{title}: {reason}{_tail(self.log, start)}") from None
             if isinstance(error, EOFError):
-                raise ConversionError(f"{what}: {_how_ended(child)}{_tail(self.log, start)}") from None
+                raise ConversionError(f"{title}: {_exit_reason(child)}{_tail(self.log, start)}") from None
             raise
         answer: dict[str, Any] = json.loads(line)
         if answer.get("kind") == "input":
             raise InputError(answer["error"])
         if "error" in answer:
-            raise ConversionError(f"{what}: {answer['error']}{_tail(self.log, start)}")
+            raise ConversionError(f"{title}: {answer['error']}{_tail(self.log, start)}")
         return answer
 
 
 def _start(log: Path, threads: int) -> subprocess.Popen[bytes]:
-    """A child in a session of its own, so that it and whatever it starts can be killed together."""
+    """Start a child in a session of its own, so that its whole process group can be killed."""
     log.parent.mkdir(parents=True, exist_ok=True)
-    bounds = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS")
-    path = [str(PROJECT), os.environ.get("PYTHONPATH", "")]
-    environment = (
-        os.environ
-        | {name: str(threads) for name in bounds}
-        | {
-            "PYTHONPATH": os.pathsep.join(filter(None, path)),
-            "TF_CPP_MIN_LOG_LEVEL": "3",
-            "PYTHONUNBUFFERED": "1",
-        }
-    )
-    with open(log, "ab") as chatter:
+    variables = dict.fromkeys(THREAD_VARIABLES, str(threads)) | {"PYTHONUNBUFFERED": "1"}
+    with open(log, "ab") as output:
         return subprocess.Popen(
             [sys.executable, "-m", "quantize.convert_child", str(threads)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            stderr=chatter,
+            stderr=output,
             bufsize=0,
-            env=environment,
+            env=child_process.environment() | variables,
             start_new_session=True,
         )
 
 
 def _exchange(child: subprocess.Popen[bytes], request: dict[str, Any], timeout_s: float) -> bytes:
-    """Send a line and wait for the line that answers.
+    """Send a request as one line and return the line of the answer.
 
     Raises:
         TimeoutError: no answer in time.
@@ -190,7 +199,7 @@ def _exchange(child: subprocess.Popen[bytes], request: dict[str, Any], timeout_s
 
 
 def _kill(child: subprocess.Popen[bytes]) -> None:
-    """Kill the child's whole group and collect it."""
+    """Kill the child's process group and reap the child."""
     with contextlib.suppress(ProcessLookupError):  # it may have ended by itself
         os.killpg(child.pid, signal.SIGKILL)
     child.wait()
@@ -199,7 +208,7 @@ def _kill(child: subprocess.Popen[bytes]) -> None:
             pipe.close()
 
 
-def _how_ended(child: subprocess.Popen[bytes]) -> str:
+def _exit_reason(child: subprocess.Popen[bytes]) -> str:
     status = child.wait()
     if status >= 0:
         return f"the converter ended with status {status}"
@@ -208,8 +217,8 @@ def _how_ended(child: subprocess.Popen[bytes]) -> str:
 
 
 def _tail(log: Path, start: int) -> str:
-    """The last lines written to the log since `start`, and where to read the rest."""
+    """Return the last lines of the log since `start`, and its path."""
     with open(log, "rb") as file:
         file.seek(max(start, log.stat().st_size - TAIL_BYTES))
         lines = [line.rstrip() for line in file.read().decode(errors="replace").splitlines() if line.strip()]
-    return "".join(f"\n  {line[:300]}" for line in [*lines[-TAIL_LINES:], f"the whole log: {log}"])
+    return "".join(f"\n  {line[:300]}" for line in [*lines[-TAIL_LINES:], f"full log: {log}"])

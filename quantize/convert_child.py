@@ -1,26 +1,23 @@
-"""The child process of `quantize.convert`: a request is a line of JSON, as is its answer; ends with its input."""
+"""The child process of `quantize.convert`: reads requests and writes answers as lines of JSON until its input ends."""
 
 from __future__ import annotations
 
-import ctypes
 import gc
 import importlib
 import json
 import os
-import signal
 import sys
 import time
 import traceback
 from pathlib import Path
 from typing import IO, Any
 
-PR_SET_PDEATHSIG = 1
+from quantize.child_process import die_with_parent
 
 
 def main(threads: int) -> None:
-    """Serve until the parent closes our input or dies."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    """Serve requests until the parent closes the pipe or dies."""
+    die_with_parent()
     requests, answers = private_pipes()
 
     import torch
@@ -33,7 +30,7 @@ def main(threads: int) -> None:
 
 
 def private_pipes() -> tuple[IO[str], IO[str]]:
-    """Our pipes under other numbers, with stdin empty and stdout in the log: what a library prints is no answer."""
+    """Move the pipes to other descriptors, because libraries print to stdout; stdout goes to the log instead."""
     requests = os.fdopen(os.dup(0), "r")
     answers = os.fdopen(os.dup(1), "w")
     with open(os.devnull, "rb") as nothing:
@@ -43,11 +40,11 @@ def private_pipes() -> tuple[IO[str], IO[str]]:
 
 
 def serve(request: dict[str, Any]) -> dict[str, Any]:
-    """Export as asked; an exception becomes an answer, its traceback goes to the log."""
+    """Export a network; an exception is returned as an answer, and its traceback goes to the log."""
     from arch.errors import InputError
 
     started = time.monotonic()
-    gc.disable()  # a seventh of a LiteRT conversion goes into collecting what is not yet garbage
+    gc.disable()  # garbage collection takes a seventh of a LiteRT conversion
     try:
         model = export(request)
     except InputError as error:
@@ -61,20 +58,22 @@ def serve(request: dict[str, Any]) -> dict[str, Any]:
 
 
 def export(request: dict[str, Any]) -> Path:
+    """Return the model file that a request asks for."""
     import numpy as np
 
-    from arch.network import build
     from arch.space import make_arch
+    from quantize.checkpoint import load_network
     from quantize.recipes import Recipe
-    from quantize.weights import load_weights
 
+    if "body" in request:
+        from quantize import task_tail
+
+        arch, body = make_arch(request["arch"]), task_tail.Body.model_validate(request["body"])
+        return task_tail.export(arch, body, request["depth_scale"], Path(request["folder"]))
     runtime = importlib.import_module(request["module"])
-    net = build(make_arch(request["arch"]))
-    load_weights(net, Path(request["weights"]))
-    pictures = None
-    if request["calibration"]:
-        pictures = np.load(request["calibration"], allow_pickle=False)
-    model: Path = runtime.export(net, Path(request["folder"]), Recipe.model_validate(request["recipe"]), pictures)
+    net, _ = load_network(request["weights"], make_arch(request["arch"]))
+    images = np.load(request["calibration"], allow_pickle=False) if request["calibration"] else None
+    model: Path = runtime.export(net, Path(request["folder"]), Recipe.model_validate(request["recipe"]), images)
     return model
 
 

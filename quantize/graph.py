@@ -1,4 +1,4 @@
-"""The module that converters see: the raw head output alone, BatchNorm folded into the convolutions."""
+"""The inference graph that converters receive: raw head output, with BatchNorm folded into the convolutions."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from arch.heads import HEADS
 from arch.network import PoseNet
 
 OPSET = 17
-LEAST_WEIGHT = 1e-4  # of a channel, as a share of its bias
+MIN_WEIGHT = 1e-4  # of a channel, as a fraction of its bias
 
 
 class RawOutput(nn.Module):
-    """`forward` is the network's `forward_heatmaps`."""
+    """A network whose `forward` returns the raw head output, as `PoseNet.forward_heatmaps`."""
 
     def __init__(self, net: PoseNet) -> None:
         super().__init__()
@@ -30,7 +30,7 @@ class RawOutput(nn.Module):
 
 
 def inference_module(net: PoseNet) -> RawOutput:
-    """A copy of `net` on the CPU, in evaluation mode, for converters: a third less to trace with BatchNorm folded."""
+    """Return a copy of `net` for converters: on the CPU, in evaluation mode, with BatchNorm folded."""
     module = RawOutput(copy.deepcopy(net).cpu().float()).eval()
     for part in module.modules():
         if isinstance(part, ConvNormAct) and hasattr(part, "norm"):
@@ -41,10 +41,11 @@ def inference_module(net: PoseNet) -> RawOutput:
     return module.requires_grad_(False)
 
 
-def widen_depths(net: PoseNet, gain: float) -> None:
-    """Multiply the depths that the head puts out, in place; nothing where it has only scores.
+def scale_depths(net: PoseNet, scale: float) -> None:
+    """Multiply the depths that a 2.5D head outputs by `scale`, in place; other heads stay as they are.
 
-    INT8 gives an output one scale: beside scores up to 20, depths within 1 have steps of 16 cm. A power of two is exact.
+    An INT8 output has a single scale: next to scores of up to 20, depths within 1 would have steps of 16 cm. Use a power
+    of two, which is exact.
     """
     if not HEADS[net.arch.head].DEPTH_VALUES:
         return
@@ -53,35 +54,35 @@ def widen_depths(net: PoseNet, gain: float) -> None:
         for index in net.arch.plan.outputs:
             step = net.steps[net.arch.plan.nodes[index].name]
             conv = [part for part in step.modules() if isinstance(part, nn.Conv2d)][-1]
-            depths = torch.arange(first, first + conv.out_channels) >= net.arch.joints
+            depths = torch.arange(first, first + conv.out_channels) >= net.arch.num_joints
             for values in (conv.weight, conv.bias):
                 assert values is not None
-                values[depths] *= gain
+                values[depths] *= scale
             first += conv.out_channels
 
 
 def lift_dead_channels(module: nn.Module) -> None:
-    """Give channels whose weights vanish beside their bias one weight of a ten-thousandth of it, in place.
+    """Give each channel whose weights vanish next to its bias one weight of `MIN_WEIGHT` times the bias, in place.
 
-    INT8 stores a bias in 32 bits by the scale of input times weights: where a channel's weights have died, as they do
-    in training, the scale dies too and the bias overflows. The change is far below an INT8 step of the output.
+    The scale of an INT32 bias is that of the input times that of the weights: where training has driven a channel's
+    weights to zero, the bias overflows. The change is far below one INT8 step of the output.
     """
     with torch.no_grad():
         for part in module.modules():
             if isinstance(part, nn.Conv2d | nn.Linear) and part.bias is not None:
                 rows = part.weight.view(len(part.weight), -1)
-                floor = part.bias.abs() * LEAST_WEIGHT
+                floor = part.bias.abs() * MIN_WEIGHT
                 dead = rows.abs().amax(1) < floor
                 rows[dead, rows.shape[1] // 2] = floor[dead]
 
 
-def save_onnx(net: PoseNet, path: Path, depth_gain: float = 1.0) -> None:
-    """`inference_module(net)` as an ONNX file: input `image` (1, 3, S, S), output `raw`."""
-    example = torch.zeros(1, 3, net.arch.input, net.arch.input)
+def save_onnx(net: PoseNet, path: Path, depth_scale: float = 1.0) -> None:
+    """Write `inference_module(net)` as an ONNX file with the input `image` (1, 3, S, S) and the output `raw`."""
+    example = torch.zeros(1, 3, net.arch.input_size, net.arch.input_size)
     module = inference_module(net)
-    widen_depths(module.net, depth_gain)
+    scale_depths(module.net, depth_scale)
     with warnings.catch_warnings():
-        # The tracing exporter is called legacy but needs no onnxscript and names nodes after modules.
+        # The tracing exporter is deprecated, but it needs no onnxscript and names nodes after modules.
         warnings.simplefilter("ignore", DeprecationWarning)
         torch.onnx.export(
             module,
@@ -95,7 +96,7 @@ def save_onnx(net: PoseNet, path: Path, depth_gain: float = 1.0) -> None:
 
 
 def save_folded_onnx(net: PoseNet, path: Path) -> None:
-    """`save_onnx` with everything that is constant computed: no shapes, no scatters, standard operators alone."""
+    """Write an ONNX file in which constants are folded, so that only standard operators on tensors remain."""
     import onnxruntime
 
     traced = path.with_suffix(".traced.onnx")
@@ -108,5 +109,5 @@ def save_folded_onnx(net: PoseNet, path: Path) -> None:
 
 
 def step_of(node: str) -> str:
-    """The step of the network that a node of `save_onnx` belongs to: /stage0/stage0.0/.../Conv is of stage0."""
+    """Return the step of the network that a node of `save_onnx` belongs to: stage0 for /stage0/stage0.0/.../Conv."""
     return node.split("/")[1] if node.startswith("/") else ""

@@ -1,4 +1,4 @@
-"""The manifest of a bundle: everything that someone needs to know to run the model file and to trust it."""
+"""The manifest of a bundle: everything needed to run its model file, and where the file came from."""
 
 from __future__ import annotations
 
@@ -6,29 +6,51 @@ import json
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, ValidationError, field_validator
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field, FiniteFloat, ValidationError, field_validator
 
-from arch.decode import DEPTH_RANGE_MM
-from arch.errors import InputError
+from arch.decode import BOX_PADDING, DEPTH_RANGE_MM, IMAGENET_MEAN, IMAGENET_STD
+from arch.documents import load_mapping
+from arch.errors import InputError, describe
 from arch.files import content_hash
+from arch.old_names import current_names
 from arch.space import Arch
+from quantize import certificate
+from quantize.confidence import Confidence
 from quantize.recipes import Recipe
+from quantize.runner import MAX_MANIFEST_BYTES, fault_of
+from quantize.scale import Scale
 
 SCHEMA = 1
 FILE = "manifest.json"
-IMAGENET_MEAN = (0.485, 0.456, 0.406)
-IMAGENET_STD = (0.229, 0.224, 0.225)
-BOX_PADDING = 1.25
 
 
 class Part(BaseModel):
+    """Base class: immutable, without unknown keys."""
+
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
+class Roi(Part):
+    """The region of interest of a person, as MediaPipe's PoseLandmarker crops.
+
+    A circle around the hips' centre encloses the body; its radius is `reach` times the largest distance of a joint from the
+    hips' centre in the image. The region is a square around the same centre, `scale` times as wide as the radius and
+    rotated so that the shoulders' centre is above the hips' centre.
+    """
+
+    hips: tuple[int, ...] = Field(min_length=1, description="joints whose mean is the hips' centre")
+    shoulders: tuple[int, ...] = Field(min_length=1, description="joints whose mean is the shoulders' centre")
+    reach: float = Field(gt=0, description="radius of the body's circle / largest distance of a joint from its centre")
+    scale: float = Field(default=2.5, gt=0, description="side of the region / radius of the body's circle")
+
+
 class Preprocessing(Part):
-    """From a photo to the network's input: (crop / 255 - mean) / std, float32, channels in the order given."""
+    """From an image to the network's input: (crop / 255 - mean) / std as float32."""
 
     size: int = Field(description="side of the square crop, px")
+    framing: Literal["box", "roi"] = Field("box", description="upright square around the box, or region of interest")
+    roi: Roi | None = Field(None, description="the region of interest of framing roi")
+    border: Literal["black", "replicate"] = Field("black", description="the crop beyond the borders of the image")
     channels: Literal["RGB"] = "RGB"
     mean: tuple[float, float, float] = IMAGENET_MEAN
     std: tuple[float, float, float] = IMAGENET_STD
@@ -36,35 +58,77 @@ class Preprocessing(Part):
 
 
 class Postprocessing(Part):
-    """From the raw output to coordinates: x and y as shares of the crop's side, z within the depth range."""
+    """From the raw output to coordinates: x and y as fractions of the crop's side, z of the depth range."""
 
     head: str
-    heatmap: int = Field(description="cells of a side")
-    depth_bins: int = Field(description="cells in depth")
-    depth_gain: float = Field(
-        default=1.0, description="a depthmap's depths leave the file this many times larger", gt=0
+    heatmap: int = Field(description="cells along x and y")
+    depth_bins: int = Field(description="cells along z")
+    depth_scale: float = Field(
+        default=1.0,
+        description="factor by which the file scales the depths of a heatmap-2.5d head",
+        gt=0,
+        validation_alias=AliasChoices("depth_scale", "depth_gain"),
     )
-    depth_range_mm: float = Field(default=DEPTH_RANGE_MM, description="nearest to farthest cell; root in the middle")
+    depth_range_mm: float = Field(default=DEPTH_RANGE_MM, description="depth covered, with the root in the middle")
+    confidence: Confidence | None = Field(None, description="from confidences to probabilities; none: not calibrated")
+    scale: Scale | None = Field(None, description="from joints to mm per side of the crop; none: not fitted")
+
+    @field_validator("head", mode="before")
+    @classmethod
+    def _current_head(cls, value: Any) -> Any:
+        """Accept the head's name in bundles of version 0.1."""
+        return current_names({"head": value})["head"]
+
+
+class Channels(Part):
+    """A part of an output along its axis of channels (of bins, for simcc): values from `first` on."""
+
+    name: str
+    first: int
+    count: int
+    unit: str
+    scale: float = Field(1.0, description="the file's values are this factor times the unit")
+
+
+class Tensor(Part):
+    """The input or an output of the model file.
+
+    N is 1, C the channels, H and W rows and columns, J the joints, B the bins of an axis.
+    """
+
+    name: str
+    description: str
+    dtype: Literal["float32", "uint8"]
+    layout: Literal["NHWC", "NCHW", "NJB"]
+    shape: tuple[int, ...]
+    range: tuple[float, float] | None = Field(None, description="least and largest value; None: unbounded")
+    parts: tuple[Channels, ...] = ()
 
 
 class Skeleton(Part):
-    """Joints in the order of the output; edges pair their indices."""
+    """Joints in the order of the output; an edge is a pair of their indices, the parent first.
+
+    parents: of each joint, -1 for one without; empty in version 0.1
+    flip_pairs: (right, left) joints that a mirrored image exchanges; empty in version 0.1 and without sides
+    """
 
     name: str
     joints: tuple[str, ...]
     edges: tuple[tuple[int, int], ...]
     root: int
+    parents: tuple[int, ...] = ()
+    flip_pairs: tuple[tuple[int, int], ...] = ()
 
     @field_validator("joints")
     @classmethod
-    def _some(cls, joints: tuple[str, ...]) -> tuple[str, ...]:
+    def _unique_joints(cls, joints: tuple[str, ...]) -> tuple[str, ...]:
         if len(set(joints)) != len(joints):
             raise ValueError("two joints have the same name")
         return joints
 
 
 class Camera(Part):
-    """What turns pixels and depth into camera millimetres: a pinhole, the root's depth from outside the network."""
+    """What is needed to convert pixels and depth to camera coordinates."""
 
     model: Literal["pinhole"] = "pinhole"
     focal: str = "given with the photo, in px; else its longer side"
@@ -73,7 +137,7 @@ class Camera(Part):
 
 
 class Calibration(Part):
-    """Where the INT8 ranges came from."""
+    """The images that the INT8 ranges were calibrated on."""
 
     count: int
     seed: int
@@ -81,14 +145,36 @@ class Calibration(Part):
 
 
 class Data(Part):
-    """What the weights were trained on."""
+    """The training data."""
 
     name: str
     hash: str = ""
 
 
+class Interval(Part):
+    """A 95% interval, mm. It resamples `units` independent units: subjects, clips or frames."""
+
+    value: FiniteFloat
+    low: FiniteFloat
+    high: FiniteFloat
+    unit: str
+    units: int
+
+
+class Evaluation(Part):
+    """The data that the errors in `metrics` were measured on.
+
+    part: test, or validation for files that a choice was made with; hash: of its annotations
+    """
+
+    data: str
+    part: str
+    hash: str = ""
+    mpjpe_interval: Interval | None = Field(None, description="of the file's MPJPE; none with fewer than two units")
+
+
 class File(Part):
-    """A file of the bundle, by its bare name."""
+    """A file of the bundle, by its name without a folder."""
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=128)
     sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
@@ -96,7 +182,7 @@ class File(Part):
 
 
 class Manifest(Part):
-    """The content of manifest.json. `files[0]` is the one that the runtime loads."""
+    """The content of manifest.json. The runtime loads `files[0]`."""
 
     schema_version: Literal[1] = 1
     arch_id: str
@@ -104,23 +190,33 @@ class Manifest(Part):
     runtime: str
     recipe: Recipe
     files: tuple[File, ...] = Field(min_length=1)
+    golden: tuple[File, ...] = Field((), description="a photo and its predictions, which `run.py --check` repeats")
+    inputs: tuple[Tensor, ...] = Field((), description="of files[0]; empty in version 0.1, whose input is float32")
+    outputs: tuple[Tensor, ...] = Field((), description="of files[0]; empty in version 0.1")
     preprocessing: Preprocessing
     postprocessing: Postprocessing
     skeleton: Skeleton
     camera: Camera = Camera()
     data: Data
     calibration: Calibration | None = None
-    metrics: dict[str, FiniteFloat] = Field({}, description="of the file itself; units in the names")
-    certificate: dict[str, Any] = Field({}, description="deviations and gates; see quantize.certificate")
-    versions: dict[str, str] = Field({}, description="of the packages that made it")
-    machine: dict[str, Any] = Field({}, description="that made it")
+    metrics: dict[str, FiniteFloat] = Field({}, description="measured on the file itself; units are in the names")
+    evaluation: Evaluation | None = Field(None, description="of the errors in metrics; none in version 0.1")
+    certificate: dict[str, Any] = Field({}, description="see quantize.certificate")
+    versions: dict[str, str] = Field({}, description="of the packages that made the file")
+    machine: dict[str, Any] = Field({}, description="that made the file")
     config_hash: str = ""
     seed: int = 0
-    licence: str = "Apache-2.0"
+    licence: str = Field("", description="licence or terms of the training data; empty if unknown")
+
+    @field_validator("certificate")
+    @classmethod
+    def _current_certificate(cls, value: dict[str, Any]) -> dict[str, Any]:
+        """Accept the certificates in bundles of version 0.1."""
+        return certificate.current_names(value)
 
 
 def dump(manifest: Manifest) -> str:
-    """The text of manifest.json; `checksum` covers the rest, so that an edit by hand is noticed."""
+    """Return the text of manifest.json, with a checksum that reveals later changes."""
     values = manifest.model_dump(mode="json")
     return json.dumps(values | {"checksum": content_hash(values, 16)}, indent=2) + "\n"
 
@@ -129,29 +225,33 @@ def parse(path: Path) -> Manifest:
     """Read and verify a manifest.json.
 
     Raises:
-        InputError: not a manifest, of another schema version, edited by hand, or of a network that cannot be.
+        InputError: not a manifest, another schema version, changed after it was written, or an invalid value.
     """
     try:
-        values = json.loads(path.read_text())
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
-        raise InputError(f"{path}: is no readable manifest ({' '.join(str(error).split())}); export it again") from None
-    if not isinstance(values, dict):
-        raise InputError(f"{path}: is no manifest; export it again")
+        values = load_mapping(path, "a manifest", MAX_MANIFEST_BYTES)
+    except InputError as error:
+        reason = str(error).removeprefix(f"{path}: ").partition(";")[0]
+        raise InputError(f"{path}: not a readable manifest ({reason}); export it again") from None
     version = values.get("schema_version")
     if version != SCHEMA:
-        raise InputError(f"{path}: schema_version: {version!r}, this edgepose reads {SCHEMA}; export it again")
+        raise InputError(f"{path}: schema_version: {version!r}, but this version reads {SCHEMA}; export it again")
     checksum = values.pop("checksum", None)
     if checksum != content_hash(values, 16):
         raise InputError(f"{path}: checksum: the manifest was changed after it was written; export it again")
     try:
         manifest = Manifest.model_validate(values)
     except ValidationError as error:
-        first = error.errors()[0]
-        key = ".".join(str(part) for part in first["loc"])
-        raise InputError(f"{path}: {key}: {first['msg'].removeprefix('Value error, ')}; export it again") from None
+        raise InputError(f"{path}: {describe(error, Manifest)}; export it again") from None
     if manifest.arch.id != manifest.arch_id:
-        raise InputError(f"{path}: arch_id: {manifest.arch_id} is not the id of the arch; made by another edgepose")
-    if len(manifest.skeleton.joints) != manifest.arch.joints:
-        joints = len(manifest.skeleton.joints)
-        raise InputError(f"{path}: skeleton: {joints} joints, the arch has {manifest.arch.joints}")
+        raise InputError(f"{path}: arch_id: {manifest.arch_id} is not the id of the arch; export it again")
+    arch, decoding = manifest.arch, manifest.postprocessing
+    if (decoding.head, decoding.heatmap, decoding.depth_bins) != (arch.head, arch.heatmap_size, arch.depth_bins):
+        raise InputError(f"{path}: postprocessing: head, heatmap or depth_bins differ from the arch; export it again")
+    joints = len(manifest.skeleton.joints)
+    if joints != arch.num_joints:
+        raise InputError(f"{path}: skeleton: {joints} joints, the arch has {arch.num_joints}; export it again")
+    if manifest.preprocessing.size != arch.input_size:
+        raise InputError(f"{path}: preprocessing.size: differs from the arch's {arch.input_size} px; export it again")
+    if fault := fault_of(manifest.model_dump(mode="json")):
+        raise InputError(f"{path}: {fault}; export it again")
     return manifest

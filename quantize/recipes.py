@@ -1,90 +1,114 @@
-"""A recipe says, as data, how a network becomes a model file: precisions, calibration, layers that stay float."""
+"""Quantization recipes: precision, calibration, float fallback layers and fine-tuning of a model file."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Any, ClassVar, Literal
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from arch.errors import InputError
+from arch.documents import load_mapping
+from arch.errors import InputError, describe, not_one_of, note_renamed
 from arch.space import Arch
 
 Precision = Literal["float32", "float16", "int8"]
+InputType = Literal["float32", "uint8"]
 
 
 class Recipe(BaseModel):
-    """How a model file is made. The head's decode stays outside the graph, in float, for every recipe.
+    """How a model file is made. The decoding of the head is never part of the file.
 
-    The first `float_first` steps of the network, and those that `float_islands` names (`stem`, `decoder1`, `head`;
-    see `arch.plan`), keep float weights and activations within an INT8 file.
+    Float fallback layers keep float weights and activations within an INT8 file: the first `float_first` steps of the
+    network and those named in `float_fallback_layers` (`stem`, `decoder1`, `head`; see `arch.plan`).
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+    renamed: ClassVar[dict[str, str]] = {"float_islands": "float_fallback_layers"}
 
     name: str = Field(
         min_length=1,
         max_length=64,
         pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$",
-        description="what results call it; a file's own",
+        description="name in results; default: the name of the file",
     )
-    weights: Precision = Field(default="float32", description="per output channel where int8")
-    activations: Precision = Field(default="float32", description="per tensor where int8, from calibrated ranges")
-    calibration_images: int = Field(default=0, ge=0, le=10_000, description="pictures that the ranges come from")
-    float_first: int = Field(default=0, ge=0, le=16, description="first steps of the network that stay float")
-    float_islands: tuple[str, ...] = Field(default=(), description="steps that stay float: stem, decoder1, head")
-    qat_samples: int = Field(default=0, ge=0, description="training samples of quantization-aware fine-tuning")
+    weights: Precision = Field(default="float32", description="int8 weights are quantized per output channel")
+    activations: Precision = Field(default="float32", description="int8 activations are quantized per tensor")
+    calibration_images: int = Field(default=0, ge=0, le=10_000, description="images that activation ranges come from")
+    float_first: int = Field(default=0, ge=0, le=16, description="number of first steps that stay in float")
+    float_fallback_layers: tuple[str, ...] = Field(
+        default=(), description="steps that stay in float: stem, decoder1, head"
+    )
+    input_dtype: InputType = Field(
+        default="float32", description="uint8: the file receives RGB values and normalises them, channels last"
+    )
+    qat_samples: int = Field(default=0, ge=0, description="training samples of quantization-aware training")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _accept_old_keys(cls, values: Any) -> Any:
+        return {cls.renamed.get(k, k): v for k, v in values.items()} if isinstance(values, dict) else values
 
     @model_validator(mode="after")
-    def _sensible(self) -> Recipe:
+    def _consistent(self) -> Recipe:
         if self.activations == "int8" and self.weights != "int8":
             raise ValueError("activations: int8 activations need int8 weights")
         if self.weights == "int8" and self.activations != "int8":
-            raise ValueError("weights: int8 weights with float activations are slower than float here; set activations")
+            raise ValueError("weights: int8 weights with float activations are slower than float; set activations")
         if self.activations == "float16" and self.weights != "float16":
             raise ValueError("activations: float16 activations need float16 weights")
         if self.int8 and self.calibration_images < 1:
-            raise ValueError("calibration_images: int8 activations need at least one picture for their ranges")
-        if (self.float_islands or self.float_first) and not self.int8:
-            raise ValueError("float_islands: only an int8 recipe has them")
+            raise ValueError("calibration_images: int8 activations need at least one image")
+        if (self.float_fallback_layers or self.float_first) and not self.int8:
+            raise ValueError("float_fallback_layers: possible in an int8 recipe only")
         if self.qat_samples and not self.int8:
-            raise ValueError("qat_samples: only an int8 recipe trains for it")
+            raise ValueError("qat_samples: possible in an int8 recipe only")
         return self
 
     @property
     def int8(self) -> bool:
-        """Whether activations, and with them the arithmetic, are 8-bit integers."""
+        """Whether activations, and therefore the arithmetic, are INT8."""
         return self.activations == "int8"
 
     @property
+    def identity(self) -> dict[str, Any]:
+        """The fields that hashes of exported files contain; the default of a field of later versions is left out."""
+        return self.model_dump(mode="json", exclude={"input_dtype"} if self.input_dtype == "float32" else None)
+
+    @property
     def after_training(self) -> Recipe:
-        """What is left to do once quantization-aware training, where it is part of the recipe, is done."""
+        """The recipe to apply after quantization-aware training."""
         return self.model_copy(update={"qat_samples": 0})
 
-    def with_islands(self, steps: tuple[str, ...]) -> Recipe:
-        """The recipe with more steps in float."""
-        return self.model_copy(update={"float_islands": tuple(dict.fromkeys((*self.float_islands, *steps)))})
+    def with_input(self, dtype: InputType) -> Recipe:
+        """Return the recipe for files with an input of another type, which is part of its name."""
+        if dtype == self.input_dtype:
+            return self
+        return self.model_copy(update={"input_dtype": dtype, "name": f"{self.name}-{dtype}"})
+
+    def with_float_layers(self, steps: tuple[str, ...]) -> Recipe:
+        """Return the recipe with further float fallback layers."""
+        layers = tuple(dict.fromkeys((*self.float_fallback_layers, *steps)))
+        return self.model_copy(update={"float_fallback_layers": layers})
 
     def float_steps(self, arch: Arch) -> tuple[str, ...]:
-        """Names of the network's steps that stay float.
+        """Return the names of all steps of the network that stay in float.
 
         Raises:
-            InputError: a float island is no step of this network.
+            InputError: a float fallback layer is not a step of the network.
         """
         steps = [node.name for node in arch.plan.nodes]
-        for island in self.float_islands:
-            if island not in steps:
+        for layer in self.float_fallback_layers:
+            if layer not in steps:
                 raise InputError(
-                    f"recipe {self.name}: float_islands: '{island}' is no step of this network; take {', '.join(steps)}"
+                    f"recipe {self.name}: float_fallback_layers: '{layer}' is not a step of this network; use "
+                    f"{', '.join(steps)}"
                 )
-        first = steps[: self.float_first]
-        return (*first, *(island for island in self.float_islands if island not in first))
+        return tuple(dict.fromkeys((*steps[: self.float_first], *self.float_fallback_layers)))
 
 
 RECIPES: dict[str, Recipe] = {
-    made.name: made
-    for made in (
+    each.name: each
+    for each in (
         Recipe(name="float"),
         Recipe(name="fp16", weights="float16"),
         Recipe(name="int8-static", weights="int8", activations="int8", calibration_images=24),
@@ -95,28 +119,20 @@ RECIPES: dict[str, Recipe] = {
 
 
 def recipe(name: str | Path) -> Recipe:
-    """A recipe by its name, or from a YAML file with the fields of `Recipe`.
+    """Return a recipe by its name, or from a YAML file with the fields of `Recipe`.
 
     Raises:
-        InputError: no such recipe or file, or the file has an unknown key or a wrong value.
+        InputError: no such recipe or file, an unknown key, or a wrong value.
     """
     if str(name) in RECIPES:
         return RECIPES[str(name)]
     path = Path(name)
     if path.suffix not in (".yaml", ".yml"):
-        raise InputError(f"recipe: '{name}' is not one of {', '.join(RECIPES)}, nor a .yaml file")
-    try:
-        values = yaml.safe_load(path.read_text())
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise InputError(f"{path}: cannot be read as YAML: {' '.join(str(error).split())}") from None
-    if not isinstance(values, dict):
-        raise InputError(f"{path}: should hold keys and values: {', '.join(Recipe.model_fields)}")
+        raise InputError(f"quantization: not a .yaml file, and {not_one_of(str(name), RECIPES)}")
+    values = load_mapping(path, f"lines of the form `key: value` with {', '.join(Recipe.model_fields)}")
+    for old in Recipe.renamed.keys() & values.keys():
+        note_renamed(str(path), old, Recipe.renamed[old])
     try:
         return Recipe.model_validate({"name": path.stem} | values)
     except ValidationError as error:
-        first = error.errors()[0]
-        key = ".".join(str(part) for part in first["loc"])
-        message = first["msg"].removeprefix("Value error, ")
-        if first["type"] == "extra_forbidden":
-            message = f"unknown key; the keys are {', '.join(Recipe.model_fields)}"
-        raise InputError(f"{path}: {key}: {message}" if key else f"{path}: {message}") from None
+        raise InputError(f"{path}: {describe(error, Recipe)}") from None

@@ -1,8 +1,12 @@
-"""Runs this bundle on a photo: `python run.py photo.jpg --bbox x,y,w,h`. One file; nothing of edgepose is needed.
+"""Run this bundle on a photo: `python run.py photo.jpg --bbox x,y,w,h`, or check it: `python run.py --check`.
 
-It needs numpy, Pillow and the runtime that manifest.json names: ai-edge-litert, openvino or onnxruntime. Each --bbox
-(px; the whole photo without one) is a person. Prints JSON: joints in px of the photo, depth in mm behind the root
-joint, confidence; with --root-depth also camera coordinates in mm. --draw FILE paints the skeletons over the photo.
+This file needs numpy, Pillow and the runtime named in manifest.json (ai-edge-litert, openvino, onnxruntime or executorch), but not
+edgepose. It prints JSON: the joints of each person in px of the photo, their depth in mm behind the root joint, and
+their confidence; with --root-depth also camera coordinates in mm. Of a calibrated file it also prints the probability that
+the box shows a person (presence), and that each joint is in the photo and not covered (visibility).
+
+--check repeats the prediction that was stored when the bundle was written, and prints by how much this machine deviates.
+Exit status: 0, 1 if a deviation exceeds its limit, 2 if a file or an option is wrong.
 """
 
 from __future__ import annotations
@@ -11,48 +15,176 @@ import argparse
 import hashlib
 import json
 import math
+import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageDraw, ImageOps
+
+from quantize.sdk.edgepose_decoder import (
+    HEADS,
+    Box,
+    Region,
+    clip_box,
+    decode,
+    normalise,
+    presence,
+    region_of_box,
+    region_of_joints,
+    sample_region,
+    to_camera,
+    to_photo,
+    visibility,
+)
 
 HERE = Path(__file__).resolve().parent
 SCHEMA = 1
-SIMCC_SPLIT = 2  # bins a heatmap cell along x and y
-Box = tuple[float, float, float, float]
-Network = Callable[[np.ndarray], np.ndarray]
+GOLDEN, GOLDEN_PHOTO = "golden.json", "golden.png"  # the stored predictions and their photo
+DECODE_LIMIT = 1e-4  # of joints decoded from a stored raw output, as fractions of crop and depth range
+Network = Callable[[np.ndarray], np.ndarray]  # from a crop (S, S, 3) uint8 to the raw output, channels first
+
+MAX_PIXELS = 250_000_000  # of a photo; decoding more takes many seconds and gigabytes
+MAX_JOINTS = 1000
+MAX_MANIFEST_BYTES = 2_000_000
+LIMITS: dict[tuple[str, str], tuple[type, float, float]] = {  # numbers of a manifest: type, smallest, largest
+    ("preprocessing", "size"): (int, 32, 1024),
+    ("preprocessing", "mean"): (float, -256, 256),
+    ("preprocessing", "std"): (float, 1e-3, 1e3),
+    ("preprocessing", "box_padding"): (float, 0.5, 10),
+    ("postprocessing", "heatmap"): (int, 1, 1024),
+    ("postprocessing", "depth_bins"): (int, 1, 1024),
+    ("postprocessing", "depth_scale"): (float, 1e-6, 1e6),
+    ("postprocessing", "depth_range_mm"): (float, 1, 1e5),
+}
+ROI_LIMITS = (0.1, 100)  # of reach and scale of a region of interest
+
+
+def fail(text: str) -> NoReturn:
+    """Print one line on standard error and exit with status 2."""
+    print(" ".join(text.split()), file=sys.stderr)
+    sys.exit(2)
 
 
 def read_manifest() -> dict[str, Any]:
-    """The manifest next to this file, after checking that nobody edited it and the model is the one it speaks of."""
-    manifest: dict[str, Any] = json.loads((HERE / "manifest.json").read_text())
-    checksum = manifest.pop("checksum", None)
-    text = json.dumps(manifest, sort_keys=True, separators=(",", ":"))
-    if manifest["schema_version"] != SCHEMA:
-        sys.exit(f"manifest.json: schema_version is {manifest['schema_version']}, this run.py reads {SCHEMA}")
+    """Return the manifest next to this file, after checking that it and the files that it names are unchanged."""
+    try:
+        manifest: dict[str, Any] = json.loads((HERE / "manifest.json").read_bytes()[:MAX_MANIFEST_BYTES])
+        checksum = manifest.pop("checksum", None)
+        text = json.dumps(manifest, sort_keys=True, separators=(",", ":"))
+    except (OSError, ValueError, AttributeError, TypeError, RecursionError) as error:
+        fail(f"manifest.json: cannot be read ({error}); export the bundle again")
+    version = manifest.get("schema_version")
+    if version != SCHEMA:
+        fail(f"manifest.json: schema_version: {version!r:.40}, but this run.py reads {SCHEMA}")
     if checksum != hashlib.sha256(text.encode()).hexdigest()[:16]:
-        sys.exit("manifest.json: was changed after it was written; export the bundle again")
-    for file in manifest["files"]:
-        if hashlib.sha256((HERE / file["name"]).read_bytes()).hexdigest() != file["sha256"]:
-            sys.exit(f"{file['name']}: not the file that manifest.json speaks of")
+        fail("manifest.json: checksum: the manifest was changed after it was written; export the bundle again")
+    if fault := fault_of(manifest):
+        fail(f"manifest.json: {fault}; export the bundle again")
+    for file in [*manifest["files"], *manifest.get("golden", [])]:
+        path = HERE / file["name"]
+        if not path.is_file() or hashlib.sha256(path.read_bytes()).hexdigest() != file["sha256"]:
+            fail(f"{file['name']}: missing, or its SHA-256 differs from manifest.json; export the bundle again")
+    head = manifest["postprocessing"]["head"]
+    if head not in HEADS:
+        fail(f"manifest.json: postprocessing.head: '{head}' is unknown to this run.py; use a newer one")
     return manifest
 
 
+def fault_of(manifest: dict[str, Any]) -> str:
+    """Return the first impossible value of a manifest as `KEY: what is wrong`, or an empty string.
+
+    This is the guard of everything that opens a bundle: it bounds the work and the memory of a prediction.
+    """
+    for part in ("preprocessing", "postprocessing", "skeleton"):
+        if not isinstance(manifest.get(part), dict):
+            return f"{part}: missing or not a mapping"
+    for part in ("files", "golden"):
+        files = manifest.get(part, [])
+        if not isinstance(files, list) or not all(isinstance(file, dict) and _is_file(file) for file in files):
+            return f"{part}: is not a list of files with name and sha256"
+    if not manifest.get("files"):
+        return "files: missing"
+    for (part, key), (kind, low, high) in LIMITS.items():
+        values = manifest[part].get(key)
+        three = key in ("mean", "std")
+        if three and (not isinstance(values, list | tuple) or len(values) != 3):
+            return f"{part}.{key}: is not three numbers"
+        if not all(_is_number(value, kind, low, high) for value in (values if three else [values])):
+            return f"{part}.{key}: {values!r:.60} is not {'a whole number ' if kind is int else ''}between {low:g} and {high:g}"
+    joints = manifest["skeleton"].get("joints")
+    if not isinstance(joints, list | tuple) or not 0 < len(joints) <= MAX_JOINTS:
+        return f"skeleton.joints: is not a list of 1 to {MAX_JOINTS} names"
+    if not all(isinstance(name, str) and name for name in joints) or len(set(joints)) < len(joints):
+        return "skeleton.joints: has an entry that is not a name, or a name twice"
+    edges, indices = manifest["skeleton"].get("edges"), range(len(joints))
+    if (
+        not isinstance(edges, list | tuple)
+        or len(edges) > MAX_JOINTS
+        or not all(_is_bone(edge, indices) for edge in edges)
+    ):
+        return f"skeleton.edges: is not a list of pairs of two joints, numbered from 0 to {len(joints) - 1}"
+    if not _is_number(manifest["skeleton"].get("root"), int, 0, len(joints) - 1):
+        return f"skeleton.root: {manifest['skeleton'].get('root')!r:.60} is not one of the {len(joints)} joints"
+    alone = set(indices) - {joint for edge in edges for joint in edge}
+    if alone and len(joints) > 1:
+        return f"skeleton.edges: joint {joints[min(alone)]!r:.60} has no bone"
+    return _fault_of_roi(manifest["preprocessing"], indices)
+
+
+def _fault_of_roi(rules: dict[str, Any], joints: range) -> str:
+    """Return the fault of the region of interest, or an empty string; without the key, crops are boxes."""
+    roi, framing = rules.get("roi"), rules.get("framing", "box")
+    if framing not in ("box", "roi") or (framing == "roi") != isinstance(roi, dict):
+        return "preprocessing.roi: required by framing roi, and by that only"
+    if roi is None:
+        return ""
+    for key in ("reach", "scale"):
+        if not _is_number(roi.get(key), float, *ROI_LIMITS):
+            return f"preprocessing.roi.{key}: {roi.get(key)!r:.60} is not between {ROI_LIMITS[0]} and {ROI_LIMITS[1]}"
+    for key in ("hips", "shoulders"):
+        if not isinstance(roi.get(key), list | tuple) or not all(_is_number(j, int, 0, joints[-1]) for j in roi[key]):
+            return f"preprocessing.roi.{key}: a joint is not among the {len(joints)}"
+    return ""
+
+
+def _is_file(file: dict[str, Any]) -> bool:
+    name = file.get("name")
+    return isinstance(name, str) and Path(name).name == name and isinstance(file.get("sha256"), str)
+
+
+def _is_number(value: Any, kind: type, low: float, high: float) -> bool:
+    is_number = isinstance(value, int) or (kind is float and isinstance(value, float))
+    return is_number and not isinstance(value, bool) and bool(low <= value <= high)  # false for NaN
+
+
+def _is_bone(edge: Any, joints: range) -> bool:
+    pair = isinstance(edge, list | tuple) and len(edge) == 2 and edge[0] != edge[1]
+    return pair and all(_is_number(joint, int, 0, joints[-1]) for joint in edge)
+
+
 def load(manifest: dict[str, Any]) -> Network:
-    """A function from the input (1, 3, S, S) to the raw output, channels first."""
+    """Return a function from a crop (S, S, 3) uint8 to the raw output, channels first."""
     path = str(HERE / manifest["files"][0]["name"])
+
+    def entry(image: np.ndarray, channels_last: bool) -> np.ndarray:
+        """Return the input of the model file. One of uint8 is channels last in every runtime."""
+        if any(tensor["dtype"] == "uint8" for tensor in manifest.get("inputs", ())):
+            return np.ascontiguousarray(image[None])
+        x = normalise(image, manifest["preprocessing"])
+        return np.ascontiguousarray(x.transpose(0, 2, 3, 1)) if channels_last else x
+
     if manifest["runtime"] == "litert":
         from ai_edge_litert.interpreter import Interpreter
 
         interpreter = Interpreter(model_path=path, num_threads=1)
         interpreter.allocate_tensors()
-        entry, end = interpreter.get_input_details()[0]["index"], interpreter.get_output_details()[0]["index"]
+        start, end = interpreter.get_input_details()[0]["index"], interpreter.get_output_details()[0]["index"]
 
-        def litert(x: np.ndarray) -> np.ndarray:
-            interpreter.set_tensor(entry, np.ascontiguousarray(x.transpose(0, 2, 3, 1)))
+        def litert(image: np.ndarray) -> np.ndarray:
+            interpreter.set_tensor(start, entry(image, True))
             interpreter.invoke()
             raw: np.ndarray = interpreter.get_tensor(end)
             return raw.transpose(0, 3, 1, 2) if raw.ndim == 4 else raw
@@ -62,116 +194,191 @@ def load(manifest: dict[str, Any]) -> Network:
         import openvino
 
         model = openvino.compile_model(path, "CPU", {"INFERENCE_PRECISION_HINT": "f32", "PERFORMANCE_HINT": "LATENCY"})
-        return lambda x: np.asarray(model([x])[0])
+        return lambda image: np.asarray(model([entry(image, False)])[0])
+    if manifest["runtime"] == "executorch":
+        import torch
+        from executorch.runtime import Runtime
+
+        program = Runtime.get().load_program(path)
+        alive = (program.load_method("forward"), program)  # a method crashes once its program is freed
+
+        def executorch(image: np.ndarray) -> np.ndarray:
+            raw: np.ndarray = alive[0].execute([torch.from_numpy(entry(image, False))])[0].numpy().copy()
+            return raw
+
+        return executorch
+    if manifest["runtime"] != "onnxruntime":
+        fail(f"manifest.json: runtime: '{manifest['runtime']}' is unknown to this run.py; use a newer one")
     import onnxruntime
 
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
-    return lambda x: np.asarray(session.run(None, {"image": x})[0])
+    return lambda image: np.asarray(session.run(None, {"image": entry(image, False)})[0])
 
 
-def crop(photo: Image.Image, box: Box, size: int, padding: float) -> tuple[Image.Image, float, float, float]:
-    """The square around a box, black outside the photo, scaled to `size`; its left, top and side in px."""
-    x, y, width, height = box
-    side = max(width, height) * padding
-    left, top = x + width / 2 - side / 2, y + height / 2 - side / 2
-    x0, y0 = math.floor(left) - 2, math.floor(top) - 2
-    around = photo.crop((x0, y0, math.ceil(left + side) + 2, math.ceil(top + side) + 2))
-    inside = (left - x0, top - y0, left - x0 + side, top - y0 + side)
-    return around.resize((size, size), Image.Resampling.BILINEAR, box=inside), left, top, side
+def read_photo(path: str | Path) -> np.ndarray:
+    """Decode a photo to RGB uint8 (H, W, 3), rotated by its EXIF orientation.
+
+    Of 16 bits a channel the upper 8 are used. An alpha channel is dropped, except in TIFF, where it is applied.
+    """
+    if not Path(path).is_file():
+        fail(f"{path}: no such file")  # a pipe or device would block
+    try:
+        import pillow_heif  # optional, for HEIC photos
+
+        pillow_heif.register_heif_opener()
+    except ImportError:
+        pass
+    try:
+        Image.MAX_IMAGE_PIXELS = None  # Pillow's own limit is lower, and first a warning
+        with Image.open(path) as opened:
+            if opened.width * opened.height > MAX_PIXELS:
+                fail(
+                    f"{path}: {opened.width} x {opened.height} px; the limit is {MAX_PIXELS // 10**6} megapixels, scale it down"
+                )
+            image = ImageOps.exif_transpose(opened)
+            if opened.format == "TIFF" and image.mode == "RGBA":
+                rgba = np.asarray(image).astype(np.uint16)
+                return ((rgba[:, :, :3] * rgba[:, :, 3:] + 127) // 255).astype(np.uint8)
+    except (OSError, ValueError, SyntaxError, OverflowError) as error:
+        fail(f"{path}: cannot be read as an image: {error}")
+    if image.mode in ("I", "F") or image.mode.startswith("I;16"):
+        grey = np.asarray(image)
+        if image.mode == "F" or grey.min() < 0 or grey.max() > 65535 or (opened.format == "TIFF" and image.mode == "I"):
+            fail(f"{path}: has 32 bits a channel; convert it to 8")
+        return np.repeat((grey >> 8).astype(np.uint8)[:, :, None], 3, 2)
+    return np.array(image.convert("RGB"))
 
 
-def normalise(picture: Image.Image, rules: dict[str, Any]) -> np.ndarray:
-    """(1, 3, S, S) float32: (RGB / 255 - mean) / std."""
-    rgb = np.asarray(picture, np.float32) / 255
-    scaled = (rgb - np.array(rules["mean"], np.float32)) / np.array(rules["std"], np.float32)
-    return np.ascontiguousarray(scaled.transpose(2, 0, 1)[None])
+def predict_box(
+    network: Network, manifest: dict[str, Any], photo: np.ndarray, box: Box
+) -> tuple[np.ndarray, np.ndarray]:
+    """Predict the person in a box: joints (J, 3) in px, px and mm behind the root joint; and confidence (J,).
+
+    With framing roi, the joints of an upright region around the box give the region of the result.
+    """
+    rules = manifest["preprocessing"]
+    height, width = photo.shape[:2]
+    joints, confidence = predict(network, manifest, photo, region_of_box(box, width, height, rules["box_padding"]))
+    if rules.get("framing") == "roi" and (region := region_of_joints(joints, rules["roi"])).side > 1:
+        joints, confidence = predict(network, manifest, photo, region)
+    return joints, confidence
 
 
-def softmax(scores: np.ndarray) -> np.ndarray:
-    shares = np.exp(scores - scores.max(-1, keepdims=True))
-    result: np.ndarray = shares / shares.sum(-1, keepdims=True)
-    return result
-
-
-def decode(raw: np.ndarray, rules: dict[str, Any]) -> tuple[np.ndarray, np.ndarray]:
-    """Raw output to joints (J, 3), x and y as shares of the crop, z of the depth range; and confidence (J,)."""
-    cells, bins = rules["heatmap"], rules["depth_bins"]
-    along = (np.arange(cells) + 0.5) / cells
-    depth = (np.arange(bins) + 0.5) / bins
-    if rules["head"] == "simcc":
-        fine = SIMCC_SPLIT * cells
-        places = (np.arange(fine) + 0.5) / fine
-        px, py, pz = softmax(raw[0, :, :fine]), softmax(raw[0, :, fine : 2 * fine]), softmax(raw[0, :, 2 * fine :])
-        return np.stack([px @ places, py @ places, pz @ depth], 1), px.max(1) * py.max(1)
-    if rules["head"] == "volumetric":
-        joints = raw.shape[1] // bins
-        volume = softmax(raw.reshape(joints, -1)).reshape(joints, bins, cells * cells)
-        plane, z = volume.sum(1), volume.sum(2) @ depth
-    else:
-        joints = raw.shape[1] // 2
-        plane = softmax(raw[0, :joints].reshape(joints, -1))
-        z = (plane * raw[0, joints:].reshape(joints, -1)).sum(1) / rules["depth_gain"] + 0.5
-    maps = plane.reshape(joints, cells, cells)
-    return np.stack([maps.sum(1) @ along, maps.sum(2) @ along, z], 1), plane.max(1)
-
-
-def find(network: Network, manifest: dict[str, Any], photo: Image.Image, box: Box) -> tuple[np.ndarray, np.ndarray]:
-    """One person: joints (J, 3) as px, px and mm behind the root joint; and confidence (J,)."""
+def predict(
+    network: Network, manifest: dict[str, Any], photo: np.ndarray, region: Region
+) -> tuple[np.ndarray, np.ndarray]:
+    """Predict the person in a region: joints (J, 3) in px, px and mm behind the root joint; and confidence (J,)."""
     before, after = manifest["preprocessing"], manifest["postprocessing"]
-    picture, left, top, side = crop(photo, box, before["size"], before["box_padding"])
-    shares, confidence = decode(network(normalise(picture, before)), after)
-    return shares_to_photo(shares, left, top, side, after["depth_range_mm"]), confidence
+    image = sample_region(photo, region, before["size"], before.get("border", "black"))
+    joints, confidence = decode(network(image), after)
+    return to_photo(joints, region, after["depth_range_mm"]), confidence
 
 
-def shares_to_photo(shares: np.ndarray, left: float, top: float, side: float, depth_range: float) -> np.ndarray:
-    return (shares - (0, 0, 0.5)) * (side, side, depth_range) + (left, top, 0)
-
-
-def to_camera(joints: np.ndarray, root_depth: float, focal: float, centre: tuple[float, float]) -> np.ndarray:
-    """Camera coordinates (J, 3) in mm, x right, y down, z away, by a pinhole camera."""
-    z = joints[:, 2:] + root_depth
-    return np.concatenate([(joints[:, :2] - centre) / focal * z, z], 1)
-
-
-def draw(photo: Image.Image, people: list[np.ndarray], edges: list[list[int]]) -> Image.Image:
-    painted = photo.copy()
-    pen = ImageDraw.Draw(painted)
-    width = max(2, max(photo.size) // 200)
+def draw(photo: np.ndarray, people: list[np.ndarray], edges: list[list[int]]) -> Image.Image:
+    drawn = Image.fromarray(photo)
+    pen = ImageDraw.Draw(drawn)
+    width = max(2, max(photo.shape[:2]) // 200)
     for joints in people:
         for a, b in edges:
             pen.line([*joints[a, :2], *joints[b, :2]], fill=(255, 140, 0), width=width)
         for x, y, _ in joints:
             pen.ellipse([x - width, y - width, x + width, y + width], fill=(0, 120, 255))
-    return painted
+    return drawn
 
 
 def parse_box(text: str) -> Box:
     values = [float(part) for part in text.split(",")]
     if len(values) != 4 or not all(map(math.isfinite, values)) or min(values[2:]) < 1:
-        raise argparse.ArgumentTypeError(f"'{text}' should be x,y,w,h in px with w and h of at least 1")
+        raise argparse.ArgumentTypeError(f"'{text}': give x,y,w,h in px, with w and h of at least 1")
     return values[0], values[1], values[2], values[3]
+
+
+def check(network: Network, manifest: dict[str, Any]) -> bool:
+    """Repeat the stored predictions, print the largest deviations and return whether all are within their limits."""
+    golden, photo = json.loads((HERE / GOLDEN).read_text()), read_photo(HERE / GOLDEN_PHOTO)
+    before, after = manifest["preprocessing"], manifest["postprocessing"]
+    focal, centre, limit = golden["focal_px"], tuple(golden["centre_px"]), golden["limit_mm"]
+    passed, (height, width) = True, photo.shape[:2]
+    for number, vector in enumerate(golden["vectors"], 1):
+        region, root_depth, box = Region(**vector["region"]), vector["root_depth_mm"], vector["box"]
+        if box:
+            region = region_of_box((box[0], box[1], box[2], box[3]), width, height, before["box_padding"])
+        stored = read_photo(HERE / vector["crop"])
+        raw = np.fromfile(HERE / vector["raw"], "<f4").reshape(vector["raw_shape"])
+        joints, confidence = decode(raw, after, vector["raw_layout"])
+        count = vector["raw_joints"]
+        moved = np.abs(joints - np.array(vector["joints"])[:count]).max()
+        moved = max(moved, np.abs(confidence - np.array(vector["confidence"])[:count]).max())
+        passed = report(f"{number}: stored raw output to joints", [("of the crop", moved, DECODE_LIMIT)]) and passed
+        image = sample_region(photo, region, before["size"], before.get("border", "black"))
+        levels = np.abs(image.astype(int) - stored).max()
+        passed = report(f"{number}: photo to crop", [("grey levels", levels, 0)]) and passed
+        for name, pixels in (("stored crop to joints", stored), ("photo to joints", image)):
+            joints = to_photo(decode(network(pixels), after)[0], region, after["depth_range_mm"])
+            px = np.linalg.norm(joints[:, :2] - np.array(vector["joints_px_mm"])[:, :2], axis=1).max()
+            camera = to_camera(joints, root_depth, focal, centre)
+            mm = np.linalg.norm(camera - np.array(vector["camera_mm"]), axis=1).max()
+            deviations = [("px", px, limit * focal / root_depth), ("mm", mm, limit)]
+            passed = report(f"{number}: {name}", deviations) and passed
+    return passed
+
+
+def report(name: str, deviations: list[tuple[str, float, float]]) -> bool:
+    """Print deviations (unit, value, limit) and return whether none exceeds its limit; not a number exceeds any."""
+    passed = all(value <= limit for _, value, limit in deviations)
+    texts = [
+        f"{value:.3g} {unit}" + (f" (limit {limit:.3g})" if limit < math.inf else "")
+        for unit, value, limit in deviations
+    ]
+    print(f"{'pass' if passed else 'FAIL'}  {name}: deviates by {', '.join(texts)}")
+    return passed
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("photo")
-    parser.add_argument("--bbox", type=parse_box, action="append", help="x,y,w,h of a person, px; once a person")
-    parser.add_argument("--root-depth", type=float, help="mm from the camera to the root joint")
-    parser.add_argument("--focal", type=float, help="focal length, px; the photo's longer side without it")
-    parser.add_argument("--draw", metavar="FILE", help="write the photo with the skeletons")
+    parser._negative_number_matcher = re.compile(r"^-\.?\d")  # so that argparse reads "-5,10,80,200" as a value
+    parser.add_argument("photo", metavar="PHOTO", nargs="?")
+    parser.add_argument(
+        "--bbox",
+        type=parse_box,
+        action="append",
+        metavar="X,Y,W,H",
+        help="box of a person, px; may be repeated (default: the whole photo)",
+    )
+    parser.add_argument("--root-depth", type=float, metavar="MM", help="distance of the root joint from the camera")
+    parser.add_argument(
+        "--focal", type=float, metavar="PX", help="focal length (default: the longer side of the photo)"
+    )
+    parser.add_argument("--draw", metavar="FILE", help="write the photo with the skeletons to FILE")
+    parser.add_argument("--check", action="store_true", help="compare this machine with the stored prediction")
+    parser.add_argument("--traceback", action="store_true", help="show the traceback of an unexpected error")
     given = parser.parse_args()
+    if bool(given.photo) == given.check:
+        parser.error("give either PHOTO or --check")
     manifest = read_manifest()
+    if given.check:
+        if not any(file["name"] == GOLDEN for file in manifest.get("golden", ())):
+            fail("--check: this bundle has no stored prediction; export it again with edgepose 0.2 or later")
+        sys.exit(0 if check(load(manifest), manifest) else 1)
+    photo = read_photo(given.photo)
+    height, width = photo.shape[:2]
     try:
-        photo = ImageOps.exif_transpose(Image.open(given.photo)).convert("RGB")
-    except (OSError, UnidentifiedImageError) as error:
-        sys.exit(f"{given.photo}: cannot be read as a picture: {error}")
+        boxes = [clip_box(box, width, height) for box in given.bbox or [(0.0, 0.0, float(width), float(height))]]
+    except ValueError as error:
+        fail(f"--bbox {error}; give x,y,w,h in px")
     network = load(manifest)
-    boxes = given.bbox or [(0.0, 0.0, float(photo.width), float(photo.height))]
-    focal, centre = given.focal or max(photo.size), (photo.width / 2, photo.height / 2)
+    focal, centre = given.focal or max(width, height), (width / 2, height / 2)
     people = []
     for box in boxes:
-        joints, confidence = find(network, manifest, photo, box)
-        person = {"bbox": box, "joints_px_mm": joints.round(2).tolist(), "confidence": confidence.round(4).tolist()}
+        joints, confidence = predict_box(network, manifest, photo, box)
+        person = {
+            "bbox": box,
+            "joints_px_mm": joints.round(2).tolist(),
+            "confidence": confidence.astype(float).round(4).tolist(),
+        }
+        if manifest["postprocessing"].get("confidence"):
+            person["presence"] = round(float(presence(confidence, manifest["postprocessing"])), 4)
+            person["visibility"] = visibility(confidence, manifest["postprocessing"]).round(4).tolist()
         if given.root_depth:
             person["camera_mm"] = to_camera(joints, given.root_depth, focal, centre).round(1).tolist()
         people.append((joints, person))
@@ -180,5 +387,21 @@ def main() -> None:
         draw(photo, [joints for joints, _ in people], manifest["skeleton"]["edges"]).save(given.draw)
 
 
+def guarded() -> None:
+    """Run `main`; an unexpected exception is one line, and the exit status 1."""
+    try:
+        main()
+    except ImportError as error:
+        fail(f"{error}; install the packages named at the top of run.py")
+    except Exception as error:
+        if len(sys.argv) > 1 and sys.argv[-1] == "--traceback":
+            raise
+        text = " ".join(str(error).split())[:300]
+        print(
+            f"failed: {type(error).__name__}: {text}; repeat with --traceback at the end to see where", file=sys.stderr
+        )
+        sys.exit(1)
+
+
 if __name__ == "__main__":
-    main()
+    guarded()

@@ -1,4 +1,4 @@
-"""Which steps of a network pay most for 8 bits, in millimetres: each alone in simulated INT8, the rest in float."""
+"""Sensitivity of each step of a network to INT8, simulated in torch."""
 
 from __future__ import annotations
 
@@ -9,63 +9,70 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from arch.decode import to_normalised
+from arch.decode import DEPTH_RANGE_MM, to_normalised
 from arch.network import PoseNet
 from quantize.graph import inference_module
-from quantize.parity import crop_mm
 from quantize.runtimes import Array
 
 LEVELS = 255
+CROP_MM = 2000.0  # assumed side of a crop
 
 
-def step_costs(net: PoseNet, pictures: Array) -> dict[str, float]:
-    """Mean mm by which the joints move when one step's weights and inputs have 8 bits, the costliest step first.
+def step_costs(net: PoseNet, images: Array) -> dict[str, float]:
+    """Return the mean displacement of joints in mm when one step alone is quantized, the costliest step first.
 
-    Weights are symmetric and per channel, inputs per tensor with the ranges of the same `pictures`, normalised RGB
-    (N, 3, S, S). A crop's side is taken as 2 m. It ranks steps for every runtime; files have more errors than these.
+    Weights are quantized symmetrically per channel, inputs per tensor within their ranges on the same `images`,
+    normalised RGB (N, 3, S, S). Use the values to rank the steps: the errors of real files are larger.
     """
     module = inference_module(net)
-    x = torch.from_numpy(pictures)
+    x = torch.from_numpy(images)
     layers = {name: _layers(step) for name, step in module.net.steps.items()}
     with torch.inference_mode():
         ranges: dict[nn.Module, tuple[float, float]] = {}
         with ExitStack() as stack:
             for layer in (layer for step in layers.values() for layer in step):
-                stack.enter_context(_before(layer, partial(_note, ranges, layer)))
-            reference = _mm(module.net, x)
+                stack.enter_context(_on_input(layer, partial(_record_range, ranges, layer)))
+            reference = _joints_mm(module.net, x)
         costs = {}
         for name, step in layers.items():
             with ExitStack() as stack:
                 for layer in step:
-                    stack.enter_context(_before(layer, partial(_rounded, *ranges[layer])))
-                    stack.enter_context(_eight_bit_weights(layer))
-                costs[name] = float(np.linalg.norm(_mm(module.net, x) - reference, axis=2).mean())
+                    stack.enter_context(_on_input(layer, partial(_quantize, *ranges[layer])))
+                    stack.enter_context(_quantized_weights(layer))
+                costs[name] = float(np.linalg.norm(_joints_mm(module.net, x) - reference, axis=2).mean())
     return dict(sorted(costs.items(), key=lambda entry: -entry[1]))
+
+
+def crop_mm(normalised: NDArray[Any]) -> NDArray[Any]:
+    """Convert normalised coordinates (N, J, 3) to mm around the crop's centre, for a crop side of `CROP_MM`."""
+    return (normalised - 0.5) * np.array([CROP_MM, CROP_MM, DEPTH_RANGE_MM])
 
 
 def _layers(step: nn.Module) -> list[Any]:
     return [part for part in step.modules() if isinstance(part, nn.Conv2d | nn.Linear)]
 
 
-def _mm(net: PoseNet, x: Tensor) -> Any:
+def _joints_mm(net: PoseNet, x: Tensor) -> Any:
     return crop_mm(to_normalised(net(x).numpy(), net.arch))
 
 
-def _note(ranges: dict[nn.Module, tuple[float, float]], layer: nn.Module, x: Tensor) -> Tensor:
+def _record_range(ranges: dict[nn.Module, tuple[float, float]], layer: nn.Module, x: Tensor) -> Tensor:
     ranges[layer] = min(0.0, float(x.min())), max(0.0, float(x.max()))
     return x
 
 
-def _rounded(low: float, high: float, x: Tensor) -> Tensor:
+def _quantize(low: float, high: float, x: Tensor) -> Tensor:
     scale = max(high - low, 1e-9) / LEVELS
     zero = round(-low / scale)
     return ((x / scale + zero).round().clamp(0, LEVELS) - zero) * scale
 
 
 @contextmanager
-def _before(layer: nn.Module, change: Callable[[Tensor], Tensor]) -> Iterator[None]:
+def _on_input(layer: nn.Module, change: Callable[[Tensor], Tensor]) -> Iterator[None]:
+    """Apply `change` to the input of `layer`."""
     hook = layer.register_forward_pre_hook(lambda _, inputs: (change(inputs[0]), *inputs[1:]))
     try:
         yield
@@ -74,12 +81,12 @@ def _before(layer: nn.Module, change: Callable[[Tensor], Tensor]) -> Iterator[No
 
 
 @contextmanager
-def _eight_bit_weights(layer: Any) -> Iterator[None]:
-    whole = layer.weight.clone()
-    rows = whole.flatten(1)
+def _quantized_weights(layer: Any) -> Iterator[None]:
+    original = layer.weight.clone()
+    rows = original.flatten(1)
     scale = rows.abs().amax(1, keepdim=True).clamp(min=1e-12) / 127
-    layer.weight.copy_(((rows / scale).round() * scale).view_as(whole))
+    layer.weight.copy_(((rows / scale).round() * scale).view_as(original))
     try:
         yield
     finally:
-        layer.weight.copy_(whole)
+        layer.weight.copy_(original)

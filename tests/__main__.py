@@ -1,42 +1,62 @@
-"""Every test file in a pytest of its own, as many at once as there are cores: `python -m tests [pytest options]`.
+"""Run each test file in its own pytest process, one per core: `python -m tests [pytest options]`.
 
-The converters and runtimes under test bring native libraries that were never meant to share one process; the product
-keeps them in processes of their own, and so do its tests. The last line sums up all files.
+The converters and runtimes under test load native libraries that may conflict in one process; the product runs them in
+separate processes, too. The last line sums up all files. Files that contain the marker `alone` run first, one at a time;
+the others start in order of their duration in the last run, or of their size, so that no long file starts last.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 
-COUNTS = re.compile(r"(\d+) (passed|failed|skipped|error|errors)\b")
-NO_TESTS = 5  # pytest's exit status when all tests of a file are deselected
 ROOT = Path(__file__).resolve().parents[1]
-ALONE = ("test_search",)  # waits for a quiet machine, as a search does
-FIRST = ("test_faults", "test_page", "test_storage", "test_contract", "test_export")  # the longest: none waits for them
+DURATIONS = ROOT / ".pytest_cache" / "file_durations.json"  # seconds of the last run, by file
+COUNTS = re.compile(r"(\d+) (passed|failed|skipped|error)s?\b")
+NO_TESTS = 5  # pytest's exit status if all tests of a file are deselected
+
+
+@dataclass(frozen=True)
+class Result:
+    """Counts of one test file; `failed` includes errors."""
+
+    name: str
+    seconds: float
+    passed: int
+    failed: int
+    skipped: int
 
 
 def main(options: list[str]) -> int:
-    """Run all files; 0 when every one of them passed."""
-    files = sorted(ROOT.joinpath("tests").rglob("test_*.py"), key=lambda file: (file.stem not in FIRST, file))
-    counts = [run(file, options) for file in files if file.stem in ALONE]
+    """Run all files; return 0 if at least one test ran and none failed."""
+    files = sorted(ROOT.joinpath("tests").rglob("test_*.py"))
+    known = _read_durations()
+    alone = [file for file in files if "pytest.mark.alone" in file.read_text(encoding="utf-8")]
+    # files of unknown duration start first, in order of size
+    together = sorted(
+        set(files) - set(alone), key=lambda file: (-known.get(_name(file), float("inf")), -file.stat().st_size, file)
+    )
+    results = [run(file, options) for file in alone]
     with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
-        together = [pool.submit(run, file, options) for file in files if file.stem not in ALONE]
-        counts += [done.result() for done in together]
-    totals = {kind: sum(count[kind] for count in counts) for kind in ("passed", "failed", "skipped")}
-    print(f"\n{totals['passed']} passed, {totals['failed']} failed, {totals['skipped']} skipped")
+        results += pool.map(lambda file: run(file, options), together)
+    DURATIONS.parent.mkdir(exist_ok=True)
+    DURATIONS.write_text(json.dumps({result.name: round(result.seconds, 1) for result in results}, indent=1))
+    totals = {kind: sum(getattr(result, kind) for result in results) for kind in ("passed", "failed", "skipped")}
+    print("\n" + ", ".join(f"{count} {kind}" for kind, count in totals.items()))
     return 1 if totals["failed"] or not totals["passed"] else 0
 
 
-def run(file: Path, options: list[str]) -> dict[str, int]:
-    """Test one file, print what pytest says, and count."""
-    name = str(file.relative_to(ROOT))
-    began = time.monotonic()
+def run(file: Path, options: list[str]) -> Result:
+    """Run one file and print the output of pytest."""
+    name = _name(file)
+    started = time.monotonic()
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", name, *options],
         cwd=ROOT,
@@ -44,14 +64,26 @@ def run(file: Path, options: list[str]) -> dict[str, int]:
         stdout=subprocess.PIPE,
         text=True,
     )
+    seconds = time.monotonic() - started
     last = done.stdout.strip().splitlines()[-1:] or [""]
-    found = {kind.rstrip("s"): int(count) for count, kind in COUNTS.findall(last[0])}
-    bad = found.get("failed", 0) + found.get("error", 0)
-    ending = ""
-    if done.returncode not in (0, NO_TESTS) and not bad:
-        ending, bad = f"{name}: pytest ended with status {done.returncode}\n", 1
-    print(f"\n== {name}, {time.monotonic() - began:.0f} s\n{done.stdout}{ending}", end="", flush=True)
-    return {"passed": found.get("passed", 0), "failed": bad, "skipped": found.get("skipped", 0)}
+    counts = {kind: int(count) for count, kind in COUNTS.findall(last[0])}
+    failed = counts.get("failed", 0) + counts.get("error", 0)
+    note = ""
+    if done.returncode not in (0, NO_TESTS) and not failed:
+        note, failed = f"{name}: pytest exited with status {done.returncode}\n", 1
+    print(f"\n== {name}, {seconds:.0f} s\n{done.stdout}{note}", end="", flush=True)
+    return Result(name, seconds, counts.get("passed", 0), failed, counts.get("skipped", 0))
+
+
+def _name(file: Path) -> str:
+    return str(file.relative_to(ROOT))
+
+
+def _read_durations() -> dict[str, float]:
+    try:
+        return dict(json.loads(DURATIONS.read_text()))
+    except (OSError, ValueError):
+        return {}
 
 
 if __name__ == "__main__":

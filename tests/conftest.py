@@ -1,5 +1,13 @@
-"""Of all tests: files run side by side, so that each is the other's busy neighbour; no figure of theirs is kept."""
+"""Settings of all tests: latencies are measured while other test files run, and are not kept."""
 
 import os
 
-os.environ.setdefault("EDGEPOSE_NEIGHBOURS", "1")
+import pytest
+
+os.environ.setdefault("EDGEPOSE_BACKGROUND_LOAD", "1")
+
+
+@pytest.fixture
+def first_fault_aborts(monkeypatch):
+    """A small training split aborts at its first faulty sample, too."""
+    monkeypatch.setattr("explore.data.sample_errors.FEW", 0)

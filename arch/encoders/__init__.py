@@ -1,7 +1,8 @@
-"""The registry of encoders: a name, its table of stages and how to make them. No torch.
+"""Registry of encoders. No torch.
 
-An encoder tells its stages by channels and stride, nothing else; see `arch.plan` for how they are wired. A table's row
-may have `n`, `t`, `k` and `se`, which an Arch can change (`depths`, `expansions`, `kernels`, `squeeze_excite`).
+An encoder is a table of rows and a function that makes its stages, which expose only channels and stride; `arch.plan`
+wires them. An Arch can override the columns `n`, `t`, `k` and `se` of a table (`depths`, `expansions`, `kernels`,
+`squeeze_excite`).
 """
 
 from __future__ import annotations
@@ -24,20 +25,23 @@ from arch.spec import Stage
 
 
 class Encoder(NamedTuple):
-    """`stages(rows, stem, width, early_stride, act)` makes the encoder from its table, which an Arch may change."""
+    """One family: `stages(rows, stem, width, stem_stride, act)` makes the stages from its table or a changed one.
+
+    `stem` is the number of channels and `stem_stride` the default stride of the first convolution.
+    """
 
     rows: tuple[Any, ...]
     stem: int
     stages: Callable[[tuple[Any, ...], int, float, int, str], tuple[Stage, ...]] = inverted.stages
-    early_stride: int = 2  # the family's own
+    stem_stride: int = 2
 
 
-# Names that end in _mhp: as MobileHumanPose's Table 2 had the family, as far as both printed digits tell.
+# Names ending in _mhp: variants that reproduce the digits of MobileHumanPose's Table 2.
 ENCODERS: dict[str, Encoder] = {
     "mobilenet_v2": Encoder(mobilenet_v2.ORIGINAL, mobilenet_v2.STEM),
-    "mobilehumanpose": Encoder(mobilenet_v2.MODIFIED, mobilenet_v2.MODIFIED_STEM, early_stride=1),
+    "mobilehumanpose": Encoder(mobilenet_v2.MODIFIED, mobilenet_v2.MODIFIED_STEM, stem_stride=1),
     "mobilenet_v3": Encoder(mobilenet_v3.LARGE, mobilenet_v3.STEM),
-    "mobilenet_v3_mhp": Encoder(mobilenet_v3.LATE_STRIDE, mobilenet_v3.STEM, early_stride=1),
+    "mobilenet_v3_mhp": Encoder(mobilenet_v3.LATE_STRIDE, mobilenet_v3.STEM, stem_stride=1),
     "mobilenet_v4": Encoder(mobilenet_v4.CONV_SMALL, mobilenet_v4.STEM, mobilenet_v4.stages),
     "mobilenext": Encoder(mobilenext.ORIGINAL, mobilenext.STEM, mobilenext.stages),
     "mobilenext_mhp": Encoder(mobilenext.SHORT, mobilenext.STEM, mobilenext.stages),

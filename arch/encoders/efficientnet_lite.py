@@ -1,4 +1,4 @@
-"""EfficientNet-Lite0: EfficientNet-B0 (Tan and Le 2019, Table 1) without squeeze-excite, made for mobile CPUs."""
+"""EfficientNet-Lite0: EfficientNet-B0 (Tan and Le 2019, Table 1) without squeeze-excite, for mobile CPUs."""
 
 from __future__ import annotations
 

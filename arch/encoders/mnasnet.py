@@ -1,4 +1,4 @@
-"""MnasNet-B1 (Tan et al. 2019, Figure 7a): the one without squeeze-excite."""
+"""MnasNet-B1 (Tan et al. 2019, Figure 7a), the variant without squeeze-excite."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""MobileNetV2 (Sandler et al. 2018, Table 2) and MobileHumanPose's change of its early channels (Section 3)."""
+"""MobileNetV2 (Sandler et al. 2018, Table 2) and its variant with modified early channels (MobileHumanPose, Section 3)."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ ORIGINAL = (
     Row(6, 320, 1, 1),
 )
 
-# The first four blocks are wider and, with a stem of stride one, the first map keeps the full resolution.
+# Wider first blocks; with a stem of stride 1, the first feature map has the full resolution.
 MODIFIED_STEM = 48
 MODIFIED = (
     Row(1, 64, 1, 1),

@@ -1,6 +1,7 @@
-"""MobileNetV3-Large (Howard et al. 2019, Table 1), and its early strides as MobileHumanPose's Table 2 had them.
+"""MobileNetV3-Large (Howard et al. 2019, Table 1), and a variant with the early strides of MobileHumanPose's Table 2.
 
-The activation is the network's, not the table's; the layers after the last 160-channel block belong to the classifier.
+All blocks use the activation of the Arch, not that of the published table. The layers after the last 160-channel block
+are omitted, because they belong to the classifier.
 """
 
 from __future__ import annotations
@@ -17,5 +18,5 @@ LARGE = (
     Row(6, 160, 3, 2, 5, True),
 )
 
-# Stem of stride one, first block of stride two; fits both digits of the paper's Table 2.
+# Stem of stride 1 and first block of stride 2: reproduces the paper's Table 2.
 LATE_STRIDE = (LARGE[0]._replace(s=2), *LARGE[1:])

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import NamedTuple
 
-from arch.encoders.inverted import stem
+from arch.encoders.inverted import stem_and_rows
 from arch.spec import Block, Conv, Op, Stage, make_divisible
 
 
 class Uib(NamedTuple):
-    """Kernel of the depthwise layer before the expansion and of the one after it (0: none), and the expansion.
+    """Universal inverted bottleneck: kernels of the depthwise layers before and after the expansion (0: no layer).
 
-    Both: the paper's ExtraDW; only the second: an inverted residual; only the first: ConvNext-like.
+    Both layers: ExtraDW; only the second: inverted residual; only the first: ConvNext-like.
     """
 
     start: int
@@ -21,7 +21,7 @@ class Uib(NamedTuple):
 
 
 class Row(NamedTuple):
-    """Channels, stride and blocks of one stage; a stage without blocks is a 3x3 and a 1x1 convolution to `narrow`."""
+    """Channels, stride and blocks of a stage; without blocks, a 3x3 convolution and a 1x1 convolution to `narrow`."""
 
     c: int
     s: int
@@ -53,7 +53,7 @@ def bottleneck(cin: int, cout: int, stride: int, uib: Uib, act: str) -> Block:
 
 
 def row_stage(index: int, row: Row, width: float, act: str) -> Stage:
-    """A stage whose first block or convolution changes channels and stride."""
+    """A stage; its first block or convolution changes channels and stride."""
     wide, narrow = make_divisible(row.c * width), make_divisible(row.narrow * width)
 
     def convolutions(cin: int, stride: int) -> tuple[Block, ...]:
@@ -68,7 +68,4 @@ def row_stage(index: int, row: Row, width: float, act: str) -> Stage:
     return Stage(f"stage{index}", narrow, row.s, convolutions)
 
 
-def stages(rows: tuple[Row, ...], stem_channels: int, width: float, early_stride: int, act: str) -> tuple[Stage, ...]:
-    """Stem and stages, each width rounded to a multiple of eight."""
-    first = stem(make_divisible(stem_channels * width), early_stride, act)
-    return (first, *(row_stage(i, row, width, act) for i, row in enumerate(rows)))
+stages = partial(stem_and_rows, row_stage)

@@ -1,17 +1,17 @@
-"""MobileNeXt (Zhou et al. 2020, Table 3): sandglass blocks, wide at both ends, with the shortcut between those."""
+"""MobileNeXt (Zhou et al. 2020, Table 3): sandglass blocks, with the shortcut between their wide ends."""
 
 from __future__ import annotations
 
-from functools import lru_cache
+from functools import lru_cache, partial
 from math import ceil
 from typing import NamedTuple
 
-from arch.encoders.inverted import stem
+from arch.encoders.inverted import stem_and_rows
 from arch.spec import Block, Conv, Op, Stage, make_divisible
 
 
 class Row(NamedTuple):
-    """Reduction, channels, repeats, stride; `spatial`: the first block has both depthwise layers, no shortcut."""
+    """Reduction, channels, repeats, stride; `spatial`: the first block has both depthwise layers and no shortcut."""
 
     t: float
     c: int
@@ -32,7 +32,7 @@ ORIGINAL = (
     Row(6, 1280, 1, 1, True),
 )
 
-# Cut and narrowed at the end; fits both digits of MobileHumanPose's Table 2.
+# Truncated, with a narrower last stage: reproduces MobileHumanPose's Table 2.
 SHORT = (*ORIGINAL[:5], Row(6, 512, 1, 2))
 
 
@@ -40,7 +40,7 @@ SHORT = (*ORIGINAL[:5], Row(6, 512, 1, 2))
 def sandglass(cin: int, cout: int, stride: int, t: float, spatial: bool, downsamples: bool, act: str) -> Block:
     """Depthwise 3x3, reduce 1x1 without activation, expand 1x1, depthwise 3x3 without activation.
 
-    A block that changes channels lacks the depthwise layers, but for the last where it `downsamples`.
+    A block that changes channels has no depthwise layers, except the last one if it `downsamples`.
     """
     hidden = int(cin // t)
     if hidden < cout / 6:
@@ -56,7 +56,7 @@ def sandglass(cin: int, cout: int, stride: int, t: float, spatial: bool, downsam
 
 
 def row_stage(index: int, row: Row, width: float, act: str) -> Stage:
-    """A stage of `row.n` sandglass blocks, the first of which changes channels and stride."""
+    """A stage of `row.n` sandglass blocks; the first one changes channels and stride."""
     channels = make_divisible(row.c * width)
 
     def blocks(cin: int, stride: int) -> tuple[Block, ...]:
@@ -66,7 +66,4 @@ def row_stage(index: int, row: Row, width: float, act: str) -> Stage:
     return Stage(f"stage{index}", channels, row.s, blocks)
 
 
-def stages(rows: tuple[Row, ...], stem_channels: int, width: float, early_stride: int, act: str) -> tuple[Stage, ...]:
-    """Stem and stages, each width rounded to a multiple of eight."""
-    first = stem(make_divisible(stem_channels * width), early_stride, act)
-    return (first, *(row_stage(i, row, width, act) for i, row in enumerate(rows)))
+stages = partial(stem_and_rows, row_stage)

@@ -1,8 +1,8 @@
-"""ResNet-18 and ResNet-50 (He et al. 2016, Table 1), the stride of a bottleneck in its 3x3 convolution."""
+"""ResNet-18 and ResNet-50 (He et al. 2016, Table 1), with the stride of a bottleneck in its 3x3 convolution."""
 
 from __future__ import annotations
 
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import NamedTuple
 
 from arch.encoders.inverted import stem
@@ -20,12 +20,11 @@ class Row(NamedTuple):
 STEM = 64
 RESNET18 = (Row(64, 2, 1), Row(128, 2, 2), Row(256, 2, 2), Row(512, 2, 2))
 RESNET50 = (Row(64, 3, 1), Row(128, 4, 2), Row(256, 6, 2), Row(512, 3, 2))
-BOTTLENECK = 4  # a bottleneck's output is that many times wider than its inside
 
 
 @lru_cache(maxsize=1 << 14)
 def residual(cin: int, inside: int, cout: int, stride: int, act: str) -> Block:
-    """Two 3x3 convolutions, or 1x1, 3x3, 1x1 where the output is wider; the activation comes after the addition."""
+    """Two 3x3 convolutions, or 1x1, 3x3, 1x1 if the output is wider; the activation follows the addition."""
     main: tuple[Op, ...]
     if inside == cout:
         main = (Conv(cin, cout, 3, stride, act=act), Conv(cout, cout, 3))
@@ -36,7 +35,7 @@ def residual(cin: int, inside: int, cout: int, stride: int, act: str) -> Block:
 
 
 def row_stage(index: int, row: Row, width: float, act: str, expansion: int) -> Stage:
-    """A stage of `row.n` blocks, the first of which changes channels and stride."""
+    """A stage of `row.n` blocks, `expansion` times wider than their inside; the first changes channels and stride."""
     inside = make_divisible(row.c * width)
     channels = inside * expansion
 
@@ -47,24 +46,14 @@ def row_stage(index: int, row: Row, width: float, act: str, expansion: int) -> S
     return Stage(f"stage{index}", channels, row.s, blocks)
 
 
-def basic_stages(
-    rows: tuple[Row, ...], stem_channels: int, width: float, early_stride: int, act: str
+def stages(
+    expansion: int, rows: tuple[Row, ...], stem_channels: int, width: float, stem_stride: int, act: str
 ) -> tuple[Stage, ...]:
-    """A stem of 7x7, max pooling and stages of basic blocks, each width rounded to a multiple of eight."""
-    return _stages(rows, stem_channels, width, early_stride, act, 1)
-
-
-def bottleneck_stages(
-    rows: tuple[Row, ...], stem_channels: int, width: float, early_stride: int, act: str
-) -> tuple[Stage, ...]:
-    """The same with bottlenecks."""
-    return _stages(rows, stem_channels, width, early_stride, act, BOTTLENECK)
-
-
-def _stages(
-    rows: tuple[Row, ...], stem_channels: int, width: float, early_stride: int, act: str, expansion: int
-) -> tuple[Stage, ...]:
+    """A 7x7 stem, max pooling and one stage per row; widths are rounded to a multiple of eight."""
     channels = make_divisible(stem_channels * width)
     pool = Stage("pool", channels, 2, lambda cin, s: (Block((MaxPool(3, s),)),))
     parts = (row_stage(i, row, width, act, expansion) for i, row in enumerate(rows))
-    return (stem(channels, early_stride, act, kernel=7), pool, *parts)
+    return (stem(channels, stem_stride, act, kernel=7), pool, *parts)
+
+
+basic_stages, bottleneck_stages = partial(stages, 1), partial(stages, 4)

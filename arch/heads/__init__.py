@@ -1,52 +1,40 @@
-"""The registry of heads: what the last map means and how joints are read from it. No torch is imported.
+"""Registry of heads: the output representation of a network and how joints are decoded from it. Torch is not imported.
 
-A shipped file ends in a head's raw output; two more readers of it stand alone by design and know the heads themselves:
-`quantize.runner`, copied into every bundle, and `explore.measure.probe`, sent to devices.
+A model file ends in the raw output of its head. Two standalone programs decode it themselves and must be extended for a
+new head: `quantize.sdk`, whose Python decoder is part of every bundle, and `explore.measure.probe`, which is sent to devices.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
-from arch.heads import depthmap, simcc, volumetric
-from arch.heads.axis import Array
-from arch.spec import Op
-
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    from arch.space import Arch
-
-    Marginals = tuple[Tensor, Tensor, Tensor | None]
+from arch.heads import heatmap_25d, simcc, volumetric
+from arch.heads.axis import AnyArray, Marginals, Softmax
+from arch.spec import HeadSpec, Op
 
 
 class Head(Protocol):
-    """What a head's module offers. Coordinates are in cells, the centre of cell i at i + 0.5 (see `arch.head`)."""
+    """Interface of a head's module. Coordinates are in cells, the centre of cell i at i + 0.5 (see `arch.decode`)."""
 
-    MAPS: bool  # whether the raw output is maps, channels first
-    DEPTH_BINS: bool  # whether `Arch.depth_bins` changes anything
-    DEPTH_VALUES: bool  # whether the channels from `Arch.joints` on are depths, as shares of their range, and no scores
+    MAPS: bool  # the raw output is a stack of maps, channels first
+    DEPTH_BINS: bool  # the head depends on `depth_bins`
+    DEPTH_VALUES: bool  # channels from `num_joints` on are depths, as fractions of the depth range, not scores
 
-    def channels(self, arch: Arch) -> int:
-        """Channels of the 1x1 convolution that ends the decoder."""
+    def channels(self, spec: HeadSpec) -> int:
+        """Output channels of the 1x1 convolution that ends the decoder."""
         ...
 
-    def readout(self, arch: Arch) -> tuple[Op, ...]:
-        """What follows that convolution, none for heads that read maps."""
+    def readout(self, spec: HeadSpec) -> tuple[Op, ...]:
+        """Operations after that convolution; empty for heads whose raw output is maps."""
         ...
 
-    def raw_shape(self, arch: Arch) -> tuple[int, ...]:
-        """Of the raw output of one picture."""
+    def raw_shape(self, spec: HeadSpec) -> tuple[int, ...]:
+        """Shape of the raw output without the batch dimension."""
         ...
 
-    def decode(self, raw: Array, arch: Arch) -> tuple[Array, Array]:
-        """Numpy: raw (B, *raw_shape) to coordinates (B, J, 3) and confidence (B, J), the highest share of one cell."""
-        ...
-
-    def expectation(self, raw: Tensor, arch: Arch) -> tuple[tuple[Tensor, Tensor, Tensor], Marginals]:
-        """Torch: x, y and z (B, J) each, and the probabilities (B, J, cells) along each axis; None along z where the
-        head has no distribution of depth."""
+    def marginals(self, raw: AnyArray, spec: HeadSpec, softmax: Softmax) -> Marginals:
+        """Distributions of a raw output (B, *raw_shape); numpy arrays and torch tensors are both accepted."""
         ...
 
 
-HEADS: dict[str, Head] = {"volumetric": volumetric, "depthmap": depthmap, "simcc": simcc}
+HEADS: dict[str, Head] = {"volumetric": volumetric, "heatmap-2.5d": heatmap_25d, "simcc": simcc}

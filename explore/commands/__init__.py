@@ -1,18 +1,17 @@
-"""The commands, one module each: EXAMPLE, add_arguments(parser) and run(args). Imported when called."""
+"""The commands, one module each with EXAMPLE, add_arguments(parser) and run(args), imported when called."""
 
 from __future__ import annotations
 
 COMMANDS = {
-    "search": "a Pareto front of INT8 models, from nothing but the clone",
-    "worker": "this machine joins a search that another leads",
-    "proxy": "a study's storage for machines that cannot reach it, over gRPC",
-    "profile": "params, MACs and memory of networks; --paper: the paper's tables beside ours",
-    "train": "one network on one data set, to a checkpoint",
-    "export": "a checkpoint to INT8 bundles for LiteRT, OpenVINO and ONNX Runtime",
-    "measure": "latency of bundles on this machine, by an interleaved protocol",
-    "predict": "3D poses of the people in photos, videos and before a camera, by bundles",
-    "data": "render the embedded data set, or check a real one",
-    "config": "every key of a study, with its default, to start a file of your own from",
-    "report": "a study as one page; a model of your own in the paper's Tables 7, 8 and 9",
-    "bench": "the project's own claims, measured again on this machine",
+    "search": "search a space for a Pareto front of INT8 networks: error against latency",
+    "worker": "add this machine's processes to a running search",
+    "proxy": "serve a study's storage over gRPC to machines that cannot reach it",
+    "profile": "print params, MACs and memory of networks; --paper: compare with the paper's tables",
+    "train": "train one network, or a supernet, and save a checkpoint",
+    "export": "export a checkpoint as INT8 bundles for LiteRT, OpenVINO and ONNX Runtime",
+    "measure": "measure the latency of bundles on this machine or another device",
+    "predict": "predict 3D poses in photos, videos, camera streams and the browser",
+    "data": "render the embedded data set, label photos and videos, or validate a data set",
+    "config": "print every configuration key of a study with its default",
+    "report": "write a study's page, or add a network to the paper's Tables 7, 8 and 9",
 }

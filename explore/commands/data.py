@@ -1,102 +1,165 @@
-"""`data`: render the embedded data set, or see what is wrong with a real one."""
+"""`data`: render the embedded data set, check a data set for problems, or label photos and videos."""
 
 from __future__ import annotations
 
 import argparse
 import json
-import os
 from collections import Counter
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import numpy as np
-
-from arch.errors import InputError
-from arch.files import write_atomic
-from explore.config import DatasetConfig, parse
-from explore.data import doctor
-from explore.data.doctor import Report
-from explore.data.sheet import Frame, contact_sheet, frames_of
-from explore.data.synthetic.dataset import SyntheticConfig, default_cache, load, render_dataset
+from arch.errors import InputError, did_you_mean
+from arch.files import check_output, write_atomic
+from explore.commands import label
+from explore.config import parse
+from explore.data import SYNTHETIC_LEVELS
+from explore.data.config import DatasetConfig
+from explore.data.readers import READERS
+from explore.options import add_options, take
 from explore.progress import Display
+from quantize.environment import usable_cores
+
+if TYPE_CHECKING:
+    from explore.data.validate import Report
 
 EXAMPLE = "python explore.py data check human36m:/data/Human36M"
+RENDERING = (
+    "train_frames",
+    "val_frames",
+    "test_frames",
+    "seed",
+    "poses",
+    "skeleton",
+    "framing",
+)  # settings of DatasetConfig
 SHOWN = 24  # frames on a contact sheet
-LISTED = 8  # problems of a kind printed; --json has all
+LISTED = 8  # problems of a kind that are printed; --json prints all
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    actions = parser.add_subparsers(dest="action", required=True, metavar="synth|check")
-    usual = {name: field.default for name, field in DatasetConfig.model_fields.items()}
-
-    text = "render the embedded set and print where it lies"
-    example = "example: python explore.py data synth --level full --train 4000 --sheet sheet.png"
+    actions = parser.add_subparsers(dest="action", required=True, metavar="synth|check|convert|label")
+    text = "render the embedded data set and print its folder"
+    example = "example: python explore.py data synth --level full --train-frames 4000 --sheet sheet.png"
     synth = actions.add_parser("synth", help=text, description=text, epilog=example)
-    synth.add_argument("--level", choices=("easy", "full"), default="easy", help="(default: easy)")
-    synth.add_argument("--train", type=int, default=usual["train"], metavar="N", help="frames (default: %(default)s)")
-    synth.add_argument("--test", type=int, default=usual["test"], metavar="N", help="frames (default: %(default)s)")
+    text = (
+        "easy: seen from the front, plain; full: from all sides, surroundings of panoramas, occluders (default: easy)"
+    )
+    synth.add_argument("--level", default="easy", metavar="|".join(SYNTHETIC_LEVELS), help=text)
+    add_options(synth, DatasetConfig, only=RENDERING)
     synth.add_argument("--frame", type=int, default=128, metavar="PX", help="side of a frame (default: %(default)s)")
-    synth.add_argument(
-        "--poses", default="procedural", metavar="SOURCE",
-        help="procedural, cmu:FOLDER of .asf and .amc files, or procedural+cmu:FOLDER (default: procedural)",
-    )  # fmt: skip
-    synth.add_argument("--seed", type=int, default=usual["seed"], help="of the renderer (default: %(default)s)")
-    synth.add_argument("--cache", type=Path, metavar="DIR", help="default: EDGEPOSE_CACHE, or ~/.cache/edgepose")
-    synth.add_argument("--workers", type=int, default=0, metavar="N", help="processes (default: one a core)")
+    text = "folder of rendered sets (default: the variable EDGEPOSE_CACHE, or ~/.cache/edgepose)"
+    synth.add_argument("--cache", type=Path, metavar="DIR", help=text)
+    text = "number of processes (default: one per core)"
+    synth.add_argument("--workers", type=int, default=0, metavar="N", help=text)
     synth.add_argument("--sheet", type=Path, metavar="PNG", help="also write a contact sheet")
 
-    text = "list what is wrong with a data set; exit status 1 where something is"
+    text = "list the problems of a data set; the exit status is 1 if there are any"
     check = actions.add_parser("check", help=text, description=text, epilog=f"example: {EXAMPLE}")
-    check.add_argument("data", metavar="NAME:PATH", help=f"NAME: {', '.join(doctor.CHECKS)}")
+    check.add_argument("data", metavar="READER:PATH", help=f"READER is one of {', '.join(READERS)}")
     check.add_argument(
-        "--decode", type=int, default=200, metavar="N", help="pictures decoded a subject (default: %(default)s)"
+        "--decode", type=int, default=200, metavar="N", help="images to decode per subject or split (default: 200)"
     )
-    check.add_argument("--sheet", type=Path, metavar="PNG", help="contact sheet (default: NAME-check.png)")
-    for action in (synth, check):
+    check.add_argument("--sheet", type=Path, metavar="PNG", help="contact sheet (default: READER-check.png)")
+    text = "make a custom set from landmarks of MediaPipe Pose (JSON, CSV) or joints of SMPL (NPZ, JSON)"
+    example = "example: python explore.py data convert landmarks.json --images photos/ --out sets/mine"
+    converting = actions.add_parser("convert", help=text, description=text, epilog=example)
+    converting.add_argument(
+        "source", type=Path, metavar="FILE", help="landmarks or joints, with the file of each image"
+    )
+    converting.add_argument("--format", choices=("mediapipe", "smpl"), help="default: smpl for .npz, else mediapipe")
+    converting.add_argument("--images", type=Path, required=True, metavar="DIR", help="folder of the images")
+    converting.add_argument("--out", type=Path, required=True, metavar="SET", help="folder of the new set")
+    converting.add_argument(
+        "--split", choices=("train", "test"), default="train", help="split to write (default: train)"
+    )
+    converting.add_argument(
+        "--focal", type=float, metavar="PX", help="focal length (default: the longer side of an image)"
+    )
+    labelling = actions.add_parser("label", help=label.HELP, description=label.HELP, epilog=f"example: {label.EXAMPLE}")
+    label.add_arguments(labelling)
+    for action in (synth, check, converting, labelling):
         action.add_argument("--json", action="store_true", default=argparse.SUPPRESS, help="print the result as JSON")
 
 
 def run(args: argparse.Namespace) -> int:
-    return _synth(args) if args.action == "synth" else _check(args)
+    return {"synth": _synth, "check": _check, "convert": _convert, "label": label.run}[args.action](args)
 
 
 # ---- synth ----
 
 
 def _synth(args: argparse.Namespace) -> int:
+    from explore.data.sheet import contact_sheet, frames_of
+    from explore.data.synthetic.dataset import SyntheticConfig, default_cache, load, render_dataset, render_validation
+
+    if args.level not in SYNTHETIC_LEVELS:
+        close = did_you_mean(args.level, SYNTHETIC_LEVELS)
+        raise InputError(f"--level {args.level}: unknown level{close}; give one of {', '.join(SYNTHETIC_LEVELS)}")
     if not 32 <= args.frame <= 1024:
-        raise InputError(f"--frame {args.frame}: give 32 to 1024 px")
-    values = {name: getattr(args, name) for name in ("level", "train", "test", "seed", "poses")}
-    config = parse(SyntheticConfig, values | {"size": args.frame}, "data synth")
-    cache = args.cache or default_cache()
-    with Display() as display:
-        display.stage(f"render {config.train + config.test} frames")
-        folder = render_dataset(
-            cache, config, args.workers or len(os.sched_getaffinity(0)),
-            lambda done, total: display.update(done / total, f"{done}/{total}"),
-        )  # fmt: skip
-    parts = {split: load(folder, split) for split in ("train", "test")}
+        raise InputError(f"--frame {args.frame}: out of range; give 32 to 1024 px")
     if args.sheet:
-        frames = [frame for data in parts.values() for frame in frames_of(data, SHOWN // 2)]
-        write_atomic(args.sheet, contact_sheet(frames, parts["train"].skeleton))
-    facts = {
-        "path": str(folder),
-        "config": config.facts,
-        "frames": {split: len(data) for split, data in parts.items()},
-        "subjects": {split: sorted(set(data.subject.tolist())) for split, data in parts.items()},
-        "hash": {split: data.hash for split, data in parts.items()},
-        "sheet": str(args.sheet) if args.sheet else None,
+        check_output(args.sheet, "--sheet")
+    values = take(args, DatasetConfig, {}).model_dump(include=set(RENDERING))
+    values |= {"level": args.level, "size": args.frame}
+    config = parse(SyntheticConfig, values, "command line")
+    root, workers = args.cache or default_cache(), args.workers or usable_cores()
+    with Display() as display:
+
+        def progress(done: int, total: int) -> None:
+            display.update(done / total, f"{done}/{total}")
+
+        display.stage(f"render {config.frames} frames")
+        folder = render_dataset(root, config, workers, progress)
+        display.stage(f"render {config.val_frames} validation frames")
+        render_validation(root, config, workers, progress)
+    splits = {
+        split: load(folder, split, config.val_frames, config.skeleton) for split in ("train", "test", "validation")
     }
+    if args.sheet:
+        frames = [frame for data in splits.values() for frame in frames_of(data, SHOWN // 3)]
+        write_atomic(args.sheet, contact_sheet(frames, splits["train"].skeleton))
+    subjects = {split: sorted(set(data.subject.tolist())) for split, data in splits.items()}
     if args.json:
+        facts = {
+            "path": str(folder),
+            "config": config.facts,
+            "frames": {split: len(data) for split, data in splits.items()},
+            "subjects": subjects,
+            "hash": {split: data.hash for split, data in splits.items()},
+            "sheet": str(args.sheet) if args.sheet else None,
+        }
         print(json.dumps(facts))
         return 0
-    for split, data in parts.items():
-        subjects = ", ".join(f"S{subject}" for subject in sorted(set(data.subject.tolist())))
-        print(f"{split:<6} {len(data):>6} frames of {config.size} px, {subjects}, hash {data.hash}")
+    for split, data in splits.items():
+        listed = ", ".join(f"S{subject}" for subject in subjects[split])
+        print(f"{split:<10} {len(data):>6} frames of {config.size} px, subjects {listed}, hash {data.hash}")
     if args.sheet:
         print(f"sheet  {args.sheet}")
-    if config.motion:
+    if config.sources:
         print(f"next   python explore.py train --arch paper-XS-relu@64 --data synthetic:{folder}")
     print(folder)
+    return 0
+
+
+# ---- convert ----
+
+
+def _convert(args: argparse.Namespace) -> int:
+    from explore.data.convert import convert
+
+    if args.focal is not None and not 0 < args.focal < 1e7:
+        raise InputError(f"--focal {args.focal:g}: give a positive number of px")
+    kind = args.format or ("smpl" if args.source.suffix.lower() == ".npz" else "mediapipe")
+    found = convert(args.source, kind, args.images, args.out, args.split, args.focal)
+    if args.json:
+        print(json.dumps(vars(found) | {"path": str(args.out)}))
+        return 0
+    print(f"{found.people} people in {found.images} images, {found.in_3d} of them in 3D")
+    for line in found.left_out[:LISTED]:
+        print(f"left out: {line}")
+    if len(found.left_out) > LISTED:
+        print(f"and {len(found.left_out) - LISTED} more (--json lists all)")
+    print(f"next   python explore.py data check custom:{args.out}")
     return 0
 
 
@@ -104,16 +167,20 @@ def _synth(args: argparse.Namespace) -> int:
 
 
 def _check(args: argparse.Namespace) -> int:
-    name, colon, path = args.data.partition(":")
-    if name not in doctor.CHECKS or not colon or not path:
-        known = ", ".join(f"{known}:PATH" for known in doctor.CHECKS)
-        raise InputError(f"data {args.data!r} cannot be checked: give {known}")
+    from explore.data.validate import validate
+
+    reader, _, path = args.data.partition(":")
+    if reader not in READERS or not path:
+        known = ", ".join(f"{name}:PATH" for name in READERS)
+        raise InputError(f"data {args.data!r} cannot be checked{did_you_mean(reader, READERS)}; give {known}")
     if args.decode < 0:
-        raise InputError(f"--decode {args.decode}: give 0 or more")
+        raise InputError(f"--decode {args.decode}: negative; give 0 or more")
+    out = args.sheet or Path(f"{reader}-check.png")
+    check_output(out, "--sheet")
     with Display() as display:
         display.stage(f"check {path}")
-        report = doctor.CHECKS[name](Path(path), args.decode, display.update)
-    sheet = _write_sheet(report, args.sheet or Path(f"{name}-check.png"))
+        report = validate(reader, Path(path).expanduser(), args.decode, display.update)
+    sheet = _write_sheet(report, out)
     if args.json:
         print(json.dumps(_facts(report, sheet)))
     else:
@@ -122,12 +189,14 @@ def _check(args: argparse.Namespace) -> int:
 
 
 def _write_sheet(report: Report, path: Path) -> Path | None:
-    """A contact sheet of frames without a fault, evenly chosen; None where there is none to show."""
+    """Write a contact sheet of evenly chosen frames without a problem; return None if there are none."""
+    from explore.data.sample import evenly_spread
+    from explore.data.sheet import contact_sheet
+
     if not report.good:
         return None
-    chosen = np.unique(np.linspace(0, len(report.good) - 1, SHOWN).round().astype(int))
-    frames: list[Frame] = [report.good[index] for index in chosen]
-    write_atomic(path, contact_sheet(frames, report.skeleton))
+    shown = [report.good[index] for index in evenly_spread(len(report.good), SHOWN)]
+    write_atomic(path, contact_sheet(shown, report.skeleton))
     return path
 
 
@@ -135,45 +204,56 @@ def _facts(report: Report, sheet: Path | None) -> dict[str, object]:
     subjects = {
         number: {
             key: {"median": _quantile(value, 0.5), "max": _quantile(value, 1.0)} if isinstance(value, list) else value
-            for key, value in vars(found).items()
+            for key, value in vars(counts).items()
         }
-        for number, found in report.subjects.items()
+        for number, counts in report.subjects.items()
     }
     problems = [{"kind": kind, "problem": line} for kind, line in report.problems]
     shown = str(sheet) if sheet else None
-    return {"path": str(report.root), "subjects": subjects, "problems": problems, "sheet": shown}
+    return {
+        "path": str(report.root),
+        "subjects": subjects,
+        "problems": problems,
+        "notes": report.notes,
+        "sheet": shown,
+    }
 
 
 def _quantile(values: list[float], share: float) -> float | None:
+    import numpy as np
+
     return round(float(np.quantile(values, share)), 2) if values else None
 
 
-def _spread(values: list[float]) -> str:
-    return f"{np.median(values):.1f}/{max(values):.1f}" if values else "-"
+def _median_and_max(values: list[float]) -> str:
+    return f"{_quantile(values, 0.5):.1f}/{max(values):.1f}" if values else "-"
 
 
 def _print(report: Report, sheet: Path | None) -> None:
-    print("subject  frames  cameras  missing   broken  bad box  behind   off box px    reproj. px")
-    for number, found in report.subjects.items():
-        stray, reprojection = _spread(found.stray_px), _spread(found.reprojection_px)
-        broken = f"{found.broken}/{found.decoded}"
+    print("subject  frames  cameras  missing   broken  bad box  behind  outside box px  reprojection px")
+    for number, counts in report.subjects.items():
         label = f"S{number}" if isinstance(number, int) else number
         print(
-            f"{label:<7}{found.frames:>8}{found.cameras:>9}{found.missing:>9}{broken:>9}"
-            f"{found.bad_boxes:>9}{found.behind:>8}{stray:>13}{reprojection:>14}"
+            f"{label:<7}{counts.frames:>8}{counts.cameras:>9}{counts.missing:>9}"
+            f"{f'{counts.broken}/{counts.decoded}':>9}{counts.bad_boxes:>9}{counts.behind:>8}"
+            f"{_median_and_max(counts.stray_px):>16}{_median_and_max(counts.reprojection_px):>17}"
         )
-    print("broken: of the decoded; off box and reproj.: median/max, reproj. against keypoints_img where there is one")
-    grey = sum(found.grey for found in report.subjects.values())
+    print("broken: of the decoded images; behind: joints behind the camera")
+    print(
+        "outside box, reprojection: median/max; reprojection: mean distance from the annotated pixels, if there are any"
+    )
+    grey = sum(counts.grey for counts in report.subjects.values())
     if grey:
-        print(f"grey: {grey} of the decoded pictures, used as three equal channels")
+        print(f"grey: {grey} of the decoded images; they are read as three equal channels")
+    for note in report.notes:
+        print(f"note: {note}")
     for kind, count in Counter(kind for kind, _ in report.problems).items():
         print(f"\n{kind}: {count}")
-        lines = [line for other, line in report.problems if other == kind]
-        for line in lines[:LISTED]:
+        for line in [line for other, line in report.problems if other == kind][:LISTED]:
             print(f"  {line}")
         if count > LISTED:
             print(f"  and {count - LISTED} more (--json lists all)")
     if not report.problems:
-        print("nothing wrong found")
+        print("no problems found")
     if sheet:
         print(f"contact sheet: {sheet}")

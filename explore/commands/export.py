@@ -1,156 +1,354 @@
-"""`export`: a checkpoint to bundles, one a runtime, each with its certificate."""
+"""`export`: convert a checkpoint to bundles, one for each runtime."""
 
 from __future__ import annotations
 
 import argparse
 import errno
 import json
+import shlex
+from dataclasses import fields
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from arch.errors import InputError
-from explore.config import SearchConfig
-from explore.options import add_options, take
+from arch.errors import InputError, not_one_of
+from arch.files import check_output_folder, remove_leftovers
+from explore.export.config import ExportConfig
+from explore.options import add_options, deprecated_option, take
 from explore.progress import Display
+from quantize import sdk
 
-EXAMPLE = """python explore.py export xs.safetensors --runtimes litert,openvino --recipe int8-static
+if TYPE_CHECKING:
+    from quantize.delegates import DelegateReport
 
-recipes: float, fp16, int8-static, int8-float-stem, int8-qat (fine-tunes first, needs a C++ compiler), or a YAML file
+EXAMPLE = """python explore.py export xs.safetensors --runtimes litert,openvino --quantization int8-static
 
-Gates: the float file is the network within 0.1 mm, no transpose between convolutions, one delegate partition, 99% of
-the MACs in INT8 (float islands aside). A file that misses one is not written, and the exit status is 1; --no-gates
-writes it with what failed in its manifest."""
-WORST = 4
-FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+recipes: float, fp16, int8-static, int8-float-stem, int8-qat (trains first, needs a C++ compiler), or a YAML file
+
+data: calibration images, joints and licence come from the data that the checkpoint was trained on; --data names it where
+the checkpoint has no record of it, or another data set with the same joints. --max-drop uses the validation part; the
+figures are those of the test part.
+
+checks: the float file matches the network within 0.1 mm; no transpose between convolutions; one delegate partition;
+99% of the MACs in INT8, without float fallback layers; the MPJPE is at most 5 mm above that of the float file, or 3%. A bundle that fails a check is not written and the exit status
+is 1; --force writes it, with the failed check in its manifest."""
+FURTHER_CHECKS = ("arm", "gpu", "npu")
+SHOWN_STEPS = 4
+DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("checkpoint", metavar="CHECKPOINT", help="weights written by train or search")
     parser.add_argument(
-        "--out", metavar="FOLDER", help="folder of the bundles (default: CHECKPOINT without its ending)"
-    )
-    parser.add_argument("--zip", action="store_true", help="each bundle as one .zip in place of a folder")
-    parser.add_argument("--no-gates", action="store_true", help="write bundles whose certificate misses a gate, too")
-    parser.add_argument(
-        "--max-drop", metavar="MM", help="leave in float what keeps the file's MPJPE within MM of the network's: 1.0mm"
+        "checkpoint", metavar="CHECKPOINT", help="weights written by train or search; for --task also a LiteRT bundle"
     )
     parser.add_argument(
-        "--legalise", metavar="ACTIVATION", help="replace activations, relu for prelu, and fine-tune the network"
+        "--out", metavar="FOLDER", help="folder of the bundles (default: CHECKPOINT without its suffix)"
+    )
+    parser.add_argument("--zip", action="store_true", help="write each bundle as a .zip instead of a folder")
+    parser.add_argument("--force", action="store_true", help="write bundles that fail a check, too")
+    parser.add_argument(
+        "--max-drop",
+        type=_millimetres,
+        metavar="MM",
+        help="keep layers in float until the file's MPJPE on the validation part is within MM of the network's",
     )
     parser.add_argument(
-        "--legalise-samples", type=int, default=4000, metavar="N", help="training samples of that (default: 4000)"
+        "--replace-activations", metavar="NAME", help="replace the activations, by relu say, and fine-tune the network"
     )
     parser.add_argument(
-        "--verify", metavar="tensorflow", help="run every .tflite in tf.lite.Interpreter, too; fails where it disagrees"
+        "--finetune-samples",
+        type=int,
+        default=4000,
+        metavar="N",
+        help="training samples after --replace-activations (default: 4000)",
     )
     parser.add_argument(
-        "--saved-model", action="store_true", help="also write FOLDER/saved_model, the float network for TensorFlow"
+        "--task",
+        metavar="FILE",
+        help="also write the LiteRT bundle as FILE, pose_landmarker.task say, for MediaPipe's Pose Landmarker",
     )
-    add_options(parser, SearchConfig, only=("data", "dataset", "seed", "runtimes", "recipe", "timeout", "measure"))
+    parser.add_argument(
+        "--verify",
+        metavar="NAME",
+        help="tensorflow: also run each .tflite in tf.lite.Interpreter; mediapipe: also run the .task file in MediaPipe; "
+        "fail if the outputs differ",
+    )
+    parser.add_argument(
+        "--check", dest="checks", type=_checks_to_run, default=(), metavar="NAMES",
+        help="arm: also compare the raw outputs with those on emulated ARM processors (see measure --setup); gpu, npu: also "
+        "report which operators LiteRT's delegates leave to the CPU, by rules from their sources; separate several by commas",
+    )  # fmt: skip
+    parser.add_argument(
+        "--saved-model", action="store_true", help="also write the float network as FOLDER/saved_model for TensorFlow"
+    )
+    parser.add_argument(
+        "--coreml", action="store_true", help="also write FOLDER/coreml: Core ML packages with float16 and with INT8 "
+        "weights, converted and checked here, but not run",
+    )  # fmt: skip
+    parser.add_argument(
+        "--sdk", action="append", metavar="LANGUAGE", help="add a decoder for apps to each bundle: "
+        "python, javascript, c, java, csharp, kotlin or swift; repeat it or separate several by commas",
+    )  # fmt: skip
+    parser.add_argument(
+        "--web",
+        metavar="DIR",
+        help="also write the live page with the LiteRT bundle as static files, for any web server",
+    )
+    parser.add_argument(
+        "--input-dtype", choices=("float32", "uint8"), default="float32",
+        help="uint8: the model files receive RGB values and normalise them (default: float32)",
+    )  # fmt: skip
+    deprecated_option(parser, "--no-gates", "--force", nargs=0, const=True)
+    deprecated_option(parser, "--legalise", "--replace-activations")
+    deprecated_option(parser, "--legalise-samples", "--finetune-samples", type=int)
+    names = ("data", "dataset", "seed", "runtimes", "quantization", "timeout", "measure")
+    add_options(parser, ExportConfig, only=names)
 
 
 def run(args: argparse.Namespace) -> int:
-    from explore.export import ExportOptions, export_bundles
+    from explore.export.pipeline import ExportOptions, export_bundles
     from quantize.convert import ConversionError
 
-    if args.legalise_samples < 1:
-        raise InputError(f"legalise-samples: {args.legalise_samples} is no number of samples; give 1 or more")
+    if args.finetune_samples < 1:
+        raise InputError(f"finetune-samples: {args.finetune_samples}: give 1 or more")
+    config = take(args, ExportConfig, {})
+    args.sdk = sdk.parse(",".join(args.sdk or ()))
+    if (args.task or args.web or args.sdk) and _is_bundle(Path(args.checkpoint)):
+        return _run_bundle(args, config)
     out = Path(args.out) if args.out else Path(args.checkpoint).with_suffix("")
-    config = take(args, SearchConfig, {})
-    options = ExportOptions(
-        not args.no_gates,
-        args.zip,
-        args.legalise,
-        args.legalise_samples,
-        _millimetres(args.max_drop),
-        args.verify,
-        args.saved_model,
-    )
+    check_output_folder(out, "--out")
+    remove_leftovers(out, recursive=True)
+    if (args.task or args.web) and "runtimes" not in config.model_fields_set:
+        config = config.model_copy(update={"runtimes": ("litert",)})
+    options = ExportOptions(**{field.name: getattr(args, field.name) for field in fields(ExportOptions)})
     try:
         with Display(args.json) as display:
             rows = export_bundles(Path(args.checkpoint), out, config, display, options)
     except OSError as error:
-        if error.errno not in FULL:
+        if error.errno not in DISK_FULL:
             raise
-        raise ConversionError(f"{out}: {error.strerror}; free some space; what was there is untouched") from None
+        raise ConversionError(f"{out}: {error.strerror}; free some space; existing bundles are unchanged") from None
     if args.json:
         print(json.dumps(rows))
     else:
         _print(rows, out)
-    return 0 if all(row["bundle"] for row in rows) else 1
+    return 0 if all(row["bundle"] and row.get("task", {"written": True})["written"] for row in rows) else 1
 
 
-def _millimetres(text: str | None) -> float | None:
-    if text is None:
-        return None
+def _is_bundle(path: Path) -> bool:
+    return path.suffix == ".zip" or (path / "manifest.json").is_file()
+
+
+def _run_bundle(args: argparse.Namespace, config: ExportConfig) -> int:
+    """Write a .task file, decoders or a web page from a finished bundle."""
+    from explore.export import web_page
+    from explore.export.task import export_bundle_file
+    from quantize import bundle as bundles
+
+    options = ("out", "zip", "max_drop", "replace_activations", "verify", "checks", "saved_model", "coreml")
+    given = [name for name in options if getattr(args, name)] + sorted(config.model_fields_set - {"timeout"})
+    if args.input_dtype != "float32":
+        given.append("input_dtype")
+    if given:
+        name = {"checks": "check"}.get(given[0], given[0].replace("_", "-"))
+        why = "applies to checkpoints only" if name in ("out", "zip", "verify", "check") else "changes the model file"
+        raise InputError(f"{name}: {why}, and a bundle is used as it is; give its checkpoint")
+    path, facts = Path(args.checkpoint), dict[str, Any]()
+    if args.web:
+        web_page.check(Path(args.web))
+    with Display(args.json) as display:
+        if args.sdk:
+            opened = bundles.load(path)
+            if opened.unpacked:
+                raise InputError(f"sdk: {path}: a .zip stays as it is; unpack it, or give the checkpoint")
+            bundles.add_decoders(opened, args.sdk)
+            facts["sdk"] = [str(path / sdk.LANGUAGES[language]) for language in args.sdk]
+        if args.web:
+            display.stage("web page")
+            web_page.write_page(bundles.load(path), path, Path(args.web), display)
+            facts["web"] = args.web
+        if args.task:
+            display.stage("MediaPipe")
+            made = export_bundle_file(path, Path(args.task), config.timeout, args.force)
+            facts |= made.as_dict()
+    if args.json:
+        print(json.dumps(facts))
+    else:
+        for file in facts.get("sdk", ()):
+            print(f"written: {file}")
+        if args.web:
+            print(_web(args.web))
+        if args.task:
+            print("\n".join(_task(facts)))
+    return 0 if facts.get("written", True) else 1
+
+
+def _web(folder: str) -> str:
+    return f"{folder}: live page; serve this folder over https, or try python3 -m http.server --directory {shlex.quote(folder)}"
+
+
+def _task(facts: dict[str, Any]) -> list[str]:
+    """Return the lines of a .task file."""
+    size = f"{facts['bytes'] / 1e6:.2f} MB, with MediaPipe's detector"
+    lines = [f"{facts['path']}: {size}" if facts["written"] else f"{facts['path']}: not written"]
+    lines += _checks(facts["checks"])
+    if errors := facts.get("framing_mpjpe_mm"):
+        lines.append(
+            f"  framing box: MPJPE {errors['box']:.1f} mm on boxes, {errors['roi']:.1f} mm on regions of interest, as "
+            f"MediaPipe crops ({errors['roi'] - errors['box']:+.1f}); train with --dataset.framing roi"
+        )
+    if found := facts.get("mediapipe"):
+        lines.append(
+            f"  mediapipe {found['version']}: {found['mean_px']:.3f} px from our decode of its crops, max "
+            f"{found['max_px']:.3f} ({found['people']} people in {found['images']} images)"
+        )
+    return lines + ([f"  note: {facts['note']}"] if facts["note"] else [])
+
+
+def _coreml(made: dict[str, Any], folder: Path) -> list[str]:
+    """Return the lines of the Core ML packages."""
+    lines = [f"{folder}: Core ML, {made['status']}; evaluated operator by operator from the saved packages"]
+    for package in made["packages"]:
+        lines.append(
+            f"  {package['path']}: {package['bytes'] / 1e6:.2f} MB, MPJPE {package['mpjpe_mm']:.1f} mm "
+            f"({package['mpjpe_increase_mm']:+.2f} to the network), joints {package['deviation_mm']['mean']:.3f} mm from it"
+        )
+    return lines
+
+
+def _checks_to_run(text: str) -> tuple[str, ...]:
+    names = tuple(dict.fromkeys(text.split(",")))
+    if unknown := [name for name in names if name not in FURTHER_CHECKS]:
+        raise argparse.ArgumentTypeError(not_one_of(unknown[0], FURTHER_CHECKS))
+    return names
+
+
+def _millimetres(text: str) -> float:
     try:
         return float(text.strip().removesuffix("mm"))
     except ValueError:
-        raise InputError(f"max-drop: '{text}' is no length; write 1.0mm") from None
+        raise argparse.ArgumentTypeError(f"'{text}' is not a length; give millimetres, such as 1.0") from None
 
 
 def _print(rows: list[dict[str, Any]], out: Path) -> None:
-    if change := rows[0].get("legalised"):
+    if change := rows[0].get("replaced_activations"):
         print(
             f"{change['from']} replaced by {change['to']}: MPJPE {change['before_mpjpe_mm']:.1f} mm before, "
-            f"{change['replaced_mpjpe_mm']:.1f} at once, {change['after_mpjpe_mm']:.1f} after {change['samples']} samples"
-            f" ({out / 'legalised.safetensors'})\n"
+            f"{change['replaced_mpjpe_mm']:.1f} mm without training, {change['after_mpjpe_mm']:.1f} mm after "
+            f"{change['samples']} samples ({out / 'replaced_activations.safetensors'})\n"
         )
+    print(f"figures of the {rows[0]['part']} part of {rows[0]['data']}\n")
     for row in rows:
         print("\n".join(_certificate(row)) + "\n")
-    if saved := rows[0].get("saved_model"):
-        print(
-            f"{saved['path']}: the float network, joints {saved['mean']:.4f} mm from torch, {saved['max']:.4f} at most\n"
-        )
-    print(f"{'bundle':<40} {'MPJPE mm':>9} {'PA mm':>7} {'torch mm':>9} {'ms':>8} {'KiB':>7}")
     for row in rows:
-        print(
-            f"{row['bundle'] or row['runtime'] + ': not written':<40} {row['mpjpe_mm']:>9.1f} {row['pa_mpjpe_mm']:>7.1f} "
-            f"{row['float_mpjpe_mm']:>9.1f} {_ms(row['latency_ms']):>8} {row['bytes'] / 1024:>7.0f}"
-        )
-    written = [row["bundle"] for row in rows if row["bundle"]]
-    if written:
-        print(f"next: python explore.py predict PHOTO --bbox x,y,w,h --model {written[0]}")
+        if folder := row.get("web"):
+            print(_web(folder) + "\n")
+    if saved := rows[0].get("saved_model"):
+        print(f"{saved['path']}: float network, deviation from torch {saved['mean']:.4f} mm, max {saved['max']:.4f}\n")
+    if made := rows[0].get("coreml"):
+        print("\n".join(_coreml(made, out / "coreml")) + "\n")
+    for row in rows:
+        if facts := row.get("task"):
+            print("\n".join(_task(facts)) + "\n")
+    columns = ("MPJPE mm", "PA-MPJPE mm", "torch MPJPE mm", "latency ms", "size MB")
+    print(f"{'bundle':<40} " + " ".join(f"{column:>14}" for column in columns))
+    for row in rows:
+        cells = [f"{row[key]:.1f}" for key in ("mpjpe_mm", "pa_mpjpe_mm", "float_mpjpe_mm")]
+        cells += ["-" if row["latency_ms"] is None else f"{row['latency_ms']:.3f}", f"{row['bytes'] / 1e6:.2f}"]
+        name = row["bundle"] or f"{row['runtime']}: not written"
+        print(f"{name:<40} " + " ".join(f"{cell:>14}" for cell in cells))
+    passed = [row["bundle"] for row in rows if row["bundle"] and row["checks_passed"]]
+    if passed:
+        print("next: python explore.py predict PHOTO --bbox x,y,w,h --model " + shlex.quote(passed[0]))
+    elif any(row["bundle"] for row in rows):
+        print("next: no bundle passed all checks; correct what the lines with FAILED say and export again")
 
 
 def _certificate(row: dict[str, Any]) -> list[str]:
-    """The certificate in lines."""
-    proof = row["certificate"]
-    islands = f", float: {', '.join(row['float_islands'])}" if row["float_islands"] else ""
+    """Return the lines of a certificate."""
+    from quantize.agreement import Agreement, summary_of
+    from quantize.delegates import DelegateReport
+
+    certificate = row["certificate"]
+    layers = f", float: {', '.join(row['float_fallback_layers'])}" if row["float_fallback_layers"] else ""
     lines = [
-        f"{row['runtime']} {row['recipe']}{islands}",
-        f"  MPJPE     {row['mpjpe_mm']:.2f} mm, PA {row['pa_mpjpe_mm']:.2f} (float file {row['float_file_mpjpe_mm']:.2f}, "
-        f"torch {row['float_mpjpe_mm']:.2f})",
+        f"{row['runtime']} {row['recipe']}{layers}",
+        f"  MPJPE                {row['mpjpe_mm']:.2f} mm{_interval(row['mpjpe_interval'])}, PA-MPJPE {row['pa_mpjpe_mm']:.2f} mm (MPJPE of the float file "
+        f"{row['float_file_mpjpe_mm']:.2f}, of torch {row['float_mpjpe_mm']:.2f})",
     ]
-    for between, apart in proof["deviations"].items():
-        lines.append(f"  {between:<20} mean {apart['mean']:.3f} mm, p95 {apart['p95']:.3f}, max {apart['max']:.3f}")
-    if proof["steps_mm"]:
-        worst = list(proof["steps_mm"].items())[:WORST]
-        lines.append(
-            f"  costliest steps      {', '.join(f'{n} {mm:.2f} mm' for n, mm in worst)} (each alone, simulated)"
-        )
+    if increase := certificate["mpjpe_increase_mm"]:
+        lines.append(f"  over the float file  {increase['value']:+.2f} mm{_interval(increase)}")
+    for stages, moved in certificate["deviations"].items():
+        lines.append(f"  {stages:<20} mean {moved['mean']:.3f} mm, p95 {moved['p95']:.3f}, max {moved['max']:.3f}")
+    if costs := list(certificate["steps_mm"].items())[:SHOWN_STEPS]:
+        steps = ", ".join(f"{name} {mm:.2f} mm" for name, mm in costs)
+        lines.append(f"  most sensitive steps {steps} (each alone in INT8, simulated)")
+    partitions = f"{certificate['partitions']} partition{'s' * (certificate['partitions'] != 1)}"
+    weights = f" ({certificate['weight_bits']}-bit weights)" if certificate["weight_bits"] else ""
     lines += [
-        f"  operators            {', '.join(f'{count} {kind}' for kind, count in proof['operators'].items())}",
-        f"  {proof['int8_share']:.1%} of MACs in INT8, {proof['delegated']:.1%} of operators delegated in "
-        f"{proof['partitions']} partition{'s' * (proof['partitions'] != 1)}, {proof['transposes']} transposes",
-        f"  {row['bytes'] / 1024:.0f} KiB (float file {row['float_bytes'] / 1024:.0f}), {_latency(row)}",
+        f"  operators            {', '.join(f'{n} {kind}' for kind, n in certificate['operators'].items())}",
+        f"  execution            {certificate['int8_share']:.1%} of the MACs in INT8{weights}, {certificate['delegated']:.1%} of "
+        f"the operators delegated in {partitions}, {certificate['transposes']} transposes",
+        f"  CPU fallbacks        {', '.join(f'{n} {kind}' for kind, n in certificate['fallbacks'].items()) or 'none'}",
+        f"  size                 {row['bytes'] / 1e6:.2f} MB (float file {row['float_bytes'] / 1e6:.2f})",
+        f"  latency              {_latency(row)}",
     ]
-    for name, apart in row.get("tensorflow", {}).items():
-        lines.append(f"  tf.lite.Interpreter  {name}: {apart['mean']:.4f} mm from LiteRT, {apart['max']:.4f} at most")
-    for gate in proof["gates"]:
-        if gate["holds"]:
-            lines.append(f"  gate holds: {gate['name']} ({gate['measured']:g})")
-        else:
-            lines.append(f"  GATE FAILED: {gate['name']}: {gate['measured']:g}, asked {gate['asked']}; {gate['fix']}")
+    lines += _calibration(certificate)
+    if on_arm := [Agreement.model_validate(one) for one in certificate["arm"]]:
+        lines.append(f"  emulated ARM         {summary_of(on_arm)} ({on_arm[0].emulator}; never run on a real one)")
+    if certificate["delegates"]:
+        lines += _delegates([DelegateReport.model_validate(one) for one in certificate["delegates"]])
+    for name, moved in row.get("tensorflow", {}).items():
+        lines.append(f"  tf.lite.Interpreter  {name}: {moved['mean']:.4f} mm from LiteRT, max {moved['max']:.4f}")
+    return lines + _checks(certificate["checks"])
+
+
+def _delegates(reports: list[DelegateReport]) -> list[str]:
+    """Return the lines of delegate reports."""
+    lines = ["  delegates            by rules from their sources; nothing was run on a GPU or an NPU"]
+    for report in reports:
+        lines.append(f"    {report.delegate:<18} {report.text}")
     return lines
+
+
+def _calibration(certificate: dict[str, Any]) -> list[str]:
+    """Return the lines of the calibrated outputs: a reliability diagram of each probability, and the scale."""
+    from quantize.confidence import BINS, Reliability
+
+    lines = []
+    for name, values in certificate["reliability"].items():
+        found = Reliability.model_validate(values)
+        lines.append(
+            f"  {name:<20} expected calibration error {found.error:.1%}, area under the ROC curve {found.separation:.3f}"
+        )
+        lines.append(f"    predicted          {' '.join(f'{(place + 0.5) / BINS:5.0%}' for place in range(BINS))}")
+        rates = zip(found.observed, found.count, strict=True)
+        lines.append(
+            f"    came true          {' '.join(f'{rate:5.0%}' if count else '    -' for rate, count in rates)}"
+        )
+    if scale := certificate["scale_error"]:
+        lines.append(
+            f"  scale by the pose    standard deviation {scale['sd']:.1%}, bias {scale['bias']:+.1%}; by bone lengths alone "
+            f"{scale['bones_sd']:.1%}, {scale['bones_bias']:+.1%} ({scale['people']} people)"
+        )
+    return lines
+
+
+def _checks(checks: list[dict[str, Any]]) -> list[str]:
+    return [
+        f"  passed: {check['name']} ({check['measured']:g})"
+        if check["passed"]
+        else f"  FAILED: {check['name']}: {check['measured']:g}, target {check['target']}; {check['fix']}"
+        for check in checks
+    ]
+
+
+def _interval(found: dict[str, Any] | None) -> str:
+    """Return the limits of a 95% interval in brackets, or nothing where they are unknown."""
+    return "" if found is None or found["low"] is None else f" (95%: {found['low']:.2f} to {found['high']:.2f})"
 
 
 def _latency(row: dict[str, Any]) -> str:
     if row["latency_ms"] is None:
-        return f"latency not measured: {row['latency']}"
+        return f"not measured: {row['latency']}"
     ratio = row["float_latency_ms"] / row["latency_ms"]
-    return f"{row['latency_ms']:.3f} ms (float file {row['float_latency_ms']:.3f}, {ratio:.2f}x)"
-
-
-def _ms(value: float | None) -> str:
-    return "-" if value is None else f"{value:.3f}"
+    return f"{row['latency_ms']:.3f} ms (float file {row['float_latency_ms']:.3f}, {ratio:.2f}x as fast)"

@@ -1,4 +1,4 @@
-"""`proxy`: lets other machines reach a storage through this one, by Optuna's gRPC proxy."""
+"""`proxy`: serve a study's storage to other machines through Optuna's gRPC proxy."""
 
 from __future__ import annotations
 
@@ -12,13 +12,16 @@ EXAMPLE = "python explore.py proxy --storage sqlite:////data/study.db --listen 1
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--storage", required=True, metavar="URL", help="sqlite:///FILE or postgresql://USER@HOST/DATABASE"
+        "--storage",
+        required=True,
+        metavar="URL",
+        help="storage to serve: sqlite:///FILE or postgresql://USER@HOST/DATABASE",
     )
     parser.add_argument(
         "--listen",
         default="127.0.0.1:13000",
         metavar="HOST:PORT",
-        help="default: 127.0.0.1:13000, this machine alone. Whoever reaches the port can change the study",
+        help="address to listen on (default: %(default)s, this machine only); anyone who reaches it can change the study",
     )
 
 
@@ -27,7 +30,7 @@ def run(args: argparse.Namespace) -> int:
     if not host or not port.isdigit():
         raise InputError(f"--listen {args.listen}: give HOST:PORT, such as 127.0.0.1:13000")
     if args.storage.startswith(("journal:", "grpc:")):
-        raise InputError("--storage: the proxy stands before sqlite or postgresql; reach the others by their own URL")
+        raise InputError("--storage: the proxy serves sqlite and postgresql; use other storages by their own URL")
     from explore.search.storage import open_storage, serve
 
     server = serve(open_storage(args.storage), host, int(port))

@@ -1,4 +1,4 @@
-"""`report`: the page of a study; or a model of one's own as one more row of the paper's Tables 7, 8 and 9."""
+"""`report`: write the reports of a study again, or compare trained models with the paper's Tables 7, 8 and 9."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from arch.errors import InputError
+from arch.files import check_output
 from explore.report.paper_tables import TABLES, Row, load_result, own_row, render
 
 EXAMPLE = """python explore.py report results/STUDY --reference mine:51.4:12.0
@@ -16,22 +17,22 @@ EXAMPLE = """python explore.py report results/STUDY --reference mine:51.4:12.0
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("study", nargs="?", metavar="STUDY", help="folder of a study; its page is index.html in there")
+    parser.add_argument("study", nargs="?", metavar="STUDY", help="folder of a study; its page is index.html")
     parser.add_argument(
         "--reference",
         action="append",
         default=[],
         metavar="BUNDLE|NAME:mm:ms",
-        help="a model of your own to draw in, a bundle or its figures; may be repeated",
+        help="model of yours to show on the page: a bundle, or its MPJPE and latency; may be repeated",
     )
-    parser.add_argument("--out", metavar="FILE", help="where the page goes (default: STUDY/index.html)")
+    parser.add_argument("--out", metavar="FILE", help="file of the page (default: STUDY/index.html)")
     parser.add_argument(
         "--tables",
         nargs="+",
         metavar="RESULT.json",
-        help="what train writes beside its checkpoint, measured on human36m (protocol 1 or 2) or mupots",
+        help="results that `train` wrote beside its checkpoints, measured on human36m (protocol 1 or 2) or mupots",
     )
-    parser.add_argument("--markdown", action="store_true", help="tables in Markdown")
+    parser.add_argument("--markdown", action="store_true", help="print the tables in Markdown")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -41,22 +42,21 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _page(args: argparse.Namespace) -> int:
-    from explore.report.page import write_page
-    from explore.report.refresh import refresh
+    from explore.report.study_report import refresh
 
     folder = Path(args.study)
     if not folder.is_dir():
         raise InputError(f"{folder}: no such folder; give the folder of a study, such as results/NAME")
-    notes = refresh(folder)
     path = Path(args.out) if args.out else folder / "index.html"
-    found = write_page(folder, path, args.reference)
-    notes += [note for note in found.notes if note not in notes]
+    check_output(path, "--out")
+    summary = refresh(folder, path, args.reference)
+    size, rows = path.stat().st_size, len(summary.complete) + len(summary.exported) + len(summary.references)
     if args.json:
-        print(json.dumps({"page": str(path), "bytes": path.stat().st_size, "rows": len(found.rows), "notes": notes}))
+        print(json.dumps({"page": str(path), "bytes": size, "rows": rows, "notes": summary.notes}))
         return 0
-    for note in notes:
-        print(note, file=sys.stderr)
-    print(f"written: {path} ({path.stat().st_size / 1e6:.1f} MB, {len(found.rows)} files); open it in a browser")
+    for note in summary.notes:
+        print(f"note: {note}", file=sys.stderr)
+    print(f"written: {path} ({size / 1e6:.1f} MB, {rows} rows); open it in a browser")
     return 0
 
 

@@ -1,86 +1,150 @@
-"""`search`: the main job."""
+"""`search`: find a Pareto front of exported networks."""
 
 from __future__ import annotations
 
 import argparse
 import json
+from contextlib import ExitStack
 from pathlib import Path
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
-from explore.config import SearchConfig, TrainConfig
-from explore.options import add_options, from_options
+from explore.options import add_options, deprecated_option, from_options
 from explore.progress import Display
+from explore.search.config import SearchConfig
+from explore.train.config import PASSES, SUPERNET_PRESET, TrainConfig
 
-EXAMPLE = "python explore.py search --scale 64 --trials 40 --sampler nsga2"
+TABLE_WIDTH = 120  # characters that a row needs
+EXAMPLE = "python explore.py search --input-size 64 --trials 40 --sampler nsga2"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_options(parser, SearchConfig)
+    parser.add_argument(
+        "--teacher",
+        dest="final.teacher",
+        default=argparse.SUPPRESS,
+        metavar="study|FILE",
+        help="short for --final.teacher: the network that finalists learn from",
+    )
     instead = parser.add_mutually_exclusive_group()
     instead.add_argument(
         "--remeasure",
         action="store_true",
-        help="train nothing: time the shipped files of this study again, on a quiet machine",
+        help="train nothing; measure the latency of this study's exported files again, on an idle machine",
     )
     instead.add_argument(
-        "--retrain", action="store_true", help="estimator supernet: train one for this study instead of a shipped one"
+        "--train-supernet",
+        action="store_true",
+        help="estimator supernet: before the search and beside its budget, train a supernet for this study instead of using a "
+        "built-in one",
     )
+    deprecated_option(instead, "--retrain", "--train-supernet", nargs=0, const=True)
 
 
 def run(args: argparse.Namespace) -> int:
     config = from_options(args, SearchConfig)
-    from explore.report.study import front_table
+    from explore.report.live import live_page
+    from explore.report.study_report import write_study_report
+    from explore.report.tables import front_table
+    from explore.search.records import read_records
 
+    display = Display()
     if args.remeasure:
         from explore.search.remeasure import remeasure
 
-        summary = remeasure(config, Display())
+        outcome = remeasure(config, display)
     else:
-        from explore.search.estimated import with_supernet
         from explore.search.run import search
+        from explore.search.supernet import with_supernet
 
-        config = with_supernet(config, args.retrain)
-        if args.retrain:
-            retrain(config)
-        summary = search(config, Display())
+        config = with_supernet(config, args.train_supernet)
+        if args.train_supernet:
+            train_supernet_of_study(config)
+        with ExitStack() as stack:
+            outcome = search(
+                config,
+                display,
+                on_start=lambda config, mean_pose_mm: stack.enter_context(live_page(config, mean_pose_mm, display.log)),
+            )
+    config = outcome.config
+    records = read_records(config)
+    summary = write_study_report(config, outcome.data, outcome.references, records, outcome.seconds)
     if args.json:
         print(json.dumps(summary.as_dict()))
         return 0
     console = Console(highlight=False)
-    console.width = max(console.width, 110)
+    console.width = max(console.width, TABLE_WIDTH)
     for runtime in config.runtimes:
-        heading, *rows = front_table(summary.shipped, runtime)
-        table = Table(title=f"{runtime}, networks at {config.scale} px, {config.data}", title_justify="left")
+        heading, *rows = front_table(summary.exported, runtime, summary.objectives)
+        title = f"{runtime}, networks at {config.input_size} px, {config.data}, test part"
+        table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
         for index, cell in enumerate(heading):
-            table.add_column(cell, justify="right" if index else "left", no_wrap=True)
+            is_number = 0 < index < len(heading) - 1
+            header = cell.replace(" ", "\n") if is_number else cell
+            table.add_column(header, justify="right" if is_number else "left", no_wrap=is_number or not index)
         for row in rows:
             table.add_row(*row)
         console.print(table)
-    print(f"always answering the mean pose: {summary.mean_pose_mm:.1f} mm")
+    print(summary.training_note)
+    if summary.latency_note:
+        print(summary.latency_note)
+    print(summary.interval_note)
+    print(f"mean-pose baseline: {outcome.data.test.mean_pose_mm:.1f} mm on the test part")
+    if summary.findings:
+        print(f"candidates, on the {summary.candidates_part} part:")
     for line in summary.findings:
-        print(line)
-    if summary.equal_error:
-        print("shipped files, trained alike:")
-    for found in summary.equal_error:
+        print(f"  {line}")
+    equal = "equal training compute" if summary.has_equal_compute else "equal samples"
+    if summary.iso_accuracy:
+        print(f"exported files compared at equal error, after {equal}, on the test part:")
+    for found in summary.iso_accuracy:
         print(f"  {found.text}")
-    for file in summary.shipped:
-        if file.gates_failed:
-            print(f"{file.bundle}: its certificate misses: {file.gates_failed}")
+    if summary.iso_accuracy_at_equal_samples:
+        print("float networks compared at equal error, after equal samples, on the test part:")
+    for found in summary.iso_accuracy_at_equal_samples:
+        print(f"  {found.text}")
+    for file in summary.exported:
+        if file.checks_failed:
+            print(f"{file.bundle}: failed checks: {file.checks_failed}")
     print(
-        f"\nwritten in {summary.minutes:.1f} min to {config.folder}: index.html (open it in a browser), README.md, "
+        f"\nwritten to {config.folder} after {summary.run_minutes:.1f} min: index.html (open it in a browser), README.md, "
         "front.png, trials.csv, front.csv, bundles/"
     )
-    print(f"next: python explore.py predict PHOTO --bbox x,y,w,h --model {summary.best}")
-    print(f"      python explore.py search --trials {2 * config.trials}   (goes on from here)")
+    print(f"next: {summary.next_step}")
+    print(f"      python explore.py search {summary.more}   (resumes with more trials)")
     return 0
 
 
-def retrain(config: SearchConfig) -> None:
-    """The study's own supernet, unless an earlier call made it."""
-    from explore.commands.train_supernet import BASE, make_supernet
+def train_supernet_of_study(config: SearchConfig) -> None:
+    """Train the study's own supernet, unless an earlier call did."""
+    from arch.elastic import smallest_and_largest
+    from arch.search_space import Space
+    from explore.evaluation.evaluator import rendering_options
+    from explore.train.engine import start_engine
+    from explore.train.precision import with_precision
+    from explore.train.supernet import train_supernet
 
     out = Path(config.estimate.supernet)
     if not out.exists():
-        make_supernet(config, TrainConfig.model_validate(BASE), out, Display())
+        space = Space.named(config.space).at(config.input_size)
+        settings = TrainConfig.model_validate(SUPERNET_PRESET)
+        if rendering_options(config.data_config) is not None:
+            most = PASSES * config.dataset.train_frames
+            settings = settings.model_copy(update={"samples": min(settings.samples, most)})
+        largest = smallest_and_largest(space)[1]
+        engine = with_precision(start_engine(config.device), config.precision, largest, settings.batch_size)
+        display = Display()
+        display.log(f"supernet of this study: {settings.samples:,} samples, before the time of the search's budget")
+        train_supernet(
+            space,
+            config.data_config,
+            settings,
+            config.seed,
+            out,
+            display,
+            processes=config.processes,
+            engine=engine,
+        )

@@ -1,200 +1,298 @@
-"""`train`: one network on one data set, to a checkpoint."""
+"""`train`: train one network, or the supernet of a space, and write a checkpoint."""
 
 from __future__ import annotations
 
 import argparse
 import json
+import shlex
+from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from arch.cost import cost
-from arch.files import write_atomic
-from arch.space import Arch, named_arch
-from explore.commands import train_supernet
-from explore.config import SearchConfig, TrainConfig
-from explore.data.crop import epoch_length
-from explore.judge import Judge
-from explore.metrics import Scores, score
+from pydantic import Field, JsonValue
+
+from arch.errors import InputError
+from arch.files import check_output, check_output_folder, remove_leftovers
+from explore.config import PX, load_yaml
+from explore.data.config import DataConfig
 from explore.options import add_options, from_options, take
-from explore.progress import Display
-from explore.train.recipes import PAPER_EPOCHS, RECIPES, augment_for
+from explore.train.config import (
+    PAPER_EPOCHS,
+    PRESETS,
+    SUPERNET_PRESET,
+    Device,
+    TrainConfig,
+    default_augment,
+    frames_for,
+)
+from quantize.environment import usable_cores
 
 if TYPE_CHECKING:
+    from arch.space import Arch
+    from explore.evaluation.evaluator import Evaluator
+    from explore.evaluation.intervals import Interval
+    from explore.evaluation.metrics import Scores
     from explore.train.loop import TrainResult
 
+FILE: dict[str, JsonValue] = {"metavar": "FILE"}
 EXAMPLE = "python explore.py train --arch paper-XS-relu@64 --samples 20000 --out xs.safetensors"
 
 
+class RunConfig(DataConfig):
+    """Options of `train` besides those of TrainConfig."""
+
+    renamed: ClassVar[dict[str, str]] = {"scale": "input_size", "start": "init_from", "recipe": "preset"}
+
+    input_size: int = Field(64, ge=32, description="input size of a supernet", json_schema_extra=PX)
+    subnets: int = Field(2, ge=0, description="random subnets per step of a supernet")
+    out: str = Field("net.safetensors", description="checkpoint to write", json_schema_extra=FILE)
+    init_from: str = Field("", description="checkpoint of the same network to start from", json_schema_extra=FILE)
+    backbone: str = Field(
+        "", description="initial weights of the encoder: safetensors, or a torch state_dict", json_schema_extra=FILE
+    )
+    preset: Literal["ours", "paper"] = Field(
+        "ours", description=f"defaults of the training options; paper: as published, {PAPER_EPOCHS} epochs"
+    )
+    epochs: float | None = Field(None, gt=0, description="length of the run in epochs, instead of --samples")
+    workers: int = Field(0, ge=0, description="processes that load batches")
+    precision: Literal["auto", "f32", "bf16"] = Field(
+        "auto", description="precision of forward passes; auto: bf16 on a GPU where a short trial is faster, else f32"
+    )
+    device: Device = Field(
+        "auto",
+        description="where to train and evaluate: cpu, cuda, cuda:N, mps, or auto: a GPU if there is one",
+        json_schema_extra={"metavar": "DEVICE"},
+    )
+    evaluations: int = Field(
+        5, ge=0, description="number of evaluations during the run, each with a sheet of predictions"
+    )
+    logs: str = Field("", description="folder for TensorBoard logs", json_schema_extra={"metavar": "FOLDER"})
+    seed: int = Field(0, ge=0, description="seed of weights and batches")
+
+
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    what = parser.add_mutually_exclusive_group(required=True)
-    what.add_argument("--arch", metavar="NAME|FILE", help="a preset such as paper-S@64, or a YAML file")
-    what.add_argument("--supernet", metavar="SPACE", help="one set of weights for all networks of a space, see elastic")
-    parser.add_argument("--scale", type=int, default=64, metavar="PX", help="input of a supernet (default: 64)")
+    network = parser.add_mutually_exclusive_group(required=True)
+    network.add_argument("--arch", metavar="NAME|FILE", help="network: a preset such as paper-S@64, or a YAML file")
+    network.add_argument("--supernet", metavar="SPACE", help="train one set of weights for all networks of a space")
+    add_options(parser, RunConfig, only=tuple(RunConfig.model_fields))
     parser.add_argument(
-        "--subnets", type=int, default=2, metavar="N", help="random networks of a supernet's step (default: 2)"
+        "--flip-test", action="store_true", help="average test predictions with those for the mirrored image"
     )
-    parser.add_argument(
-        "--out", default="net.safetensors", metavar="FILE", help="checkpoint (default: net.safetensors)"
-    )
-    parser.add_argument("--start", metavar="FILE", help="checkpoint of the same network to start from")
-    parser.add_argument(
-        "--recipe",
-        choices=tuple(RECIPES),
-        default="ours",
-        help=f"values that the options below change; paper: {PAPER_EPOCHS} epochs as published (default: ours)",
-    )
-    parser.add_argument("--epochs", type=_epochs, metavar="N", help="length in epochs of the data, instead of samples")
-    parser.add_argument("--workers", type=int, default=0, metavar="N", help="processes that load batches (default: 0)")
-    parser.add_argument(
-        "--backbone", metavar="FILE", help="weights for the encoder: safetensors, or a torch state_dict"
-    )
-    parser.add_argument(
-        "--precision",
-        choices=("f32", "bf16"),
-        default="f32",
-        help="of forward passes; bf16 pays on GPUs (default: f32)",
-    )
-    parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="(default: auto)")
-    parser.add_argument(
-        "--evaluations", type=int, default=5, metavar="N", help="test error and a sheet of predictions (default: 5)"
-    )
-    parser.add_argument("--logs", metavar="FOLDER", help="write TensorBoard logs there")
-    parser.add_argument("--flip-test", action="store_true", help="judge by the mean with the mirrored picture's answer")
-    add_options(parser, TrainConfig)
-    add_options(parser, SearchConfig, only=("data", "dataset", "seed"))
-
-
-def _epochs(text: str) -> float:
-    value = float(text)
-    if not value > 0:
-        raise argparse.ArgumentTypeError("give more than 0")
-    return value
+    add_options(parser.add_argument_group("training"), TrainConfig)
 
 
 def run(args: argparse.Namespace) -> int:
-    if args.supernet:
-        return train_supernet.run(args)
-    config = from_options(args, TrainConfig, RECIPES[args.recipe])
-    arch = named_arch(args.arch)
-    study = take(args, SearchConfig, {"scale": arch.input})
-    from explore.search.dataset import open_judge
-    from explore.train.checkpoint import save_network
-    from explore.train.engine import start_engine
-    from explore.train.logs import Logs
-    from explore.train.loop import predict, train
-    from explore.train.watch import Watch
+    out = Path(getattr(args, "out", RunConfig.model_fields["out"].default))
+    if out.suffix.lower() in (".state", ".json"):
+        raise InputError(f"--out {out}: {out.suffix} is the suffix of a file beside the checkpoint; use .safetensors")
+    check_output(out, "--out")
+    for suffix in (".state", ".json"):
+        check_output(out.with_suffix(suffix), f"--out {out}:")
+    check_output_folder(out.with_name(f"{out.stem}-sheets"), f"--out {out}:")
+    if logs := getattr(args, "logs", ""):
+        check_output_folder(logs, "--logs")
+    remove_leftovers(out.parent)
+    return _train_supernet(args) if args.supernet else _train_network(args)
 
-    out = Path(args.out)
-    engine = start_engine(args.device, args.precision)
-    first = engine.rank == 0
-    logs = Logs(Path(args.logs)) if args.logs and first else None
-    with Display(args.json or not first) as display:
+
+def _train_network(args: argparse.Namespace) -> int:
+    from arch.files import write_atomic
+    from arch.space import named_arch
+    from explore.data.batches import epoch_length
+    from explore.data.sample import training_notes
+    from explore.evaluation.evaluator import open_evaluator
+    from explore.evaluation.metrics import score
+    from explore.progress import Display
+    from explore.train.distill import make_objective, open_teacher
+    from explore.train.engine import start_engine
+    from explore.train.identity import data_identity
+    from explore.train.loop import predict, train
+    from explore.train.monitor import TrainingMonitor, open_tensorboard, run_facts
+    from explore.train.precision import with_precision
+    from explore.train.provenance import trained_on
+    from quantize.checkpoint import save_network
+
+    if hasattr(args, "input_size"):
+        raise InputError("--input-size: has no effect with --arch; add the size to the name, such as paper-S@64")
+    arch = named_arch(args.arch)
+    options = take(args, RunConfig, {"input_size": arch.input_size})
+    config = from_options(args, TrainConfig, PRESETS[options.preset])
+    if options.epochs is None and (options.preset == "ours" or "samples" in config.model_fields_set):
+        options = _with_frames(args, options, config.samples)
+    out = Path(options.out)
+    engine = start_engine(options.device)
+    if config.teacher:
+        open_teacher(config.teacher, None)  # before the data is rendered
+    logger = open_tensorboard(Path(options.logs)) if options.logs and engine.is_main_process else None
+    with Display(args.json or not engine.is_main_process) as display:
         display.stage("data")
-        if not first:
-            engine.wait()  # the first process renders the embedded set
-        judge = open_judge(study, lambda done, total: display.update(done / max(1, total)))
-        if first:
-            engine.wait()
-        _say_skipped(display, judge)
-        epochs = args.epochs or (PAPER_EPOCHS if args.recipe == "paper" and not _given(args, "samples") else None)
-        if epochs:
-            config = config.model_copy(update={"samples": round(epochs * epoch_length(judge.train))})
-        if args.recipe == "ours" and not _given(args, "augment"):
-            chosen = augment_for(config.samples / epoch_length(judge.train))
-            config = config.model_copy(update={"augment": chosen})
-        if arch.joints != len(judge.train.skeleton):
-            display.log(f"{arch.name}: {len(judge.train.skeleton)} joints as {judge.train.name} has, not {arch.joints}")
-            arch = arch.replace(joints=len(judge.train.skeleton))
-        display.stage(f"training {arch.name}")
-        watch = Watch(judge, display, out.with_name(f"{out.stem}-sheets"), logs, engine.device)
+        if not engine.is_main_process:
+            engine.barrier()  # the main process renders the embedded set
+        evaluator = open_evaluator(options, usable_cores(), lambda done, total: display.update(done / max(1, total)))
+        if engine.is_main_process:
+            engine.barrier()
+        for line in training_notes(evaluator.train, evaluator.data):
+            display.log(line)
+        config = _with_length(args, options, config, epoch_length(evaluator.train), bool(evaluator.train.masks))
+        joints = len(evaluator.train.skeleton)
+        if arch.num_joints != joints:
+            display.log(f"{arch.name}: changed to {joints} joints, those of {evaluator.train.name}")
+            arch = arch.replace(num_joints=joints)
+        engine = with_precision(engine, options.precision, arch, config.batch_size)
+        teacher = open_teacher(config.teacher, evaluator.train, engine) if config.teacher else None
+        objective = make_objective(config, evaluator.train, options.seed, engine, teacher)
+        display.stage(f"training {arch.name} on {engine.name}")
+        monitor = TrainingMonitor(evaluator, display, out.with_name(f"{out.stem}-sheets"), logger, engine.device)
+        tested = {"test_data": data_identity(evaluator.data)} if options.evaluations else {}
         result = train(
             arch,
-            judge.train,
+            evaluator.train,
             config,
-            study.seed,
+            options.seed,
             out.with_suffix(".state"),
-            Path(args.start) if args.start else None,
-            progress=watch.progress,
-            workers=args.workers,
-            told_loss=watch.told_loss,
-            backbone=Path(args.backbone) if args.backbone else None,
+            Path(options.init_from) if options.init_from else None,
+            progress=monitor.progress,
+            workers=options.workers,
+            on_loss=monitor.on_loss,
+            backbone=Path(options.backbone) if options.backbone else None,
             engine=engine,
-            evaluate=watch.evaluate,
-            evaluations=args.evaluations,
-            evaluated=watch.rows,
+            evaluate=monitor.evaluate,
+            evaluations=options.evaluations,
+            objective=objective,
+            history=monitor.history,
+            identity={"preset": options.preset, **tested},
         )
-        for line in result.faults:
-            display.log(f"passed over: {line}")
-        if not first:
+        if result.skipped_steps:
+            display.log(f"skipped {result.skipped_steps} steps whose loss or gradient was not finite")
+        for line in result.errors:
+            display.log(f"skipped: {line}")
+        if not engine.is_main_process:
             return 0
-        if args.evaluations:
-            watch.evaluate(result.net, result.samples // config.batch)
-    if logs:
-        logs.close()
-    flip = judge.test.skeleton.flip_order if args.flip_test else None
-    pred = predict(result.net, judge.evaluation.images, flip_order=flip, device=engine.device)
-    scores = score(judge.evaluation.to_camera(pred), judge.test)
-    facts = {
+        if options.evaluations:
+            monitor.evaluate(result.net, result.samples // config.batch_size)
+    if logger:
+        logger.close()
+    skeleton = evaluator.data.skeleton
+    flip_test = args.flip_test and skeleton.flippable
+    flip_order = skeleton.flip_order if flip_test else None
+    pred = predict(result.net, evaluator.evaluation.images, flip_order=flip_order, device=engine.device)
+    scores = score(evaluator.evaluation.to_camera(pred), evaluator.data)
+    interval = evaluator.evaluate(pred).interval
+    facts = run_facts(evaluator, result, config, options.seed) | {
         "name": arch.name,
-        "data": judge.train.name,
-        "data_hash": judge.train.hash,
-        "skipped": judge.train.skipped,
-        "passed_over": list(result.faults),
-        "samples": result.samples,
-        "seconds": round(result.seconds, 1),
-        "loss": result.loss,
+        "skipped": evaluator.train.skipped,
+        "passed_over": list(result.errors),
         "mpjpe_mm": scores.mpjpe,
+        "mpjpe_interval": asdict(interval) if interval else None,
         "pa_mpjpe_mm": scores.pa_mpjpe,
-        "mean_pose_mm": judge.mean_pose_mm,
-        "seed": study.seed,
-        "recipe": args.recipe,
-        "precision": args.precision,
-        "processes": engine.world,
-        "evaluations": [{"step": step, "mpjpe_mm": round(error, 2)} for step, error in watch.rows],
-        "config": config.model_dump(mode="json"),
+        "preset": options.preset,
+        "precision": engine.precision,
+        "trained_with": engine.name,
+        "teacher": teacher.label if teacher else None,
+        "processes": engine.world_size,
+        "evaluations": [{"step": step, "mpjpe_mm": round(error, 2)} for step, error in monitor.history],
     }
-    save_network(out, result.net, facts)
-    write_atomic(
-        out.with_suffix(".json"), json.dumps(facts | _scores(scores, judge, arch, study, args.flip_test), indent=1)
-    )
+    save_network(out, result.net, facts | trained_on(evaluator, options.preset))
+    details = _details(scores, evaluator, arch, options, flip_test)
+    write_atomic(out.with_suffix(".json"), json.dumps(facts | details, indent=1))
     out.with_suffix(".state").unlink(missing_ok=True)
     if args.json:
         print(json.dumps(facts | {"checkpoint": str(out), "result": str(out.with_suffix(".json"))}))
     else:
-        _print_summary(scores, result, judge, watch.rows, arch, out)
+        _print_summary(scores, interval, result, evaluator, monitor.history, arch, out)
     return 0
 
 
-def _print_summary(
-    scores: Scores, result: TrainResult, judge: Judge, rows: list[tuple[int, float]], arch: Arch, out: Path
-) -> None:
-    print(
-        f"{arch.name} on {judge.test.name}, {len(judge.test)} frames: MPJPE {scores.mpjpe:.1f} mm, "
-        f"PA {scores.pa_mpjpe:.1f} mm (mean pose {judge.mean_pose_mm:.1f})"
+def _train_supernet(args: argparse.Namespace) -> int:
+    from arch.elastic import smallest_and_largest
+    from arch.search_space import Space
+    from explore.progress import Display
+    from explore.train.engine import start_engine
+    from explore.train.precision import with_precision
+    from explore.train.supernet import train_supernet
+
+    options = take(args, RunConfig, {})
+    useless = {"preset": options.preset != "ours", "flip-test": args.flip_test, "teacher": hasattr(args, "teacher")}
+    useless |= {name: getattr(options, name) for name in ("epochs", "backbone", "logs")}
+    if name := next((name for name, given in useless.items() if given), None):
+        raise InputError(f"--{name}: has no effect with --supernet; omit it")
+    config = from_options(args, TrainConfig, SUPERNET_PRESET)
+    options = _with_frames(args, options, config.samples)
+    space = Space.named(args.supernet).at(options.input_size)
+    engine = with_precision(
+        start_engine(options.device), options.precision, smallest_and_largest(space)[1], config.batch_size
     )
-    speed = result.samples / result.seconds if result.seconds else 0
-    print(f"trained: {result.samples} samples in {result.seconds:.0f} s ({speed:.0f}/s), loss {result.loss:.4f}")
-    if len(rows) > 1:
-        print("on the way, mm at step: " + ", ".join(f"{error:.1f} at {step}" for step, error in rows))
-    root = judge.test.skeleton.names[judge.test.skeleton.root]
-    joints = sorted((pair for pair in scores.per_joint.items() if pair[0] != root), key=lambda item: item[1])
-    print("joints, mm: best " + ", ".join(f"{name} {error:.0f}" for name, error in joints[:3]), end="; ")
-    print("worst " + ", ".join(f"{name} {error:.0f}" for name, error in joints[-3:]))
-    actions = sorted(scores.per_action.items(), key=lambda item: item[1])
-    if len(actions) > 1:
-        print(f"actions, mm: {actions[0][0]} {actions[0][1]:.0f} to {actions[-1][0]} {actions[-1][1]:.0f}")
-    print(f"written: {out}, {out.with_suffix('.json')}" + (f", {out.stem}-sheets/" if rows else ""))
-    print(f"next: python explore.py export {out}")
+    init_from, out = Path(options.init_from) if options.init_from else None, Path(options.out)
+    facts = train_supernet(
+        space,
+        options,
+        config,
+        options.seed,
+        out,
+        Display(args.json),
+        options.subnets,
+        init_from,
+        options.workers,
+        usable_cores(),
+        engine,
+    )
+    if args.json:
+        print(json.dumps(facts | {"checkpoint": str(out), "result": str(out.with_suffix(".json"))}))
+        return 0
+    print(f"{facts['name']} on {facts['data']}, {facts['samples']} samples in {facts['seconds']:.0f} s")
+    for row in facts["subnets"]:
+        print(f"  {row['arch_id']}  MACs {row['macs'] / 1e6:6.1f} M  MPJPE {row['mpjpe_mm']:6.1f} mm")
+    print(f"mean-pose baseline: MPJPE {facts['mean_pose_mm']:.1f} mm")
+    print(f"written: {out}, {out.with_suffix('.json')}")
+    search = ["search", "--space", args.supernet, "--estimator", "supernet", "--estimate.supernet", str(out)]
+    print("next: python explore.py " + shlex.join([*search, *data_arguments(options)]))
+    return 0
 
 
-def _scores(scores: Scores, judge: Judge, arch: Arch, study: SearchConfig, flip_test: bool) -> dict[str, object]:
-    """What `report --tables` and a reader want to know beyond the checkpoint's facts."""
+def data_arguments(data: DataConfig) -> list[str]:
+    """Return the options that open the same data at the same input size in another command."""
+    values = {"data": data.data, "input_size": data.input_size}
+    values |= {f"dataset.{key}": value for key, value in data.dataset}
+    defaults = {"data": "synthetic:easy", "input_size": 64, **{f"dataset.{k}": v for k, v in type(data.dataset)()}}
+    found = []
+    for key, value in values.items():
+        if value != defaults[key]:
+            text = ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
+            found += [f"--{key.replace('_', '-')}", text]
+    return found
+
+
+def _with_frames(args: argparse.Namespace, options: RunConfig, samples: int) -> RunConfig:
+    """Render enough frames for PASSES passes where their number is not given."""
+    if "dataset.train_frames" in vars(args):
+        return options
+    frames = frames_for(samples, options.dataset.train_frames)
+    return options.model_copy(update={"dataset": options.dataset.model_copy(update={"train_frames": frames})})
+
+
+def _with_length(
+    args: argparse.Namespace, options: RunConfig, config: TrainConfig, samples_per_epoch: int, masks: bool
+) -> TrainConfig:
+    """Convert epochs to samples, and choose the augmentation where neither options nor the file of --config do."""
+    given = {*vars(args), *(load_yaml(args.config) if args.config else {})}
+    epochs = options.epochs or (PAPER_EPOCHS if options.preset == "paper" and "samples" not in given else None)
+    if epochs:
+        config = config.with_samples(round(epochs * samples_per_epoch))
+    if options.preset == "ours" and "augment" not in given:
+        config = config.model_copy(update={"augment": default_augment(config.samples / samples_per_epoch, masks)})
+    return config
+
+
+def _details(scores: Scores, evaluator: Evaluator, arch: Arch, data: DataConfig, flip_test: bool) -> dict[str, Any]:
+    """Return the entries of the result file that the checkpoint does not have; `report --tables` reads them."""
+    from arch.cost import cost
+
     return {
-        "test": judge.test.name,
-        "test_hash": judge.test.hash,
-        "test_samples": len(judge.test),
-        "protocol": study.dataset.protocol,
-        "root_depth": "detected" if study.dataset.detected else "annotated",
+        "test": evaluator.data.name,
+        "test_hash": evaluator.data.hash,
+        "test_samples": len(evaluator.data),
+        "protocol": data.dataset.protocol,
+        "root_depth": "detected" if data.dataset.detected else "annotated",
         "flip_test": flip_test,
         "params": cost(arch).params,
         "pck_rel": scores.pck_rel,
@@ -207,15 +305,35 @@ def _scores(scores: Scores, judge: Judge, arch: Arch, study: SearchConfig, flip_
     }
 
 
-def _given(args: argparse.Namespace, key: str) -> bool:
-    """Whether an option or the configuration file names the key."""
-    from explore.config import load_yaml
-
-    return hasattr(args, key) or bool(args.config and key in (load_yaml(args.config) or {}))
-
-
-def _say_skipped(display: Display, judge: Judge) -> None:
-    for data in (judge.train, judge.test):
-        if data.skipped:
-            counts = ", ".join(f"{count} {kind}" for kind, count in sorted(data.skipped.items()))
-            display.log(f"{data.name} ({data.split}): {len(data)} samples, skipped as faulty: {counts}; see data check")
+def _print_summary(
+    scores: Scores,
+    interval: Interval | None,
+    result: TrainResult,
+    evaluator: Evaluator,
+    history: list[tuple[int, float]],
+    arch: Arch,
+    out: Path,
+) -> None:
+    test = evaluator.data
+    print(f"{arch.name} on {test.name}, {evaluator.part} part, {len(test)} frames")
+    print(
+        f"MPJPE {scores.mpjpe:.1f} mm, PA-MPJPE {scores.pa_mpjpe:.1f} mm (mean-pose baseline: MPJPE "
+        f"{evaluator.mean_pose_mm:.1f} mm)"
+    )
+    if interval:
+        print(
+            f"95% interval of the MPJPE: {interval.low:.1f} to {interval.high:.1f} mm ({interval.units} {interval.unit}s)"
+        )
+    speed = result.samples / result.seconds if result.seconds else 0
+    print(f"trained on {result.samples} samples in {result.seconds:.0f} s ({speed:.0f}/s), loss {result.loss:.4f}")
+    if len(history) > 1:
+        print("MPJPE mm during training: " + ", ".join(f"step {step}: {error:.1f}" for step, error in history))
+    root = test.skeleton.names[test.skeleton.root]
+    joints = sorted((pair for pair in scores.per_joint.items() if pair[0] != root), key=lambda item: item[1])
+    best, worst = (", ".join(f"{name} {error:.0f}" for name, error in part) for part in (joints[:3], joints[-3:]))
+    print(f"MPJPE mm by joint: best {best}; worst {worst}")
+    actions = sorted(scores.per_action.items(), key=lambda item: item[1])
+    if len(actions) > 1:
+        print(f"MPJPE mm by action: {actions[0][0]} {actions[0][1]:.0f} to {actions[-1][0]} {actions[-1][1]:.0f}")
+    print(f"written: {out}, {out.with_suffix('.json')}" + (f", {out.with_name(out.stem)}-sheets/" if history else ""))
+    print("next: python explore.py " + shlex.join(["export", str(out)]))  # reads the data from the checkpoint

@@ -1,36 +1,29 @@
-"""Data sets. A reader is a function (root, split, options, name, faults) -> Dataset; adding one costs a file and a
-line here. What happens to bad input, one rule for all of them, stands in explore.data.faults.
-"""
+"""Data sets: readers, the embedded synthetic set, skeletons, crops and validation. Start at `open_dataset`."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from arch.errors import InputError
-from explore.data import custom, human36m, mpi_inf_3dhp, mpii, mscoco, muco, mupots
-from explore.data.human36m import Human36MOptions
-from explore.data.mix import mix, to_skeleton
-from explore.data.sample import Dataset, Sample
-from explore.data.skeleton import COCO17, COCO19, H36M17, H36M18, MPII16, MUCO21, Skeleton
+from arch.errors import InputError, did_you_mean
+from explore.data.config import Human36MOptions, MpiInf3dhpOptions
 
-READERS: dict[str, Callable[..., Dataset]] = {
-    "human36m": human36m.load,
-    "mpii": mpii.load,
-    "mscoco": mscoco.load,
-    "muco": muco.load,
-    "mupots": mupots.load,
-    "mpi_inf_3dhp": mpi_inf_3dhp.load,
-    "custom": custom.load,
-}
+if TYPE_CHECKING:
+    from explore.data.sample import Dataset
+
 SYNTHETIC_LEVELS = ("easy", "full")
 
 __all__ = [
-    "COCO17", "COCO19", "H36M17", "H36M18", "MPII16", "MUCO21", "READERS", "Dataset", "Human36MOptions", "Sample",
-    "Skeleton", "check_data", "mix", "open_dataset", "to_skeleton",
-]  # fmt: skip
+    "SYNTHETIC_LEVELS",
+    "Human36MOptions",
+    "MpiInf3dhpOptions",
+    "evaluated_set",
+    "open_dataset",
+    "parse_data",
+    "parse_weights",
+]
 
 
 def open_dataset(
@@ -41,76 +34,114 @@ def open_dataset(
     cache: Path | None = None,
     workers: int = 1,
     progress: Callable[[int, int], None] | None = None,
+    framing: str = "box",
 ) -> Dataset:
-    """Open one split (`train` or `test`) of `READER:PATH`, `synthetic:LEVEL` or `synthetic:PATH` of a rendered set.
+    """Open one split of a data set: `train`, `test`, or `validation` of the embedded set.
 
-    Several joined by + (`human36m:PATH+mpii:PATH`) train as one mix (explore.data.mix); their test part is the first
-    one's.
-
-    options: those of the first reader (Human36MOptions), or a SyntheticConfig whose level must be LEVEL.
-    cache, workers, progress: of the synthetic set, which is rendered on its first use.
-    Raises InputError for a specification or files that cannot be used.
-    """
-    specs = check_data(spec)
-    parts = []
-    for index, part in enumerate(specs if split == "train" else specs[:1]):
-        parts.append(_open(part, split, None if index else options, cache, workers, progress))
-    return mix(parts)
-
-
-def check_data(spec: str) -> list[str]:
-    """The data sets that `spec` joins, each READER:PATH or synthetic:LEVEL.
+    spec: READER:PATH, `synthetic:LEVEL`, `synthetic:PATH` of a rendered set, or several joined by +
+        (`human36m:PATH+mpii:PATH`, `custom:PATH*0.5+synthetic:full*0.5`), whose training splits are mixed
+        (explore.data.mix); the test split is the first set's
+    options: of the first reader (such as Human36MOptions), or a SyntheticConfig with the same level; or a function that
+        returns the options of each data set
+    cache, workers, progress: of the synthetic set, which is rendered on first use
+    framing: `box` or `roi`, how images are cropped (explore.data.framing)
 
     Raises:
-        InputError: a reader that is not known, or a path where nothing is.
+        InputError: a specification or files that cannot be used.
     """
-    parts = re.split(r"\+(?=\w+:)", spec)
+    from explore.data.mix import mix
+    from explore.data.readers import load_function
+    from explore.data.skeleton import BLAZEPOSE33
+
+    def open_one(part: str, options: Any, first: Dataset | None) -> Dataset:
+        kind, _, place = part.partition(":")
+        if kind != "synthetic":
+            return load_function(kind)(Path(place).expanduser(), split, options)
+        from explore.data.synthetic import dataset as synthetic
+
+        skeleton = (options and options.skeleton) or (first.skeleton.name if first else "")
+        if place not in SYNTHETIC_LEVELS:
+            return synthetic.load(Path(place).expanduser(), split, options.val_frames if options else None, skeleton)
+        config = options or synthetic.SyntheticConfig.model_validate({"level": place})
+        if skeleton == BLAZEPOSE33.name:
+            config = config.model_copy(update={"skeleton": skeleton})
+        if config.level != place:
+            raise InputError(f"data synthetic:{place} and the configured level {config.level} differ; give the same")
+        render = synthetic.render_validation if split == "validation" else synthetic.render_dataset
+        root = cache or synthetic.default_cache()
+        render(root, config, workers, progress)
+        return synthetic.load(root / config.name, split, config.val_frames, skeleton)
+
+    specs, weights = parse_data(spec), parse_weights(spec)
+    if split != "train":
+        specs, weights = specs[:1], ()
+    options_of = options if callable(options) else {specs[0]: options}.get
+    found: list[Dataset] = []
+    for part in specs:
+        found.append(open_one(part, options_of(part), found[0] if found else None))
+    return mix(found, weights).framed(framing)
+
+
+def parse_weights(spec: str) -> tuple[float, ...]:
+    """Return the weights of the data sets that `spec` joins, such as `custom:PATH*0.7+synthetic:full*0.3`; empty: none.
+
+    Raises:
+        InputError: some data sets have a weight and others have not, or a weight is not positive.
+    """
+    found = [_WEIGHT.search(part) for part in _split(spec)]
+    if not any(found):
+        return ()
+    weights = tuple(float(match[1]) if match else 0.0 for match in found)
+    if min(weights) <= 0:
+        raise InputError(
+            f"data {spec!r}: a data set has no weight, or the weight 0; give each data set a weight above 0, such as "
+            f"{parse_data(spec)[0]}*0.5, or none"
+        )
+    return weights if len(weights) > 1 else ()
+
+
+_WEIGHT = re.compile(r"\*([0-9]*\.?[0-9]+)$")
+
+
+def _split(spec: str) -> list[str]:
+    return re.split(r"\+(?=\w+:)", spec)
+
+
+def evaluated_set(spec: str) -> str:
+    """Return the data set of a mix that is evaluated: the first; an empty string if `spec` is one data set."""
+    parts = _split(spec)
+    return _WEIGHT.sub("", parts[0]) if len(parts) > 1 else ""
+
+
+def join(*specs: str) -> str:
+    """Return the mix of several data sets or mixes. Weights are left out, because they are shares of one mix."""
+    return "+".join(dict.fromkeys(_WEIGHT.sub("", part) for spec in specs for part in _split(spec)))
+
+
+def parse_data(spec: str) -> list[str]:
+    """Return the data sets that `spec` joins, each as READER:PATH or synthetic:LEVEL, without weights.
+
+    Raises:
+        InputError: an unknown reader or level, or a folder that does not exist.
+    """
+    from explore.data.readers import READERS
+
+    parts = [_WEIGHT.sub("", part) for part in _split(spec)]
     for part in parts:
         kind, _, rest = part.partition(":")
-        rendered = kind == "synthetic" and (rest in SYNTHETIC_LEVELS or _is_rendered(rest))
+        rendered = kind == "synthetic" and (rest in SYNTHETIC_LEVELS or _is_rendered_set(rest))
         if not rest or (kind not in READERS and not rendered):
+            close = did_you_mean(rest, SYNTHETIC_LEVELS) if kind == "synthetic" else did_you_mean(kind, READERS)
             known = [*(f"{name}:PATH" for name in READERS), *(f"synthetic:{level}" for level in SYNTHETIC_LEVELS)]
-            raise InputError(f"data {part!r} is unknown: give one of {', '.join(known)}, or several joined by +")
+            raise InputError(
+                f"data {part!r} is unknown{close}; give one of {', '.join(known)}, or several joined by + (with weights: "
+                "A*0.5+B*0.5)"
+            )
     for kind, _, rest in (part.partition(":") for part in parts):
         if kind in READERS and not Path(rest).expanduser().exists():
             raise InputError(f"data {kind}: {rest}: no such folder; give the folder that holds the {kind} data")
     return parts
 
 
-def _is_rendered(path: str) -> bool:
+def _is_rendered_set(path: str) -> bool:
     return (Path(path).expanduser() / "dataset.json").is_file()
-
-
-def _open(
-    spec: str,
-    split: str,
-    options: Any,
-    cache: Path | None,
-    workers: int,
-    progress: Callable[[int, int], None] | None,
-) -> Dataset:
-    kind, _, rest = spec.partition(":")
-    if kind == "synthetic" and rest not in SYNTHETIC_LEVELS:
-        from explore.data.synthetic import dataset as synthetic
-
-        return synthetic.load(Path(rest).expanduser(), split)
-    if kind == "synthetic":
-        return _synthetic(rest, split, options, cache, workers, progress)
-    return READERS[kind](Path(rest).expanduser(), split, options)
-
-
-def _synthetic(
-    level: str,
-    split: str,
-    config: Any,
-    cache: Path | None,
-    workers: int,
-    progress: Callable[[int, int], None] | None,
-) -> Dataset:
-    from explore.data.synthetic import dataset as synthetic
-
-    config = config or synthetic.SyntheticConfig.model_validate({"level": level})
-    if config.level != level:
-        raise InputError(f"data synthetic:{level} and the configured level {config.level} differ; give the same")
-    folder = synthetic.render_dataset(cache or synthetic.default_cache(), config, workers, progress)
-    return synthetic.load(folder, split)

@@ -1,23 +1,23 @@
-"""Colours of limbs and of people. Limbs tell left from right, people's hues keep away from both."""
+"""Colours of limbs, which distinguish left from right, and of people, whose hues differ from the limbs'."""
 
 from __future__ import annotations
 
 import colorsys
+
+from explore.data.skeleton import joint_keys
 
 LEFT, RIGHT, MIDDLE = "#ff8a1f", "#2f8fff", "#e9edf2"
 PEOPLE = ("#1fa971", "#d6317f", "#7c4ddb", "#c9a400", "#00a3b4", "#c0392b", "#6b8e23", "#a0529c")
 
 
 def limb_colour(start: str, end: str) -> str:
-    """Colour of the bone between two joints by name (`L_Knee`, `R_Wrist`, `Head`)."""
-    for side, colour in (("L_", LEFT), ("R_", RIGHT)):
-        if end.startswith(side) or (start.startswith(side) and not end.startswith(("L_", "R_"))):
-            return colour
-    return MIDDLE
+    """Return the colour of the bone between two joints, by their names (`L_Knee`, `right wrist`, `Head`)."""
+    (first, _), (last, _) = joint_keys((start, end))
+    return {"L": LEFT, "R": RIGHT, "": MIDDLE}[last or first]
 
 
 def person_colour(index: int) -> str:
-    """A hue a person: hand-picked ones first, then hues that keep their distance by the golden ratio."""
+    """Return the colour of a person: hand-picked ones first, then hues spread by the golden ratio."""
     if index < len(PEOPLE):
         return PEOPLE[index]
     red, green, blue = colorsys.hls_to_rgb((index * 0.618034) % 1, 0.42, 0.6)
@@ -25,5 +25,5 @@ def person_colour(index: int) -> str:
 
 
 def rgb(colour: str) -> tuple[int, int, int]:
-    """`#rrggbb` as three bytes."""
+    """Return `#rrggbb` as three bytes."""
     return int(colour[1:3], 16), int(colour[3:5], 16), int(colour[5:7], 16)

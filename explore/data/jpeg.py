@@ -1,7 +1,7 @@
-"""Part of a JPEG decoded alone: libjpeg-turbo 3 leaves out the rows and columns that no crop looks at.
+"""Partial JPEG decoding: libjpeg-turbo 3 skips the rows and columns outside the crop.
 
-OpenCV decodes whole pictures. Where libturbojpeg 3 is not installed (it is in the `jpeg` extra, or the system's), or
-where it finds anything to complain of, the caller decodes the whole picture by OpenCV: the same values in the part.
+OpenCV can only decode whole images. If libturbojpeg 3 is not installed (by the `jpeg` extra or the system), or if it
+reports a problem, the caller decodes the whole image with OpenCV, which gives the same values inside the crop.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from typing import Any
 import numpy as np
 
 DECOMPRESS, RGB = 1, 0  # TJINIT_DECOMPRESS, TJPF_RGB
-ALIGNED = 32  # px, the widest block of any subsampling: where a part may begin
-MARGIN = 4  # px around what is asked: colours are smoothed over the edge of the part
+ALIGNED = 32  # px, the widest block of any chroma subsampling: a part must start at a multiple
+MARGIN = 4  # px around the region: chroma upsampling blurs the edge of the decoded part
 
 Region = tuple[int, int, int, int]  # left, top, right, bottom px
 
@@ -32,15 +32,17 @@ class _Factor(ctypes.Structure):
 
 
 def available() -> bool:
-    """Whether parts can be decoded here."""
+    """Return whether libturbojpeg 3 is installed."""
     return _library() is not None
 
 
 def decode_part(data: bytes, size: tuple[int, int], region: Region, reduced: int) -> np.ndarray | None:
-    """RGB uint8 (H, W, 3) of the whole picture's size, right within `region` and undefined elsewhere.
+    """Return RGB uint8 (H, W, 3) of the whole image's size, valid inside `region` and undefined elsewhere.
 
-    size: (width, height) px of the picture; region: left, top, right, bottom px of it. The result is 1/`reduced`
-    (1, 2, 4 or 8) of that. None where the file is not of that size or libjpeg-turbo cannot decode it faultlessly.
+    Return None if the file has another size or libjpeg-turbo reports a problem.
+
+    size: (width, height) px of the image; region: left, top, right, bottom px
+    reduced: 1, 2, 4 or 8, by which both sides of the result are divided
     """
     library, handle = _library(), _handle()
     if library is None or handle is None or library.tj3DecompressHeader(handle, data, len(data)):
@@ -54,7 +56,7 @@ def decode_part(data: bytes, size: tuple[int, int], region: Region, reduced: int
     right, bottom = (-(-edge // reduced) + MARGIN for edge in region[2:])
     part = _Rectangle(left, top, min(right, width) - left, min(bottom, height) - top)
     image = np.empty((height, width, 3), np.uint8)
-    if part.w <= 0 or part.h <= 0:  # the crop looks past the picture
+    if part.w <= 0 or part.h <= 0:  # the crop lies outside the image
         image.fill(0)
         return image
     start = image[top:, left:].ctypes.data
@@ -71,7 +73,7 @@ _handles = local()
 
 
 def _handle() -> int | None:
-    """This thread's decompressor."""
+    """Return the decompressor of this thread."""
     if not hasattr(_handles, "value"):
         library = _library()
         _handles.value = library.tj3Init(DECOMPRESS) if library else None
@@ -80,11 +82,11 @@ def _handle() -> int | None:
 
 @lru_cache(maxsize=1)
 def _library() -> Any:
-    """libturbojpeg 3 of the `turbojpeg` package or the system, its functions declared; None where there is none."""
+    """Load libturbojpeg 3 from the `turbojpeg` package or the system and declare its functions; None if not found."""
     for path in _candidates():
         try:
             library = ctypes.CDLL(path)
-            library.tj3SetCroppingRegion  # noqa: B018 - is it there? Version 2 has none
+            library.tj3SetCroppingRegion  # noqa: B018 - missing in version 2
         except (OSError, AttributeError):
             continue
         handle, text, size, pointer = ctypes.c_void_p, ctypes.c_char_p, ctypes.c_size_t, ctypes.c_void_p

@@ -1,4 +1,4 @@
-"""A contact sheet: many frames of a data set on one picture, joints drawn in, for the eye to judge."""
+"""Contact sheets: many frames with their joints in one image, for visual inspection."""
 
 from __future__ import annotations
 
@@ -11,20 +11,23 @@ import cv2
 import numpy as np
 
 from explore.data.colours import limb_colour, rgb
-from explore.data.crop import crop, read_image
-from explore.data.sample import Dataset
+from explore.data.crop import crop, crop_roi
+from explore.data.framing import Region
+from explore.data.images import read_image
+from explore.data.sample import Dataset, evenly_spread
 from explore.data.skeleton import Skeleton
 
 TILE, GAP, CAPTION = 192, 6, 18  # px
-FINE = 2  # drawn this many times larger, then averaged
+SUPERSAMPLE = 2  # tiles are drawn larger by this factor, then averaged
 SUBPIXEL = 4  # bits of OpenCV's fixed-point coordinates
 
 
 @dataclass(frozen=True)
 class Frame:
-    """What a tile shows: a picture, the person's box x, y, w, h px, joints (J, 2) px, NaN where unknown, a few words.
+    """Content of a tile: an image, the box x, y, w, h px, joints (J, 2) px, NaN where unknown, and a caption.
 
-    truth: joints (J, 2) px drawn thin and white beneath, where `px` are a prediction.
+    truth: joints (J, 2) px, drawn thin and white below a prediction
+    region: the crop of framing roi, which is shown in place of the box
     """
 
     path: Path
@@ -32,27 +35,28 @@ class Frame:
     px: np.ndarray
     caption: str
     truth: np.ndarray | None = None
+    region: Region | None = None
 
 
 def frames_of(dataset: Dataset, count: int) -> list[Frame]:
-    """`count` frames of a data set, evenly spread over it."""
-    chosen = np.unique(np.linspace(0, len(dataset) - 1, count).round().astype(int))
+    """Return `count` frames of a data set, evenly spread."""
     return [
         Frame(
             sample.image,
             sample.bbox,
             np.where(sample.vis[:, None] > 0, sample.joints_img[:, :2], np.nan),
             f"{dataset.split} S{sample.subject} {sample.action}",
+            region=dataset.region(index) if dataset.framing == "roi" else None,
         )
-        for sample in map(dataset.__getitem__, chosen)
+        for index, sample in ((index, dataset[index]) for index in evenly_spread(len(dataset), count))
     ]
 
 
 def contact_sheet(frames: Sequence[Frame], skeleton: Skeleton, columns: int = 6) -> bytes:
-    """PNG of the frames, cropped a little wider than a network sees them.
+    """Return a PNG of the frames, cropped slightly wider than the network's input.
 
     Raises:
-        InputError: a picture that cannot be decoded.
+        InputError: an image that cannot be decoded.
     """
     columns = max(1, min(columns, len(frames)))
     rows = max(1, math.ceil(len(frames) / columns))
@@ -69,35 +73,40 @@ def contact_sheet(frames: Sequence[Frame], skeleton: Skeleton, columns: int = 6)
 
 
 def _tile(frame: Frame, skeleton: Skeleton) -> np.ndarray:
-    picture, matrix = crop(read_image(frame.path), frame.bbox, FINE * TILE, scale=1.1)
+    if frame.region is not None:
+        image, matrix = crop_roi(read_image(frame.path), frame.region, SUPERSAMPLE * TILE)
+    else:
+        image, matrix = crop(read_image(frame.path), frame.bbox, SUPERSAMPLE * TILE, scale=1.1)
+        x, y, w, h = frame.bbox
+        corners = np.array([[x, y], [x + w, y + h]]) @ matrix[:, :2].T + matrix[:, 2]
+        low, high = _fixed_point(corners)
+        cv2.rectangle(image, low, high, (255, 255, 255), SUPERSAMPLE, cv2.LINE_AA, SUBPIXEL)
     joints = frame.px @ matrix[:, :2].T + matrix[:, 2]
-    x, y, w, h = frame.bbox
-    corners = np.array([[x, y], [x + w, y + h]]) @ matrix[:, :2].T + matrix[:, 2]
-    low, high = _fixed(corners)
-    cv2.rectangle(picture, low, high, (255, 255, 255), FINE, cv2.LINE_AA, SUBPIXEL)
     if frame.truth is not None:
         true = frame.truth @ matrix[:, :2].T + matrix[:, 2]
-        _bones(picture, true, skeleton, 1, (255, 255, 255))
-    _bones(picture, joints, skeleton, 4, (20, 24, 30))
-    _bones(picture, joints, skeleton, 2)
-    spots, known = _fixed(joints), np.isfinite(joints).all(1)
-    for point in (spot for spot, seen in zip(spots, known, strict=True) if seen):
-        cv2.circle(picture, point, int(2.2 * FINE * 2**SUBPIXEL), (255, 255, 255), cv2.FILLED, cv2.LINE_AA, SUBPIXEL)
-    return cv2.resize(picture, (TILE, TILE), interpolation=cv2.INTER_AREA)
+        _draw_bones(image, true, skeleton, 1, (255, 255, 255))
+    _draw_bones(image, joints, skeleton, 4, (20, 24, 30))
+    _draw_bones(image, joints, skeleton, 2)
+    points_px, known = _fixed_point(joints), np.isfinite(joints).all(1)
+    for point in (point for point, visible in zip(points_px, known, strict=True) if visible):
+        cv2.circle(
+            image, point, int(2.2 * SUPERSAMPLE * 2**SUBPIXEL), (255, 255, 255), cv2.FILLED, cv2.LINE_AA, SUBPIXEL
+        )
+    return cv2.resize(image, (TILE, TILE), interpolation=cv2.INTER_AREA)
 
 
-def _bones(
-    picture: np.ndarray, joints: np.ndarray, skeleton: Skeleton, width: int, colour: tuple[int, int, int] | None = None
+def _draw_bones(
+    image: np.ndarray, joints: np.ndarray, skeleton: Skeleton, width: int, colour: tuple[int, int, int] | None = None
 ) -> None:
-    """Lines between known joints (J, 2) px, in one colour or the limbs' own."""
-    spots, known = _fixed(joints), np.isfinite(joints).all(1)
+    """Draw lines between known joints (J, 2) px, in one colour or in the colours of the limbs."""
+    points_px, known = _fixed_point(joints), np.isfinite(joints).all(1)
     for start, end in skeleton.edges:
         if known[start] and known[end]:
             shade = colour or rgb(limb_colour(skeleton.names[start], skeleton.names[end]))
-            cv2.line(picture, spots[start], spots[end], shade, FINE * width, cv2.LINE_AA, SUBPIXEL)
+            cv2.line(image, points_px[start], points_px[end], shade, SUPERSAMPLE * width, cv2.LINE_AA, SUBPIXEL)
 
 
-def _fixed(points: np.ndarray) -> list[tuple[int, int]]:
-    """Points in OpenCV's fixed-point integers; far outside the tile they are held within their range."""
+def _fixed_point(points: np.ndarray) -> list[tuple[int, int]]:
+    """Return points as OpenCV's fixed-point integers, clipped to their range far outside the tile."""
     values = np.nan_to_num(np.clip(points - 0.5, -9 * TILE, 9 * TILE)) * 2**SUBPIXEL
     return [(int(x), int(y)) for x, y in values.round()]

@@ -1,7 +1,7 @@
-"""Estimators: what a network's error would be after full training, for less than full training. No torch at import.
+"""Estimators: predict a network's error after full training at a fraction of the cost. Importing is cheap.
 
-All are interchangeable behind one Protocol and measured on the same networks by `bench estimators`. A search is free to
-use any of them to choose what it tries; what it ships is trained in full and measured, whatever chose it.
+All implement `Estimator` and are compared on the same networks by `python -m benchmarks estimators`. A search uses estimates
+only to choose candidates; finalists are always trained in full and measured.
 """
 
 from __future__ import annotations
@@ -11,35 +11,41 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import TYPE_CHECKING, Protocol
 
-from arch.space import Arch
-from explore.config import EstimateConfig, TrainConfig
-from explore.judge import Judge
+from explore.estimate.config import EstimateConfig
+from explore.train.config import TrainConfig
 
-Name = Literal["full", "short", "supernet", "inherit", "predictor"]
+if TYPE_CHECKING:
+    import torch
+
+    from arch.space import Arch
+    from explore.evaluation.evaluator import Evaluator
+    from explore.train.engine import Engine
+    from explore.train.loop import FloatResult
 
 ESTIMATORS: dict[str, str] = {
-    "full": "explore.estimate.full",
-    "short": "explore.estimate.short",
-    "supernet": "explore.estimate.supernet",
-    "inherit": "explore.estimate.inherit",
-    "predictor": "explore.estimate.predictor",
+    "full": "explore.estimate:FullEstimator",
+    "short": "explore.estimate.short:ShortEstimator",
+    "supernet": "explore.estimate.supernet:SupernetEstimator",
+    "inherit": "explore.estimate.inherit:InheritEstimator",
+    "predictor": "explore.estimate.predictor:PredictorEstimator",
 }
+FULL_NOISE_MM = 1.5  # between two seeds of full training, measured by `python -m benchmarks estimators`
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """What an estimator says of a network.
+    """Estimated error of a network.
 
-    mm:          error of the float network on the test part, MPJPE in mm, on the estimator's own scale
-    noise_mm:    standard deviation of `mm` around what puts the networks in their true order
-    cpu_seconds: spent on this network, what was spent once for all left out
-    weights:     checkpoint that `mm` was measured with; None where it was not measured
-    in_full:     whether the network was trained in full after all
+    mpjpe_mm:    MPJPE of the float network on the test split, in mm, on the estimator's own scale
+    noise_mm:    standard deviation of `mpjpe_mm` around the values that rank networks correctly
+    cpu_seconds: CPU time spent on this network, without costs shared by all networks
+    weights:     checkpoint with which `mpjpe_mm` was measured; None if it was only predicted
+    in_full:     whether the network was trained in full
     """
 
-    mm: float
+    mpjpe_mm: float
     noise_mm: float
     cpu_seconds: float
     weights: Path | None
@@ -47,48 +53,88 @@ class Estimate:
 
 
 @dataclass(frozen=True)
-class Finished:
-    """A network trained in full: its error in mm and its checkpoint."""
+class TrainedNetwork:
+    """A network trained in full, with its error in mm and its checkpoint."""
 
     arch: Arch
-    mm: float
+    mpjpe_mm: float
     weights: Path
 
 
 @dataclass(frozen=True)
-class Setup:
-    """What estimators work with.
+class EstimatorContext:
+    """Data and settings of an estimator.
 
-    training: of a candidate in full
-    finished: the networks trained in full so far
-    step_context, progress: as in explore.train.loop.train
+    training: settings of full training
+    finished: returns the networks trained in full so far
+    step_context, progress: as in `explore.train.loop.train`
+    engine: where networks are trained and evaluated; None: on the CPU
     """
 
-    judge: Judge
+    evaluator: Evaluator
     training: TrainConfig
     options: EstimateConfig
     seed: int
-    finished: Callable[[], list[Finished]] = list
+    finished: Callable[[], list[TrainedNetwork]] = list
     step_context: Callable[[], AbstractContextManager[None]] = nullcontext
     progress: Callable[[int, int], None] = lambda done, total: None
+    engine: Engine | None = None
+
+    @property
+    def device(self) -> torch.device:
+        from explore.train.loop import CPU
+
+        return (self.engine or CPU).device
+
+    def train(self, arch: Arch, weights: Path, samples: int, init_from: Path | None = None) -> FloatResult:
+        """Train and evaluate `arch` with the settings of full training, but on `samples` samples."""
+        from explore.train.distill import make_objective
+        from explore.train.loop import CPU, train_and_evaluate
+
+        config, engine = self.training.model_copy(update={"samples": samples}), self.engine or CPU
+        return train_and_evaluate(
+            arch,
+            self.evaluator,
+            config,
+            self.seed,
+            weights,
+            init_from,
+            self.step_context,
+            self.progress,
+            engine,
+            make_objective(config, self.evaluator.train, self.seed, engine),
+        )
 
 
 class Estimator(Protocol):
-    """One way to say how good a network is."""
+    """A method of estimating a network's error, constructed from an `EstimatorContext`."""
 
     def estimate(self, arch: Arch, folder: Path) -> Estimate:
-        """The estimate of `arch`; files of it go to `folder`, from which a stopped estimate goes on.
+        """Estimate the error of `arch`. Files go to `folder`; a stopped estimate resumes from them.
 
         Raises:
-            Diverged, InputError: as training does.
+            Diverged, InputError: as `explore.train.loop.train`.
         """
         ...
 
 
-def make(name: str, setup: Setup) -> Estimator:
-    """The estimator of that name.
+@dataclass(frozen=True)
+class FullEstimator:
+    """`full`: train every network in full. The reference for all other estimators."""
+
+    context: EstimatorContext
+
+    def estimate(self, arch: Arch, folder: Path) -> Estimate:
+        weights = folder / "weights.safetensors"
+        result = self.context.train(arch, weights, self.context.training.samples)
+        return Estimate(result.mpjpe_mm, FULL_NOISE_MM, result.cpu_seconds, weights, in_full=True)
+
+
+def make(name: str, context: EstimatorContext) -> Estimator:
+    """Return the estimator of that name.
 
     Raises:
-        InputError: it cannot work with what it is given, a supernet of another space say.
+        InputError: its options do not fit the context, such as a supernet of another space.
     """
-    return importlib.import_module(ESTIMATORS[name]).make(setup)  # type: ignore[no-any-return]
+    module, _, attribute = ESTIMATORS[name].partition(":")
+    return getattr(importlib.import_module(module), attribute)(context)  # type: ignore[no-any-return]

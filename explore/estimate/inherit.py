@@ -1,4 +1,4 @@
-"""`inherit`: a short run that starts from the weights of the most alike network that is finished."""
+"""`inherit`: a short run that starts from the weights of the most similar network trained in full."""
 
 from __future__ import annotations
 
@@ -8,46 +8,43 @@ from pathlib import Path
 
 from arch.elastic import FIXED, inherit
 from arch.space import Arch
-from explore.estimate import Estimate, Finished, Setup
-from explore.estimate.alone import train_alone
-from explore.estimate.full import Full
+from explore.estimate import Estimate, EstimatorContext, FullEstimator, TrainedNetwork
+from quantize.checkpoint import load_network, save_network
 
-NOISE_MM = 6.9  # around full training, of runs of a tenth of it, by `bench estimators`
-PARENTS = 4  # trained in full before anyone inherits
-SHARED = tuple(key for key in FIXED if key != "decoder_stages")
+NOISE_MM = 6.9  # for runs of a tenth of full training, measured by `python -m benchmarks estimators`
+MIN_PARENTS = 4  # networks trained in full before others inherit
+SHARED_FIELDS = tuple(key for key in FIXED if key != "decoder_stages")  # equal in networks that share weights
 
 
 @dataclass(frozen=True)
-class Inherit:
-    setup: Setup
+class InheritEstimator:
+    context: EstimatorContext
 
     def estimate(self, arch: Arch, folder: Path) -> Estimate:
-        from explore.train.checkpoint import load_network, save_network
-
-        setup = self.setup
-        weights, given = folder / "weights.safetensors", folder / "inherited.safetensors"
-        parents = alike(arch, setup.finished())
-        if len(parents) < PARENTS:
-            return Full(setup).estimate(arch, folder)
-        if not given.exists():
+        context = self.context
+        weights, inherited = folder / "weights.safetensors", folder / "inherited.safetensors"
+        parents = compatible_parents(arch, context.finished())
+        if len(parents) < MIN_PARENTS:
+            return FullEstimator(context).estimate(arch, folder)
+        if not inherited.exists():
             parent = min(parents, key=lambda other: distance(arch, other.arch))
             donor, _ = load_network(parent.weights, parent.arch)
-            save_network(given, inherit(donor, arch, setup.seed), {"inherited_from": parent.arch.id})
-        trained = train_alone(
-            arch, setup.judge, setup.training.model_copy(update={"samples": setup.options.samples}), setup.seed, weights, given,
-            setup.step_context, setup.progress,
-        )  # fmt: skip
-        given.unlink(missing_ok=True)
-        return Estimate(trained.mm, NOISE_MM, trained.cpu_seconds, weights)
+            save_network(inherited, inherit(donor, arch, context.seed), {"inherited_from": parent.arch.id})
+        result = context.train(arch, weights, context.options.samples, inherited)
+        inherited.unlink(missing_ok=True)
+        return Estimate(result.mpjpe_mm, NOISE_MM, result.cpu_seconds, weights)
 
 
-def alike(arch: Arch, finished: list[Finished]) -> list[Finished]:
-    """The finished networks that share weights with `arch`."""
-    return [other for other in finished if all(getattr(other.arch, key) == getattr(arch, key) for key in SHARED)]
+def compatible_parents(arch: Arch, finished: list[TrainedNetwork]) -> list[TrainedNetwork]:
+    """Return the networks that can share weights with `arch`."""
+    return [other for other in finished if all(getattr(other.arch, key) == getattr(arch, key) for key in SHARED_FIELDS)]
 
 
 def distance(one: Arch, other: Arch) -> float:
-    """How much channels, blocks and expansions differ: the sum of doublings over what two plans have."""
+    """Return how much two networks differ: the sum of |log2| ratios of channels, blocks and expansions.
+
+    A node that only one of them has counts 1.
+    """
     total = 0.0
     mine, theirs = ({node.name: node for node in arch.plan.nodes} for arch in (one, other))
     for name in mine.keys() | theirs.keys():
@@ -59,7 +56,3 @@ def distance(one: Arch, other: Arch) -> float:
     for here, there in zip(one.expansions or (), other.expansions or (), strict=False):
         total += abs(math.log2(here / there))
     return total
-
-
-def make(setup: Setup) -> Inherit:
-    return Inherit(setup)

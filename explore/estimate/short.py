@@ -1,7 +1,7 @@
-"""`short`: a run of few samples, doubled for as long as the network is among the better half of those of that length.
+"""`short`: a short run, continued in doubling lengths while the network is among the better half at its length.
 
-As in asynchronous successive halving (Li et al. 2020): nobody waits, and every length is compared with itself alone.
-Better means a lower rank of nondomination in error and MACs, so that small networks are not dropped for being small.
+This is asynchronous successive halving (Li et al. 2020) with a reduction factor of 2. Networks are ranked by non-dominated
+sorting in error and MACs, so that small networks are not dropped for being small.
 """
 
 from __future__ import annotations
@@ -16,53 +16,50 @@ import numpy as np
 from arch.cost import cost
 from arch.files import write_atomic
 from arch.space import Arch
-from explore.estimate import Estimate, Setup
-from explore.estimate.alone import train_alone
-from explore.search.front import ranks
+from explore.estimate import Estimate, EstimatorContext
+from explore.pareto import non_dominated_rank
 
-NOISE_MM = 3.2  # around full training, of runs of a tenth of it, by `bench estimators`
-PEERS = 3  # of the same length, before anyone goes on
+NOISE_MM = 3.2  # for runs of a tenth of full training, measured by `python -m benchmarks estimators`
+MIN_PEERS = 3  # networks of the same length, besides this one, before any is continued
 
 
 @dataclass(frozen=True)
-class Short:
-    setup: Setup
+class ShortEstimator:
+    context: EstimatorContext
 
     def estimate(self, arch: Arch, folder: Path) -> Estimate:
-        setup, full = self.setup, self.setup.training
-        seen, more, cpu_seconds, start = 0, min(setup.options.samples, full.samples), 0.0, None
+        full = self.context.training.samples
+        seen, more = 0, min(self.context.options.samples, full)
+        cpu_seconds, init_from = 0.0, None
         while True:
             seen += more
             weights, record = folder / f"short-{seen}.safetensors", folder / f"short-{seen}.json"
             if not record.exists():
-                trained = train_alone(
-                    arch, setup.judge, full.model_copy(update={"samples": more}), setup.seed, weights, start,
-                    setup.step_context, setup.progress,
-                )  # fmt: skip
-                facts = {"mm": trained.mm, "macs": cost(arch).macs, "cpu_seconds": trained.cpu_seconds}
-                write_atomic(record, json.dumps(facts))
-            facts = json.loads(record.read_text())
-            cpu_seconds += facts["cpu_seconds"]
-            if 2 * seen > full.samples or not survives(record):
-                return Estimate(facts["mm"], NOISE_MM, cpu_seconds, weights)
-            start, more = weights, seen
+                result = self.context.train(arch, weights, more, init_from)
+                row = {"mm": result.mpjpe_mm, "macs": cost(arch).macs, "cpu_seconds": result.cpu_seconds}
+                write_atomic(record, json.dumps(row))
+            row = json.loads(record.read_text())
+            cpu_seconds += row["cpu_seconds"]
+            if 2 * seen > full or not is_promoted(record):
+                return Estimate(row["mm"], NOISE_MM, cpu_seconds, weights)
+            init_from, more = weights, seen
 
 
-def survives(record: Path) -> bool:
-    """Whether a network is in the better half of all in the study that were trained as long."""
+def is_promoted(record: Path) -> bool:
+    """Return whether a network is in the better half of all networks of the study with a record of the same length."""
     peers = [json.loads(path.read_text()) for path in sorted(record.parent.parent.glob(f"*/{record.name}"))]
-    mine = json.loads(record.read_text())
-    return in_better_half([(peer["mm"], peer["macs"]) for peer in peers], (mine["mm"], mine["macs"]))
+    own = json.loads(record.read_text())
+    return in_better_half([(peer["mm"], peer["macs"]) for peer in peers], (own["mm"], own["macs"]))
 
 
-def in_better_half(peers: Sequence[tuple[float, float]], mine: tuple[float, float]) -> bool:
-    """Whether `mine`, one of the (mm, MACs) of `peers`, is of a lower rank than half of them; no one is among few."""
-    if len(peers) <= PEERS:
+def in_better_half(peers: Sequence[tuple[float, float]], own: tuple[float, float]) -> bool:
+    """Return whether less than half of `peers`, given as (mm, MACs), have a lower non-dominated rank than `own`.
+
+    `own` is one of the peers. With MIN_PEERS peers or fewer the result is False.
+    """
+    if len(peers) <= MIN_PEERS:
         return False
     points = np.array(peers)
-    own = ranks(points)[int(np.flatnonzero((points == mine).all(1))[0])]
-    return bool((ranks(points) < own).sum() < len(peers) / 2)
-
-
-def make(setup: Setup) -> Short:
-    return Short(setup)
+    ranks = non_dominated_rank(points)
+    own_rank = ranks[int(np.flatnonzero((points == own).all(1))[0])]
+    return bool((ranks < own_rank).sum() < len(peers) / 2)

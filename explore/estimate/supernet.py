@@ -1,9 +1,8 @@
-"""`supernet`: a slice of one network that was trained for all, its batch statistics taken anew, judged."""
+"""`supernet`: evaluate a subnet of one network trained for all candidates, with its own batch-norm statistics."""
 
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,68 +10,67 @@ from typing import TYPE_CHECKING
 from arch.errors import InputError
 from arch.search_space import Space
 from arch.space import Arch
-from explore.estimate import Estimate, Setup
+from explore.estimate import Estimate, EstimatorContext
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from arch.network import PoseNet
 
-NOISE_MM = 3.0  # around full training, by `bench estimators`
+NOISE_MM = 3.0  # measured by `python -m benchmarks estimators`
 
 
-@dataclass(frozen=True)
-class Slices:
-    setup: Setup
-    whole: PoseNet
+class SupernetEstimator:
+    """
+    Raises:
+        InputError: as `open_supernet`, or the supernet has another number of joints than the data.
+    """
+
+    def __init__(self, context: EstimatorContext) -> None:
+        self.context = context
+        options, data = context.options, context.evaluator.train
+        self.supernet = open_supernet(options.supernet, Space.named(options.space).at(context.evaluator.size))
+        if self.supernet.arch.num_joints != len(data.skeleton):
+            raise InputError(
+                f"{options.supernet}: num_joints: {self.supernet.arch.num_joints}, but data {data.name} has "
+                f"{len(data.skeleton)} joints; train a supernet on this data"
+            )
 
     @cached_property
-    def batches(self) -> list[Tensor]:
-        from explore.train.supernet import calibration
+    def _batches(self) -> list[Tensor]:
+        from explore.train.supernet import calibration_batches
 
-        return calibration(self.setup.judge)
+        return calibration_batches(self.context.evaluator, device=self.context.device)
 
     def estimate(self, arch: Arch, folder: Path) -> Estimate:
-        from explore.train.checkpoint import save_network
         from explore.train.loop import predict
-        from explore.train.supernet import ready
+        from explore.train.provenance import trained_on
+        from explore.train.supernet import recalibrated
+        from quantize.checkpoint import save_network
 
-        weights, images, batches = folder / "weights.safetensors", self.setup.judge.evaluation.images, self.batches
+        evaluator, weights = self.context.evaluator, folder / "weights.safetensors"
+        images, batches = evaluator.evaluation.images, self._batches
         started = time.process_time()
-        with self.setup.step_context():
-            net = ready(self.whole, arch, batches)
-            mm = self.setup.judge.score(predict(net, images)).mpjpe
-        spent = time.process_time() - started
-        save_network(weights, net, {"float_mpjpe_mm": mm})
-        return Estimate(mm, NOISE_MM, spent, weights)
+        with self.context.step_context():
+            net = recalibrated(self.supernet, arch, batches)
+            mm = evaluator.evaluate(predict(net, images, device=self.context.device)).mpjpe
+        seconds = time.process_time() - started
+        save_network(weights, net, {"float_mpjpe_mm": mm} | trained_on(evaluator))
+        return Estimate(mm, NOISE_MM, seconds, weights)
 
 
 def open_supernet(path: str, space: Space) -> PoseNet:
-    """The largest network of a supernet's checkpoint.
+    """Load the largest network of a supernet's checkpoint.
 
     Raises:
-        InputError: no checkpoint, or one of another space, or a space that no supernet can hold.
+        InputError: `path` is empty, no checkpoint, or one of another space; or no supernet can hold the space.
     """
-    from arch.elastic import ends
+    from arch.elastic import smallest_and_largest
     from explore.train.supernet import load_supernet
 
-    ends(space)
+    smallest_and_largest(space)
     if not path:
         raise InputError(
-            "estimate.supernet: none given; make one with train --supernet SPACE and name its file in --estimate.supernet"
+            "estimate.supernet: none given; make one with train --supernet SPACE and pass its file to --estimate.supernet"
         )
     return load_supernet(path, space)[0]
-
-
-def make(setup: Setup) -> Slices:
-    """
-    Raises:
-        InputError: as `open_supernet`.
-    """
-    options = setup.options
-    whole, data = open_supernet(options.supernet, Space.named(options.space).at(setup.judge.size)), setup.judge.train
-    if whole.arch.joints != len(data.skeleton):
-        raise InputError(
-            f"{options.supernet}: has {whole.arch.joints} joints, data {data.name} {len(data.skeleton)}; train one on it"
-        )
-    return Slices(setup, whole)

@@ -1,4 +1,4 @@
-"""`measure --calibrate`: networks of a space measured on a device, and the predictor that they make."""
+"""`measure --calibrate`: measure networks of a search space on a device, and fit a latency predictor to them."""
 
 from __future__ import annotations
 
@@ -6,8 +6,7 @@ import json
 import os
 import random
 import shutil
-import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,151 +14,174 @@ import numpy as np
 
 from arch.cost import cost
 from arch.errors import InputError
+from arch.files import check_output
 from arch.search_space import Space
 from arch.space import Arch
-from explore.measure.calibrate_config import CalibrateConfig
-from explore.measure.devices import Device, Report, Row, Settings, open_device
-from explore.measure.predictor import Predictor, about_of, fit
-from explore.measure.probe import Disturbed
-from explore.measure.rows import DeviceError, Model, checked
-from explore.measure.sampling import design, reference, unseen
-from explore.measure.untrained import Job, make_all
+from explore.measure.config import CalibrateConfig
+from explore.measure.devices import Device, Progress, Row, Settings, open_device
+from explore.measure.latency import Disturbed, retry_disturbed
+from explore.measure.predictor import Conditions, Predictor, fit
+from explore.measure.rows import DeviceError, Model, validated
+from explore.measure.sampling import reference, sample_fit_set, sample_test_set
+from explore.measure.untrained import Conversion, convert_all
 from quantize.convert import ConversionError
 from quantize.recipes import recipe
 
-BATCH = 8  # networks a call of the device, beside the reference
-ATTEMPTS = 6  # at a batch that is disturbed, or on a device that is away
+BATCH = 8  # networks measured together, beside the reference
+ATTEMPTS = 6  # at a batch that is disturbed, or on a device that does not respond
 PAUSE_S = 5.0  # before the second attempt; longer before each further one
-FAILED = 5  # networks that may fail before the calibration is given up
+MAX_FAILURES = 5  # of conversions
+RENAMED = {"settled": "converged", "scale": "input_size", "recipe": "quantization"}  # keys of version 0.1
 
 
-def calibrate(config: CalibrateConfig, address: str, settings: Settings, report: Report) -> tuple[Path, Predictor]:
-    """Measure what was not measured before, fit, and write the predictor; its rows lie beside it as .jsonl.
+def calibrate(config: CalibrateConfig, address: str, settings: Settings, progress: Progress) -> tuple[Path, Predictor]:
+    """Measure networks, fit a predictor and write it; return its path, beside which the rows are kept as .jsonl.
 
     Raises:
-        InputError, DeviceError, ConversionError: see `measured_rows`.
+        InputError, DeviceError, ConversionError: see `measure_networks`.
     """
-    device = address.partition("?")[0].replace("://", "-").replace("/", "")
-    stem = f"{device}-{config.runtime}-{config.recipe}-{Path(config.space).stem}-{config.scale}-{settings.threads[0]}"
-    path = Path(config.out or Path("results", "predictors", f"{stem}.json"))
-    rows = measured_rows(config, address, settings, path.with_suffix(".jsonl"), report)
-    batches = [row["row"] for row in rows if "row" in row]
-    reference_ms = float(np.median([batch["median_ms"] for batch in batches]))
-    about = about_of(checked(Row, batches[-1], address), config.space, config.scale, reference_ms)
-    predictor = fit(rows, about)
+    target = address.partition("?")[0].replace("://", "-").replace("/", "")
+    files = f"{config.runtime}-{config.quantization}-{Path(config.space).stem}-{config.input_size}"
+    path = Path(config.out or Path("results", "predictors", f"{target}-{files}-{settings.threads[0]}.json"))
+    rows = measure_networks(config, address, settings, path.with_suffix(".jsonl"), progress)
+    references = [row["row"] for row in rows if "row" in row]
+    reference_ms = float(np.median([row["median_ms"] for row in references]))
+    last = validated(Row, _rename_keys(references[-1], ("settled",)), address)
+    predictor = fit(rows, Conditions.of(last, config.space, config.input_size, reference_ms))
     predictor.save(path)
     return path, predictor
 
 
-def measured_rows(
-    config: CalibrateConfig, address: str, settings: Settings, path: Path, report: Report
+def measure_networks(
+    config: CalibrateConfig, address: str, settings: Settings, path: Path, progress: Progress
 ) -> list[dict[str, Any]]:
-    """A row a network, those that `path` holds from an earlier run as they are, the others measured and added to it.
+    """Return one row per network; rows in `path` are kept, the other networks are measured and appended to it.
 
-    Row: `part` (fit or unseen), `arch`, `arch_id`, `macs`, ratio to the reference with its interval, `reference_ms`,
-    `settled`, and the `row` of the first network of each batch, which says what it was measured with.
+    A row has `part` (`fit` or `unseen`), `arch`, `arch_id`, `macs`, the ratio to the reference with its interval,
+    `reference_ms` and `converged`. The first row of each batch has the reference's complete `row`.
 
     Raises:
         InputError: a wrong option; `path` holds rows of another calibration.
-        DeviceError: the device stayed away or busy; the rows so far are kept.
+        DeviceError: the device failed or stayed busy; the rows so far are kept.
         ConversionError: too many networks failed.
     """
+    check_output(path, "--out")
     device = open_device(address)
-    chosen = recipe(config.recipe)
-    space = Space.named(config.space).at(config.scale)
-    tests = unseen(space, config.scale, config.runtime, chosen, config.unseen, config.seed)
-    archs = design(space, config.scale, config.runtime, chosen, config.networks, config.seed, tests) + tests
-    random.Random(config.seed).shuffle(archs)  # so that both parts are measured under the same conditions
-    done = _read(path, _key(config, device, settings))
-    wanted = [arch for arch in archs if arch.id not in {row["arch_id"] for row in done}]
-    files = path.with_suffix(".files")  # of networks converted but not measured yet
-    needed = [reference(config.scale), *wanted] if wanted else []
-    models = _converted(config, needed, files, lambda share, text: report(0.8 * share, text))
+    if getattr(device, "emulated", False):
+        raise InputError(f"target: {address}: an emulated processor has no latency to calibrate a predictor with")
+    chosen = recipe(config.quantization)
+    space = Space.named(config.space).at(config.input_size)
+    common = (space, config.input_size, config.runtime, chosen)
+    unseen = sample_test_set(*common, config.unseen, config.seed)
+    archs = sample_fit_set(*common, config.networks, config.seed, unseen) + unseen
+    random.Random(config.seed).shuffle(archs)  # both parts are measured under the same conditions
+    rows = _read_rows(path, _key(config, device, settings))
+    known = {row["arch_id"] for row in rows}
+    missing = [arch for arch in archs if arch.id not in known]
+    files = path.with_suffix(".files")  # converted, but not measured yet
+    needed = [reference(config.input_size), *missing] if missing else []
+    models = _convert(config, needed, files, lambda share, text: progress(0.8 * share, text))
     first, others = models[:1], models[1:]
     with open(path, "a", encoding="utf-8") as file:
         for start in range(0, len(others), BATCH):
             batch = others[start : start + BATCH]
-            report(0.8 + 0.2 * start / len(others), f"{start} of {len(others)} measured")
-            for row in _kept(_measured(device, [*first, *batch], settings), batch):
+            progress(0.8 + 0.2 * start / len(others), f"{start} of {len(others)} measured")
+
+            def waiting(attempt: int, attempts: int, share: float = 0.8 + 0.2 * start / len(others)) -> None:
+                progress(share, f"waiting for idle cores, attempt {attempt} of {attempts}")
+
+            for row in _batch_rows(_measure(device, [*first, *batch], settings, waiting), batch):
                 file.write(json.dumps(row) + "\n")
-                done.append(row)
+                rows.append(row)
             file.flush()
             os.fsync(file.fileno())
     shutil.rmtree(files, ignore_errors=True)
-    judged = {arch.id for arch in tests}
-    return [row | {"part": "unseen" if row["arch_id"] in judged else "fit"} for row in done]
+    test_ids = {arch.id for arch in unseen}
+    return [row | {"part": "unseen" if row["arch_id"] in test_ids else "fit"} for row in rows]
 
 
-def _converted(config: CalibrateConfig, archs: Sequence[Arch], files: Path, report: Report) -> list[Model]:
-    """The model files, those that an earlier run made as they are; one process a core makes the others.
+def _convert(config: CalibrateConfig, archs: Sequence[Arch], files: Path, progress: Progress) -> list[Model]:
+    """Return the models of all networks that could be converted.
 
     Raises:
-        ConversionError: too many could not be made, or that of the first.
+        ConversionError: the first or too many networks failed.
     """
-    chosen = recipe(config.recipe)
-    jobs = [Job(arch, config.runtime, chosen, files / arch.id) for arch in archs]
-    made: list[Model] = []
+    chosen = recipe(config.quantization)
+    conversions = [Conversion(arch, config.runtime, chosen, files / arch.id) for arch in archs]
+    models: list[Model] = []
     failed = 0
-    for index, result in enumerate(make_all(jobs, config.workers, files)):
-        report(index / len(archs), f"{index} of {len(archs)} converted")
+    for index, result in enumerate(convert_all(conversions, config.workers, files)):
+        progress(index / len(archs), f"{index} of {len(archs)} converted")
         if isinstance(result, Model):
-            made.append(result)
+            models.append(result)
             continue
         failed += 1
-        if index == 0 or failed > FAILED:
+        if index == 0 or failed > MAX_FAILURES:
             raise ConversionError(f"{failed} networks could not be converted; the last: {result}")
-    return made
+    return models
 
 
 def _key(config: CalibrateConfig, device: Device, settings: Settings) -> dict[str, Any]:
-    """What must be the same for rows to be of one calibration."""
-    same = {key: getattr(config, key) for key in ("space", "scale", "runtime", "recipe", "seed")}
-    return {"device": device.name, "threads": settings.threads[0], "isa": settings.isa, **same}
+    """Return the settings that all rows of one calibration share."""
+    shared = {key: getattr(config, key) for key in ("space", "input_size", "runtime", "quantization", "seed")}
+    return {"device": device.name, "threads": settings.threads[0], "isa": settings.isa, **shared}
 
 
-def _read(path: Path, key: dict[str, Any]) -> list[dict[str, Any]]:
-    """Rows of an earlier run; the file is made with `key` as its first line when there is none.
+def _rename_keys(values: dict[str, Any], keys: Sequence[str] = tuple(RENAMED)) -> dict[str, Any]:
+    return {RENAMED[key] if key in keys else key: value for key, value in values.items()}
 
-    A line that a killed run left half written is cut off.
+
+def _read_rows(path: Path, key: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return the rows of an earlier run; a missing file is created with `key` as its first line.
+
+    An incomplete last line, which a killed run leaves, is removed.
     """
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps(key) + "\n")
         return []
-    whole = path.read_bytes()
-    kept = whole[: whole.rfind(b"\n") + 1]
+    content = path.read_bytes()
+    complete = content[: content.rfind(b"\n") + 1]
     try:
-        first, *rows = [json.loads(line) for line in kept.splitlines()]
+        first, *rows = [_rename_keys(json.loads(line)) for line in complete.splitlines()]
     except ValueError:
-        raise InputError(f"{path}: holds no rows of a calibration; give --out another name") from None
+        raise InputError(f"{path}: not the rows of a calibration; choose another file with --out") from None
     if first != key:
         changed = next(name for name in key if first.get(name) != key[name])
         raise InputError(
             f"{path}: {changed}: the rows were measured with {first.get(changed)}, not {key[changed]}; "
-            f"give --out another name"
+            f"choose another file with --out"
         )
-    if len(kept) < len(whole):
-        path.write_bytes(kept)
+    if len(complete) < len(content):
+        path.write_bytes(complete)
     return rows
 
 
-def _measured(device: Device, models: Sequence[Model], settings: Settings) -> list[Row]:
-    for attempt in range(ATTEMPTS):
-        try:
-            return device.measure(models, settings, lambda share, text: None)
-        except (DeviceError, Disturbed) as error:
-            if attempt == ATTEMPTS - 1:
-                raise DeviceError(f"given up after {ATTEMPTS} attempts: {error}; the rows so far are kept") from None
-            time.sleep(PAUSE_S * (attempt + 1))
-    raise AssertionError("unreachable")
+def _measure(
+    device: Device, models: Sequence[Model], settings: Settings, waiting: Callable[[int, int], None]
+) -> list[Row]:
+    try:
+        return retry_disturbed(
+            lambda: device.measure(models, settings, lambda share, text: None),
+            ATTEMPTS,
+            PAUSE_S,
+            errors=(DeviceError, Disturbed),
+            waiting=waiting,
+        )
+    except (DeviceError, Disturbed) as error:
+        raise DeviceError(
+            f"{ATTEMPTS} attempts failed: {error}; the rows so far are kept, run the same command again to continue"
+        ) from None
 
 
-def _kept(rows: Sequence[Row], batch: Sequence[Model]) -> list[dict[str, Any]]:
-    """What is kept of each network's row; the first row is the reference's."""
-    made = []
+def _batch_rows(rows: Sequence[Row], batch: Sequence[Model]) -> list[dict[str, Any]]:
+    """Return the rows to store; the first of `rows` is the reference's."""
+    kept = []
     for model, row in zip(batch, rows[1:], strict=True):
-        figures = row.model_dump(mode="json", include={"ratio", "ratio_low", "ratio_high", "settled", "cpu_over_wall"})
+        measured = row.model_dump(
+            mode="json", include={"ratio", "ratio_low", "ratio_high", "converged", "cpu_over_wall"}
+        )
         known = {"arch_id": model.arch.id, "macs": cost(model.arch).macs, "reference_ms": rows[0].median_ms}
-        made.append(known | figures | {"arch": model.arch.model_dump(mode="json")})
-    made[0]["row"] = rows[0].model_dump(mode="json")
-    return made
+        kept.append(known | measured | {"arch": model.arch.model_dump(mode="json")})
+    kept[0]["row"] = rows[0].model_dump(mode="json")
+    return kept

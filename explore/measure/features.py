@@ -1,8 +1,7 @@
-"""What a network's latency is made of: sums over its operators, by kind. From the plan alone; no torch.
+"""Features of a network for the prediction of its latency: sums over its operators by kind, without torch.
 
-Each kind of operator (a depthwise 5x5 of stride 2, a 1x1, an addition) gives the number of its calls and the elements
-that it moves; convolutions also multiply-accumulates, with channels rounded up to the vectors that kernels work in,
-and the weights that they stream.
+Kinds are, for example, depthwise 5x5 with stride 2, 1x1 and addition. Each has the number of calls and of elements read
+and written; convolutions also have MACs, with channels rounded up to the vector width of kernels, and weights.
 """
 
 from __future__ import annotations
@@ -13,25 +12,25 @@ from arch.cost import Shape
 from arch.space import Arch
 from arch.spec import AxisClassifier, Block, Conv, Ghost, MaxPool, Op, SqueezeExcite, Upsample
 
-VECTOR = 16  # channels that a kernel makes at once
-TILE = 8  # pixels that a kernel makes at once
+VECTOR = 16  # output channels that a kernel computes at once
+TILE = 8  # pixels that a kernel computes at once
 
 Sums = defaultdict[str, float]
 
 
 def features(arch: Arch) -> dict[str, float]:
-    """Sums over the operators of the network, by name; a name that is missing is zero."""
+    """Return the sums over the operators of a network by name; missing names are zero."""
     sums: Sums = defaultdict(float)
-    shapes = {-1: Shape(3, arch.input)}
+    shapes = {-1: Shape(3, arch.input_size)}
     _add(sums, "edge in", shapes[-1].elements)
     for index, node in enumerate(arch.plan.nodes):
         channels = size = 0
-        for source, how in node.inputs:
+        for source, resize in node.inputs:
             shape = shapes[source]
             channels, size = channels + shape.channels, shape.size
-            if how:
-                size = (size - 1) // 2 + 1 if how == "pool" else 2 * size
-                _add(sums, how, shape.channels * (shape.size**2 + size**2))
+            if resize:
+                size = (size - 1) // 2 + 1 if resize == "pool" else 2 * size
+                _add(sums, resize, shape.channels * (shape.size**2 + size**2))
         flow = Shape(channels, size)
         if len(node.inputs) > 1:
             _add(sums, "concat", flow.elements)
@@ -56,15 +55,15 @@ def _block(sums: Sums, block: Block, flow: Shape) -> Shape:
     for op in block.main:
         after = _op(sums, op, after)
     if block.shortcut is not None:
-        beside = flow
+        shortcut = flow
         for op in block.shortcut:
-            beside = _op(sums, op, beside)
+            shortcut = _op(sums, op, shortcut)
         _add(sums, "add", 3 * after.elements)
     return after
 
 
 def _op(sums: Sums, op: Op, flow: Shape) -> Shape:
-    """Count one operator; gives the shape that it makes."""
+    """Add one operator to the sums and return its output shape."""
     match op:
         case Conv():
             return _conv(sums, op, flow)
@@ -93,15 +92,15 @@ def _conv(sums: Sums, op: Conv, flow: Shape) -> Shape:
     after = Shape(op.cout, (flow.size - 1) // op.stride + 1)
     elements, pixels = flow.elements + after.elements, after.size**2
     if op.groups == op.cin and op.groups > 1:
-        width = _up(op.cout, VECTOR)
+        width = _round_up(op.cout, VECTOR)
         macs = width * op.kernel**2 * pixels
         _add(sums, f"depthwise {op.kernel} stride {op.stride}", elements, macs, width * op.kernel**2)
         return after
-    weights = _up(op.cout, VECTOR) * op.cin // op.groups * op.kernel**2
+    weights = _round_up(op.cout, VECTOR) * op.cin // op.groups * op.kernel**2
     kind = "stem" if op.cin == 3 else f"dense {min(op.kernel, 3)}"
-    _add(sums, kind, elements, weights * _up(pixels, TILE), weights)
+    _add(sums, kind, elements, weights * _round_up(pixels, TILE), weights)
     return after
 
 
-def _up(value: int, step: int) -> int:
+def _round_up(value: int, step: int) -> int:
     return -(-value // step) * step

@@ -1,31 +1,35 @@
-"""What a measurement takes and gives, the same for every device."""
+"""Input and output of a measurement, the same for every device: model files, settings and rows of results."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, ValidationError
 
-from arch.decode import MEAN, STD
+from arch.decode import IMAGENET_MEAN, IMAGENET_STD
+from arch.errors import WorkError, describe
 from arch.files import sha256_file
 from arch.space import Arch
-from explore.config import MeasureConfig
-from explore.measure.probe import QUIET, tolerated
-from quantize.bundle import Bundle
+from explore.measure.config import MeasureConfig
+from explore.measure.probe.protocol import MIN_CPU_SHARE, ProtocolSettings
 
+if TYPE_CHECKING:
+    from quantize.bundle import Bundle
+
+MAX_TEXT = 1000  # characters of a text from a device
 Isa = Literal["avx2", "avx512", "vnni", "amx"]
 Positive = Field(gt=0, allow_inf_nan=False)
 
 
-class DeviceError(RuntimeError):
-    """A device went away, was too slow or full, or answered nonsense; one line with the device's own words."""
+class DeviceError(WorkError):
+    """A device disconnected, was too slow or full, or sent an invalid reply; one line with the device's own message."""
 
 
 @dataclass(frozen=True)
 class Model:
-    """A model file to measure; `files[0]` is the one that the runtime loads."""
+    """A model file to measure; the runtime loads `files[0]`. `recipe` is the name of its quantization recipe."""
 
     name: str
     files: tuple[Path, ...]
@@ -38,95 +42,112 @@ class Model:
         return sum(path.stat().st_size for path in self.files)
 
     def for_probe(self) -> dict[str, Any]:
-        """What `explore.measure.probe` wants to know of it."""
-        files = [{"name": p.name, "sha256": sha256_file(p), "bytes": p.stat().st_size} for p in self.files]
+        """Return the description of the model in a request to `explore.measure.probe`."""
         arch = self.arch
-        shape = {"input": arch.input, "head": arch.head, "heatmap": arch.heatmap, "depth_bins": arch.depth_bins}
-        return {"name": self.name, "runtime": self.runtime, "files": files, "mean": MEAN, "std": STD, **shape}
+        return {
+            "name": self.name,
+            "runtime": self.runtime,
+            "files": [{"name": p.name, "sha256": sha256_file(p), "bytes": p.stat().st_size} for p in self.files],
+            "mean": IMAGENET_MEAN,
+            "std": IMAGENET_STD,
+            "input_size": arch.input_size,
+            "head": arch.head,
+            "heatmap_size": arch.heatmap_size,
+            "depth_bins": arch.depth_bins,
+        }
+
+    def row_values(self, reference: Model, threads: int) -> dict[str, Any]:
+        """Return the columns of a row that identify its model."""
+        own = {"model": self.name, "runtime": self.runtime, "recipe": self.recipe}
+        return {**own, "reference": reference.name, "threads": threads}
 
 
 def from_bundle(bundle: Bundle) -> Model:
+    """Return the model of a bundle, named by the bundle's path."""
     files = tuple(bundle.path / file.name for file in bundle.manifest.files)
     return Model(str(bundle.path), files, bundle.manifest.runtime, bundle.manifest.recipe.name, bundle.arch)
 
 
 @dataclass(frozen=True)
 class Settings:
-    """How to measure. `limit_s` bounds how long a device may take to load a model, or keep silent.
+    """Settings of a measurement on a device.
 
-    `quiet` is the share of the processor under which a round was disturbed.
+    Attributes:
+        threads: thread counts to measure, each in rounds of its own.
+        isa: cap on the instruction set.
+        protocol: settings of the latency protocol; its `threads` are not used.
+        timeout_s: time that a device may take to load a model, or to send nothing, s.
+        min_cpu_share: see `ProtocolSettings`.
     """
 
     threads: tuple[int, ...] = (1,)
     isa: Isa | None = None
-    rules: MeasureConfig = field(default_factory=MeasureConfig)
-    limit_s: float = 120.0
-    quiet: float = QUIET
+    protocol: MeasureConfig = field(default_factory=MeasureConfig)
+    timeout_s: float = 120.0
+    min_cpu_share: float = MIN_CPU_SHARE
 
     def for_count(self, models: int) -> Settings:
-        """The budget is meant for a model beside its reference; more models take longer."""
-        return replace(self, rules=self.rules.model_copy(update={"budget": self.rules.budget * max(1.0, models / 2)}))
+        """Return settings for several models: `max_seconds` is meant for one model and its reference."""
+        seconds = self.protocol.max_seconds * max(1.0, models / 2)
+        return replace(self, protocol=self.protocol.model_copy(update={"max_seconds": seconds}))
 
     def for_probe(self) -> dict[str, Any]:
-        rules = {key: getattr(self.rules, key) for key in ("rounds", "calls", "width", "budget")}
-        return {
-            "threads": self.threads,
-            "isa": self.isa,
-            "check_s": self.limit_s,
-            "rules": rules | {"quiet": self.quiet, "neighbours": tolerated()},
-        }
+        """Return the settings in a request to `explore.measure.probe`."""
+        protocol = self.protocol.model_dump(exclude={"threads"})
+        settings = ProtocolSettings(**protocol, min_cpu_share=self.min_cpu_share)
+        return {"threads": self.threads, "isa": self.isa, "timeout_s": self.timeout_s, "settings": vars(settings)}
 
 
-class Part(BaseModel):
+class Record(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-class Machine(Part):
-    """A device as it is; what it does not tell is None."""
+class Machine(Record):
+    """The hardware and system of a device; None where the device does not report it."""
 
     system: str
     processor: str
     board: str | None = None
-    cores: int | None = Field(None, description="usable by the measurement")
+    cores: int | None = Field(None, description="cores that the measurement may use")
     all_cores: int | None = None
     instruction_sets: tuple[str, ...] = ()
     memory_mb: int | None = None
     python: str | None = None
     browser: str | None = None
-    features: tuple[str, ...] = Field((), description="of the browser's WebAssembly")
+    features: tuple[str, ...] = Field((), description="features of the browser's WebAssembly")
 
 
-class State(Part):
-    """A device as it was at one moment; what it does not tell is None."""
+class MachineState(Record):
+    """The state of a device at one moment; None where the device does not report it."""
 
     governor: str | None = None
     mhz: tuple[int, ...] | None = None
-    throttle_events: int | None = Field(None, description="thermal, since the device was started")
-    board_throttled: str | None = Field(None, description="a Raspberry Pi's own flags; 0: never")
+    throttle_events: int | None = Field(None, description="thermal throttling events since the device was started")
+    board_throttled: str | None = Field(None, description="throttling flags of a Raspberry Pi; 0: never throttled")
     hottest_c: FiniteFloat | None = None
     load: FiniteFloat | None = None
 
 
-class Row(Part):
-    """One model at one thread count on one device. Milliseconds a call; 95% intervals; ratios to `reference`.
+class Row(Record):
+    """Latency of one model at one thread count on one device, ms per call, with 95% intervals and ratios to `reference`.
 
-    `median_ms` and what belongs to it are of the network alone; end to end is crop, resize, normalise, network and
-    decode of one person in one photo. `settled` says whether the interval came to be within the asked width.
+    `median_ms` to `waiting` describe the network alone (see `explore.measure.latency.Latency`). `end_to_end_ms` adds
+    crop, resize, normalisation and decoding of one person in one photo.
     """
 
     device: str
     machine: Machine
-    before: State = State()
-    after: State = State()
+    before: MachineState = MachineState()
+    after: MachineState = MachineState()
     model: str
     reference: str
     runtime: str
     recipe: str
     runtime_version: str
     delegate: str
-    delegated: float | None = Field(None, ge=0, le=1, description="share of the operators that the delegate took")
+    delegated: float | None = Field(None, ge=0, le=1, description="fraction of the operators that the delegate runs")
     isa: Isa | None = Field(None, description="cap on the instruction set")
-    instruction_sets_used: tuple[str, ...] | None = Field(None, description="where the runtime tells")
+    instruction_sets_used: tuple[str, ...] | None = Field(None, description="as far as the runtime reports them")
     kernels: dict[str, int] | None = None
     threads: int = Field(ge=1)
     median_ms: float = Positive
@@ -139,45 +160,52 @@ class Row(Part):
     calls: int = Field(ge=1)
     rounds: int = Field(ge=1)
     dropped_rounds: int = Field(ge=0)
-    settled: bool
+    converged: bool
     cpu_over_wall: FiniteFloat | None = None
-    waiting: FiniteFloat | None = Field(None, description="share of time runnable without a processor")
+    waiting: FiniteFloat | None = None
     decode_ms: FiniteFloat | None = None
     end_to_end_ms: FiniteFloat | None = None
     load_ms: FiniteFloat | None = None
-    first_ms: FiniteFloat | None = Field(None, description="the first call, which prepares what load left undone")
-    peak_mb: FiniteFloat | None = Field(None, description="resident memory of the process at most")
-    model_mb: FiniteFloat | None = Field(None, description="of that, what loading and running the model added")
+    first_ms: FiniteFloat | None = Field(None, description="the first call, which may include preparation")
+    peak_mb: FiniteFloat | None = Field(None, description="peak resident memory of the process")
+    model_mb: FiniteFloat | None = Field(None, description="resident memory added by loading and running the model")
+    under_load: bool = Field(False, description="measured while EDGEPOSE_BACKGROUND_LOAD accepted other processes")
     notes: tuple[str, ...] = ()
 
 
-Checked = TypeVar("Checked", bound=Part)
+Validated = TypeVar("Validated", bound=Record)
 
 
-def checked(kind: type[Checked], values: Any, device: str) -> Checked:
-    """A part from what a device answered.
+def validated(kind: type[Validated], values: Any, device: str) -> Validated:
+    """Return a record from a device's reply, whose texts lose control characters, which a terminal would obey.
 
     Raises:
-        DeviceError: the answer makes no sense.
+        DeviceError: the reply is invalid.
     """
     try:
-        return kind.model_validate(values)
+        return kind.model_validate(_printable(values))
     except ValidationError as error:
-        first = error.errors()[0]
-        key = ".".join(str(part) for part in first["loc"])
-        given = repr(first["input"])[:80]
-        raise DeviceError(f"{device}: answered nonsense: {key or 'answer'}: {first['msg']} (given: {given})") from None
+        raise DeviceError(f"{device}: invalid reply: {describe(error, kind)}") from None
 
 
-def notes(machine: Machine, before: State, after: State, threads: int) -> tuple[str, ...]:
-    """What a reader should know before believing a row."""
+def _printable(value: Any) -> Any:
+    if isinstance(value, str):
+        return "".join(character for character in value[:MAX_TEXT] if character.isprintable())
+    if isinstance(value, list | tuple):
+        return [_printable(part) for part in value]
+    return {_printable(key): _printable(part) for key, part in value.items()} if isinstance(value, dict) else value
+
+
+def notes(machine: Machine, before: MachineState, after: MachineState, threads: int) -> tuple[str, ...]:
+    """Return warnings about the conditions of a measurement."""
     found = []
     if before.governor and before.governor not in ("performance", "schedutil"):
         found.append(f"the frequency governor is {before.governor}")
     if before.mhz and after.mhz and min(after.mhz) < 0.9 * max(before.mhz):
-        found.append(f"the frequency went from {max(before.mhz)} to {min(after.mhz)} MHz")
-    if (after.throttle_events or 0) > (before.throttle_events or 0):
-        found.append(f"throttled by heat {after.throttle_events - (before.throttle_events or 0)} times meanwhile")  # type: ignore[operator]
+        found.append(f"the frequency changed from {max(before.mhz)} to {min(after.mhz)} MHz")
+    throttled = (after.throttle_events or 0) - (before.throttle_events or 0)
+    if throttled > 0:
+        found.append(f"thermally throttled {throttled} times during the measurement")
     if after.board_throttled and after.board_throttled not in ("0", "0x0"):
         found.append(f"the board was throttled (flags {after.board_throttled})")
     if machine.cores and threads > machine.cores:

@@ -1,8 +1,7 @@
-"""Model files of networks with random weights: latency does not depend on the values of weights."""
+"""Model files of networks with random weights: latency does not depend on the values of the weights."""
 
 from __future__ import annotations
 
-import os
 import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -15,14 +14,15 @@ from arch.space import Arch
 from explore.measure.rows import Model
 from quantize import runtimes
 from quantize.convert import ConversionError, Converter
+from quantize.environment import usable_cores
 from quantize.recipes import Recipe
 
-PICTURES = 2  # that the INT8 ranges are taken from; latency does not depend on them either
+CALIBRATION_IMAGES = 2  # latency does not depend on the INT8 ranges either
 
 
 @dataclass(frozen=True)
-class Job:
-    """A file to make in `folder`, unless it is there."""
+class Conversion:
+    """A network to convert into `folder`; files that exist there are kept."""
 
     arch: Arch
     runtime: str
@@ -30,51 +30,49 @@ class Job:
     folder: Path
 
 
-def make_all(jobs: Sequence[Job], workers: int, logs: Path) -> Iterator[Model | ConversionError]:
-    """The model of each job in order, or why there is none; by `workers` converter processes (0: one a core).
+def convert_all(conversions: Sequence[Conversion], workers: int, logs: Path) -> Iterator[Model | ConversionError]:
+    """Yield the model of each conversion, or its error, in order.
+
+    workers: converter processes; 0: one per core.
 
     Raises:
-        InputError: a network that cannot ship by its recipe.
+        InputError: a network that cannot be converted with its recipe.
     """
-    free = threading.local()
+    local = threading.local()
     converters: list[Converter] = []
 
-    def one(job: Job) -> Model | ConversionError:
-        if not hasattr(free, "converter"):
-            free.converter = Converter(logs / f"converter-{len(converters)}.log")
-            converters.append(free.converter)
+    def run(conversion: Conversion) -> Model | ConversionError:
+        if not hasattr(local, "converter"):
+            local.converter = Converter(logs / f"converter-{len(converters)}.log")
+            converters.append(local.converter)
         try:
-            return make(free.converter, job)
+            return _convert(local.converter, conversion)
         except ConversionError as error:
             return error
 
-    pool = ThreadPoolExecutor(workers or len(os.sched_getaffinity(0)))
+    pool = ThreadPoolExecutor(workers or usable_cores())
     try:
-        yield from pool.map(one, jobs)
+        yield from pool.map(run, conversions)
     finally:
         pool.shutdown(cancel_futures=True)
         for converter in converters:
             converter.close()
 
 
-def make(converter: Converter, job: Job) -> Model:
-    """The model of a job.
-
-    Raises:
-        InputError: the network cannot ship by this recipe.
-        ConversionError: the converter failed.
-    """
-    arch, recipe, folder = job.arch, job.recipe, job.folder
-    files = tuple(folder / name for name in runtimes.get(job.runtime).FILES)
+def _convert(converter: Converter, conversion: Conversion) -> Model:
+    arch, recipe, folder = conversion.arch, conversion.recipe, conversion.folder
+    files = tuple(folder / name for name in runtimes.get(conversion.runtime).FILES)
     if not files[0].exists():
         from arch.network import build
-        from quantize.weights import save_weights
+        from quantize.checkpoint import save_network
 
-        chosen = recipe.model_copy(update={"calibration_images": PICTURES}) if recipe.int8 else recipe
+        images = None
+        if recipe.int8:
+            recipe = recipe.model_copy(update={"calibration_images": CALIBRATION_IMAGES})
+            shape = (CALIBRATION_IMAGES, 3, arch.input_size, arch.input_size)
+            images = np.random.default_rng(0).normal(size=shape).clip(-2, 2).astype(np.float32)
         weights = folder.with_name(folder.name + ".safetensors")
-        save_weights(build(arch, 0).eval(), weights)
-        shape = (PICTURES, 3, arch.input, arch.input)
-        pictures = np.random.default_rng(0).normal(size=shape).clip(-2, 2).astype(np.float32)
-        converter.export(arch, weights, job.runtime, chosen, pictures if recipe.int8 else None, folder)
+        save_network(weights, build(arch, 0).eval())
+        converter.export(arch, weights, conversion.runtime, recipe, images, folder)
         weights.unlink()
-    return Model(arch.name, files, job.runtime, recipe.name, arch)
+    return Model(arch.name, files, conversion.runtime, conversion.recipe.name, arch)

@@ -1,4 +1,4 @@
-"""What a photo's camera is taken to be, and how far away a person is taken to stand."""
+"""Camera intrinsics of a photo or video, and the distance of a person from the camera."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from pathlib import Path
 import numpy as np
 from PIL import ExifTags, Image, UnidentifiedImageError
 
-FULL_FRAME_DIAGONAL = math.hypot(36.0, 24.0)  # mm, what "35 mm equivalent" refers to
+FULL_FRAME_DIAGONAL = math.hypot(36.0, 24.0)  # mm, the reference of a 35 mm equivalent focal length
 ASSUMED = "assumed, "
-REFERENCE_SIDE = 2000.0  # mm that the padded box is taken to span (RootNet, Moon et al. 2019, equation 2)
+REFERENCE_SIDE = 2000.0  # mm, assumed side of the padded box (RootNet, Moon et al. 2019, equation 2)
 
 
 @dataclass(frozen=True)
 class Camera:
-    """A pinhole: f (2,) and c (2,) in px of the photo; where each of them comes from, in words."""
+    """Pinhole intrinsics: focal length f (2,) and principal point c (2,) in px, and the source of each in words."""
 
     f: np.ndarray
     c: np.ndarray
@@ -25,12 +25,12 @@ class Camera:
 
     @property
     def assumed(self) -> list[str]:
-        """What nobody gave and no file told."""
-        parts = (
+        """Descriptions of the values that neither the user nor the file gave."""
+        values = (
             (f"focal length {self.f[0]:.0f} px", self.focal_from),
             (f"principal point {self.c[0]:g},{self.c[1]:g} px", self.principal_from),
         )
-        return [f"{what} ({source.removeprefix(ASSUMED)})" for what, source in parts if source.startswith(ASSUMED)]
+        return [f"{text} ({source.removeprefix(ASSUMED)})" for text, source in values if source.startswith(ASSUMED)]
 
 
 def choose_camera(
@@ -40,10 +40,13 @@ def choose_camera(
     principal: tuple[float, float] | None = None,
     equivalent_mm: float | None = None,
 ) -> Camera:
-    """The camera of a photo of width x height px.
+    """Return the intrinsics of an image of width x height px.
 
-    focal, principal: px, as given by the user; equivalent_mm: the photo's own 35 mm equivalent focal length.
-    Without them the focal length is the photo's longer side, the principal point its centre.
+    Without the values below, the focal length is the longer side and the principal point the centre.
+
+    Args:
+        focal, principal: px, given by the user.
+        equivalent_mm: 35 mm equivalent focal length stored in the file.
     """
     if focal is not None:
         focal_from = "given"
@@ -59,21 +62,25 @@ def choose_camera(
 
 
 def equivalent_focal(path: Path) -> float | None:
-    """The 35 mm equivalent focal length in mm that the camera wrote into the file; None where it did not."""
+    """Return the 35 mm equivalent focal length in mm from a photo's EXIF data, or None."""
     try:
-        picture = Image.open(path)
+        image = Image.open(path)
     except (UnidentifiedImageError, Image.DecompressionBombError):
-        return None  # OpenCV reads more than Pillow does
-    with picture:
-        value = picture.getexif().get_ifd(ExifTags.IFD.Exif).get(ExifTags.Base.FocalLengthIn35mmFilm)
+        return None  # OpenCV reads more formats than Pillow
+    with image:
+        value = image.getexif().get_ifd(ExifTags.IFD.Exif).get(ExifTags.Base.FocalLengthIn35mmFilm)
     return float(value) if isinstance(value, int) and value > 0 else None
 
 
 def root_depth_from_box(bbox: np.ndarray, padding: float, f: np.ndarray) -> float:
-    """Depth of the root joint in mm: where a square of 2 m would look as large as the padded, squared box.
+    """Estimate the depth of the root joint in mm, assuming that the padded square box spans 2 m.
 
-    RootNet's k, without the correction that RootNet learns: right for a standing adult, too far for a child or
-    someone who crouches, too far as well where the photo's edge cuts the person.
+    This is RootNet's k without its learned correction. It fits a standing adult and overestimates the depth of
+    children, of crouching people and of people cut off by the edge of the image.
     """
-    side = max(float(bbox[2]), float(bbox[3])) * padding
+    return root_depth_from_side(max(float(bbox[2]), float(bbox[3])) * padding, f)
+
+
+def root_depth_from_side(side: float, f: np.ndarray) -> float:
+    """Estimate the depth of the root joint in mm, assuming that the square of a person, `side` px wide, spans 2 m."""
     return REFERENCE_SIDE * math.sqrt(float(f[0] * f[1])) / side

@@ -1,4 +1,4 @@
-"""The page of a study while its search runs: written anew when something has been finished, beside the work."""
+"""The page of a running study, written again whenever a candidate or a finalist is finished."""
 
 from __future__ import annotations
 
@@ -8,67 +8,74 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from explore.config import SearchConfig
 from explore.host import host_folder
-from explore.measure.lane import Lane
-from explore.report.kept import keep
+from explore.measure.lock import MeasurementLock
 from explore.report.page import write_page
-from explore.report.study import write_tables
-from explore.search.study import open_study
+from explore.report.snapshot import save_snapshot
+from explore.report.summary import summarise
+from explore.report.tables import write_tables
+from explore.search.config import SearchConfig
+from explore.search.records import read_records
 
-EVERY = 20.0  # s between looks
-SHARE = 20  # times what the last page took to write is left to the search between two pages
+INTERVAL_S = 20.0  # between checks for new results
+PAUSE_RATIO = 20  # between pages wait at least this many times as long as writing the last one took
 
 
 @contextmanager
 def live_page(config: SearchConfig, mean_pose_mm: float, log: Callable[[str], None]) -> Iterator[None]:
-    """Keep the page of a running study up to date; when the block ends, however it does, the page says that it has.
+    """Keep tables and page of a running study up to date while the block runs.
 
-    It is written in the lane, so that no measurement is disturbed.
+    mean_pose_mm: error of the mean-pose baseline on the validation part
+
+    The last page, written when the block ends for whatever reason, no longer reloads itself. Pages are written under
+    the shared measurement lock, so that they never disturb a measurement. A page that cannot be written is logged; the
+    search goes on.
     """
-    over = threading.Event()
-    writer = threading.Thread(target=_watch, args=(config, mean_pose_mm, log, over), daemon=True)
+    stop = threading.Event()
+    writer = threading.Thread(target=_watch, args=(config, mean_pose_mm, log, stop), daemon=True)
     writer.start()
     try:
         yield
     finally:
-        over.set()
+        stop.set()
         writer.join()
-        _write_or_say(config, mean_pose_mm, log, live=False)
+        _write(config, mean_pose_mm, log, live=False)
 
 
-def _watch(config: SearchConfig, mean_pose_mm: float, log: Callable[[str], None], over: threading.Event) -> None:
-    lane = Lane(host_folder() / "lane")
-    seen: object = None
+def _watch(config: SearchConfig, mean_pose_mm: float, log: Callable[[str], None], stop: threading.Event) -> None:
+    lock = MeasurementLock(host_folder() / "measurement")
+    shown: tuple[int, int] | None = None
     pause = 0.0
-    while not over.wait(pause):
-        now = _state(config.folder)
-        took = 0.0
-        if now != seen:
+    while not stop.wait(pause):
+        results = _count_results(config.folder)
+        seconds = 0.0
+        if results != shown:
             started = time.monotonic()
-            with lane.work():
-                written = _write_or_say(config, mean_pose_mm, log, live=True)
+            with lock.shared():
+                written = _write(config, mean_pose_mm, log, live=True)
             if not written:
                 break
-            seen, took = now, time.monotonic() - started
-        pause = max(EVERY, SHARE * took)
-    lane.close()
+            shown, seconds = results, time.monotonic() - started
+        pause = max(INTERVAL_S, PAUSE_RATIO * seconds)
+    lock.close()
 
 
-def _state(folder: Path) -> object:
-    """What changes when a candidate or a finalist is finished."""
-    done = list(folder.glob("finalists/*/result.json"))
-    return sum(1 for _ in folder.glob("candidates/*/result*.json")), len(done)
+def _count_results(folder: Path) -> tuple[int, int]:
+    """Return the numbers of finished candidates and finalists."""
+    finalists = sum(1 for _ in folder.glob("finalists/*/result.json"))
+    return sum(1 for _ in folder.glob("candidates/*/result*.json")), finalists
 
 
-def _write_or_say(config: SearchConfig, mean_pose_mm: float, log: Callable[[str], None], live: bool) -> bool:
-    """Write the page; a search goes on, and ends as it would, without it, and says why."""
+def _write(config: SearchConfig, mean_pose_mm: float, log: Callable[[str], None], live: bool) -> bool:
+    """Write tables and page; return whether that worked."""
     try:
-        study = open_study(config)
-        write_tables(config, study)
-        keep(config.folder, study, mean_pose_mm)
-        write_page(config.folder, live=live)
-    except Exception as error:
-        log(f"page: {config.folder / 'index.html'} is not written: {' '.join(str(error).split())}")
+        summary = summarise(config, read_records(config), validation_mean_pose_mm=mean_pose_mm)
+        save_snapshot(config.folder, summary.snapshot)
+        write_tables(summary)
+        write_page(summary, live=live)
+    except Exception as error:  # whatever goes wrong with the page, the search must go on
+        log(
+            f"{config.folder / 'index.html'} is not written ({' '.join(str(error).split())}); the search goes on without"
+        )
         return False
     return True

@@ -1,7 +1,7 @@
-"""One self-contained index.html of a study: opens from disk, asks the network for nothing.
+"""One self-contained index.html for a study: it opens from disk and makes no network requests.
 
-All that comes from a study travels as compressed JSON in base64, which no name in it can break out of, and is shown as
-text only; a content security policy forbids everything but the page's own scripts.
+Data travels as gzipped JSON in base64, so that no name in it can end a script element, and is shown as text only. A
+content security policy forbids all scripts but the page's own.
 """
 
 from __future__ import annotations
@@ -10,47 +10,49 @@ import base64
 import datetime
 import gzip
 import json
+from dataclasses import asdict
 from functools import lru_cache
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+from arch.cost import cost
+from arch.describe import describe
 from arch.files import content_hash, write_atomic
+from arch.space import Arch
 from explore.data.colours import LEFT, MIDDLE, RIGHT, limb_colour
-from explore.report.gather import NUMBERS, TEXTS, Gathered, gather, stages
-from explore.report.kept import short_fields
+from explore.report.columns import COUNT_PREFIX, PLOTTED, SOURCE_PREFIX, column, with_devices
 from explore.report.reproduce import commands
+from explore.report.snapshot import short_fields
+from explore.report.summary import Summary
+from explore.search.quantities import is_measured
 
-TEMPLATES = Path(__file__).with_name("templates")
 SCRIPTS = ("unpack.js", "study.js", "skeleton.js", "card.js", "plots.js", "table.js", "main.js")
-DIGITS = 6  # significant ones of a figure
+TABLE_KEYS = (
+    "name", "kind", "part", "runtime", "recipe", "mpjpe_mm", "latency_ms", "front", "checks_failed", "bytes", "macs", "params",
+    "pa_mpjpe_mm", "float_mpjpe_mm", "float_latency_ms", "memory", "samples", "network",
+)  # fmt: skip
+OTHER_KEYS = ("arch_id", "trial", "bundle", "mpjpe_low_mm", "mpjpe_high_mm", "units")  # of the download and for details
+DIGITS = 6  # significant digits of a figure
 
 
-def write_page(
-    folder: Path, path: Path | None = None, references: list[str] | None = None, live: bool = False
-) -> Gathered:
-    """Write the page of a study, `folder`/index.html unless `path` says otherwise, from what the folder holds.
-
-    live: the page loads itself again now and then. Returns what it shows.
-
-    Raises:
-        InputError: see `gather`.
-    """
-    found = gather(folder, references)
-    write_atomic(path or folder / "index.html", render(found, live))
-    return found
+def write_page(summary: Summary, path: Path | None = None, live: bool = False) -> None:
+    """Write the page of a study to `path` (default: index.html in its folder). live: the page reloads itself."""
+    write_atomic(path or summary.folder / "index.html", render(summary, live))
 
 
-def render(found: Gathered, live: bool = False) -> str:
-    """The page as text."""
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+def render(summary: Summary, live: bool = False) -> str:
+    """Return the page as HTML."""
+    from jinja2 import Environment, PackageLoader, StrictUndefined
 
-    first = json.dumps(_first(found, live), separators=(",", ":"), allow_nan=False)
-    later = json.dumps(_later(found), separators=(",", ":"), allow_nan=False)
-    environment = Environment(loader=FileSystemLoader(TEMPLATES), autoescape=True, undefined=StrictUndefined)
+    first = json.dumps(_first(summary, live), separators=(",", ":"), allow_nan=False)
+    later = json.dumps(_later(summary), separators=(",", ":"), allow_nan=False)
+    templates = files("explore.report") / "templates"
+    environment = Environment(loader=PackageLoader("explore.report"), autoescape=True, undefined=StrictUndefined)
     return environment.get_template("study.html").render(
-        title=found.folder.resolve().name,
-        style=(TEMPLATES / "page.css").read_text(),
-        scripts="\n".join((TEMPLATES / name).read_text() for name in SCRIPTS),
+        title=summary.name,
+        style=(templates / "page.css").read_text(),
+        scripts="\n".join((templates / name).read_text() for name in SCRIPTS),
         plotly=_plotly(),
         first=_packed(first),
         later=_packed(later),
@@ -58,56 +60,86 @@ def render(found: Gathered, live: bool = False) -> str:
     )
 
 
-def _first(found: Gathered, live: bool) -> dict[str, Any]:
-    """What the page needs at once: the rows as columns, and the small facts."""
-    columns: dict[str, list[Any]] = {
-        key: [_short(row.numbers.get(key)) for row in found.rows] for key in (*NUMBERS, *found.elsewhere)
-    }
-    columns |= {key: [row.texts[key] for row in found.rows] for key in TEXTS}
-    columns["kind"] = [row.kind for row in found.rows]
-    columns["paper"] = [row.paper for row in found.rows]
-    # Repeated texts as places in a list: 5,000 rows name one runtime and a handful of recipes.
-    for key in ("kind", "runtime", "recipe"):
-        values = list(dict.fromkeys(columns[key]))
-        columns[key] = [values.index(value) for value in columns[key]]
-        columns[f"{key}_values"] = values
-    config = found.config
+def _first(summary: Summary, live: bool) -> dict[str, Any]:
+    """Return what the page needs to draw itself: the rows by column, and the facts about the study."""
+    rows = [*summary.complete, *summary.exported, *summary.references]
+    memory = {arch_id: cost(arch).peak_activation_bytes_int8 for arch_id, arch in summary.snapshot.networks.items()}
+    latencies = ("latency_ms", *summary.devices)
+    keys = with_devices(TABLE_KEYS, summary.devices, sources=True)
+    values: dict[str, list[Any]] = {key: [_value(row.get(key)) for row in rows] for key in (*keys, *OTHER_KEYS)}
+    values["memory"] = [memory.get(row.arch_id) if row.memory != row.memory else row.memory for row in rows]
+    values["baseline"] = [row.baseline for row in rows]
+    for key in ("kind", "runtime", "recipe"):  # texts that repeat travel as places in a list
+        distinct = list(dict.fromkeys(values[key]))
+        values[key] = [distinct.index(value) for value in values[key]]
+        values[f"{key}_values"] = distinct
+    settings, environment = summary.settings, summary.environment
+    shown = ("data", "input_size", "space", "objectives", "limits", "runtime", "quantization", "hash", "seed", "trials")
     return {
-        "study": found.folder.resolve().name,
-        "columns": columns,
-        "states": found.states,
-        "elsewhere": found.elsewhere,
+        "study": summary.name,
+        "values": values,
+        "columns": [asdict(column(key)) | {"header": column(key).header} for key in (*keys, *OTHER_KEYS)],
+        "plotted": [*PLOTTED, *summary.devices],
+        "objectives": summary.objectives,
+        "sources": {key: SOURCE_PREFIX + key for key in latencies if not key.startswith(COUNT_PREFIX)},
+        "predicted": sorted({source for row in rows for source in row.sources.values() if not is_measured(source)}),
+        "states": summary.states,
         "live": live,
-        "made": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        "about": {key: config[key] for key in ("data", "scale", "space", "runtime", "recipe", "hash") if key in config}
-        | {key: found.environment[key] for key in ("machine", "versions", "data_hash") if key in found.environment}
-        | {"mean_pose_mm": found.kept.mean_pose_mm, "seed": config.get("seed"), "trials": config.get("trials")},
-        "importances": found.kept.importances,
-        "history": [[round(minute, 2), _short(volume)] for minute, volume in found.history],
-        "equal_error": found.equal_error,
-        "notes": found.notes,
+        "written": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "about": {key: settings[key] for key in shown if key in settings}
+        | {key: environment[key] for key in ("machine", "versions", "data_hash") if key in environment}
+        | {"mean_pose_mm": summary.snapshot.mean_pose_mm, "candidates_mean_pose_mm": summary.candidates_mean_pose_mm},
+        "parts": summary.parts_note,
+        "intervals": summary.interval_note,
+        "latencies": summary.latency_note,
+        "importances": summary.snapshot.importances,
+        "history": [[round(minute, 2), _value(volume)] for minute, volume in summary.history],
+        "iso_accuracy": comparison_lines(summary),
+        "notes": summary.notes,
     }
 
 
-def _later(found: Gathered) -> dict[str, Any]:
-    """What the page unpacks when a network is looked at."""
-    people = found.people.model_dump(mode="json")
-    names = found.people.joints
-    colours = {LEFT: "left", RIGHT: "right", MIDDLE: "middle"}
-    people["sides"] = [colours[limb_colour(names[start], names[end])] for start, end in found.people.edges]
+def comparison_lines(summary: Summary) -> list[str]:
+    """Return the comparisons with the baselines, each with its condition: equal training compute or equal samples."""
+    if not summary.equal_samples:
+        return [found.text for found in summary.iso_accuracy]
+    return [f"Equal training compute: {found.text}" for found in summary.iso_accuracy] + [
+        f"Equal samples, float networks: {found.text}" for found in summary.iso_accuracy_at_equal_samples
+    ]
+
+
+def _later(summary: Summary) -> dict[str, Any]:
+    """Return what the page needs for the details of one row."""
+    predictions = summary.predictions.model_dump(mode="json")
+    joints, colours = summary.predictions.joints, {LEFT: "left", RIGHT: "right", MIDDLE: "middle"}
+    predictions["sides"] = [
+        colours[limb_colour(joints[start], joints[end])] for start, end in summary.predictions.edges
+    ]
     return {
-        "stages": stages(found.networks),
-        "networks": {name: short_fields(arch) for name, arch in found.networks.items()},
-        "certificates": found.certificates,
-        "people": people,
-        "commands": commands(found.config, str(found.folder)),
+        "stages": stages(summary.snapshot.networks),
+        "networks": {name: short_fields(arch) for name, arch in summary.snapshot.networks.items()},
+        "certificates": summary.certificates,
+        "comparisons": [one.model_dump(mode="json") for one in summary.snapshot.comparisons],
+        "people": predictions,
+        "commands": commands(summary.settings, str(summary.folder)),
     }
 
 
-def _short(value: float | None) -> float | None:
-    if value is None or isinstance(value, int):
+def stages(networks: dict[str, Arch]) -> dict[str, Any]:
+    """Return the distinct stages of all networks as `rows`, and the places of each network's stages by id as `of`."""
+    places: dict[tuple[Any, ...], int] = {}
+    of = {}
+    for name, arch in networks.items():
+        steps = [(s.name, s.reads, s.channels, s.size, s.params, s.macs, s.memory_int8) for s in describe(arch)]
+        of[name] = [places.setdefault(step, len(places)) for step in steps]
+    return {"rows": list(places), "of": of}
+
+
+def _value(value: Any) -> Any:
+    """Return a value for JSON: floats with few digits, NaN and infinity as null."""
+    if not isinstance(value, float):
         return value
-    return float(f"{value:.{DIGITS}g}")
+    return float(f"{value:.{DIGITS}g}") if abs(value) < float("inf") else None
 
 
 def _packed(text: str) -> str:
@@ -116,7 +148,7 @@ def _packed(text: str) -> str:
 
 @lru_cache(maxsize=1)
 def _plotly() -> str:
-    """plotly.js, 4.8 MB, as 2 MB of text."""
+    """Return plotly.js, 4.8 MB, packed to 2 MB."""
     from plotly.offline import get_plotlyjs
 
     return _packed(get_plotlyjs())

@@ -1,18 +1,20 @@
-"""The paper's Tables 7, 8 and 9 as printed, and a model of one's own as one more row of them.
+"""Tables 7, 8 and 9 of the paper as printed, and results of `train` as additional rows.
 
-Choi, Choi and Kim: MobileHumanPose, CVPR Workshops 2021. Tables 7 and 8: errors in mm on Human3.6M by action, protocol
-1 after alignment and protocol 2; Table 9: 3DPCK_rel in percent on MuPoTS-3D by sequence.
+Choi, Choi and Kim: MobileHumanPose, CVPR Workshops 2021. Tables 7 and 8: PA-MPJPE (protocol 1) and MPJPE (protocol 2) on
+Human3.6M by action, in mm. Table 9: 3DPCK_rel on MuPoTS-3D by sequence, in percent.
 """
 
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from arch.errors import InputError
+from explore.report.rows import with_interval
 
 ACTIONS = (
     "Directions", "Discussion", "Eating", "Greeting", "Phoning", "Posing", "Purchases", "Sitting", "SittingDown",
@@ -24,15 +26,25 @@ SHORT = (
 )  # fmt: skip
 SEQUENCES = tuple(f"TS{number}" for number in range(1, 21))
 
+RESULT_KEYS = {
+    "name", "test", "protocol", "params", "mpjpe_mm", "per_action_mm", "rigid_mpjpe_mm", "rigid_per_action_mm",
+}  # fmt: skip
+
 
 @dataclass(frozen=True)
 class Row:
-    """values: by column, None where there is none; average: as printed; params: millions."""
+    """One method.
+
+    values: by column, None if missing; average: as printed; params: in millions
+    interval: 95% bootstrap interval of the average, for own results; units: what was resampled, such as "236 clips"
+    """
 
     method: str
     values: tuple[float | None, ...]
     average: float
     params: float | None = None
+    interval: tuple[float, float] | None = None
+    units: str = ""
 
 
 @dataclass(frozen=True)
@@ -85,66 +97,41 @@ TABLE_9 = Table(
     "MuPoTS-3D, all ground truth, 3DPCK_rel in %",
     tuple(f"S{number}" for number in range(1, 21)),
     (
-        _row(
-            "Mehta (stage ii)",
-            "89.7 65.4 67.8 73.3 77.4 47.8 67.4 63.1 78.1 85.1 75.6 73.1 65.0 59.2 74.1 84.6 87.8 73.0 78.1 71.2 72.8",
-        ),
-        _row(
-            "Chen (small)",
-            "93.1 76.7 79.9 78.2 83.6 64.6 79.0 72.5 87.6 88.3 76.1 79.4 71.1 70.6 77.7 86.6 87.1 80.3 79.5 72.0 79.2",
-        ),
-        _row(
-            "Moon",
-            "94.4 77.5 79.0 81.9 85.3 72.8 81.9 75.7 90.2 90.4 79.2 79.9 75.1 72.7 81.1 89.9 89.6 81.8 81.7 76.2 81.8",
-        ),
-        _row(
-            "Ours-S",
-            "89.5 72.1 72.4 75.4 81.0 67.1 80.2 64.0 83.7 89.6 76.5 80.9 68.4 68.2 80.9 89.5 88.4 82.8 72.8 68.7 77.6",
-        ),
-        _row(
-            "Ours-L",
-            "91.0 82.5 77.1 74.3 84.1 67.9 79.2 76.0 84.0 90.7 74.5 77.5 68.1 76.0 77.7 88.0 87.9 82.7 78.3 75.0 79.6",
-        ),
+        _row("Mehta (stage ii)", "89.7 65.4 67.8 73.3 77.4 47.8 67.4 63.1 78.1 85.1 75.6 73.1 65.0 59.2 74.1 84.6 87.8 73.0 78.1 71.2 72.8"),
+        _row("Chen (small)", "93.1 76.7 79.9 78.2 83.6 64.6 79.0 72.5 87.6 88.3 76.1 79.4 71.1 70.6 77.7 86.6 87.1 80.3 79.5 72.0 79.2"),
+        _row("Moon", "94.4 77.5 79.0 81.9 85.3 72.8 81.9 75.7 90.2 90.4 79.2 79.9 75.1 72.7 81.1 89.9 89.6 81.8 81.7 76.2 81.8"),
+        _row("Ours-S", "89.5 72.1 72.4 75.4 81.0 67.1 80.2 64.0 83.7 89.6 76.5 80.9 68.4 68.2 80.9 89.5 88.4 82.8 72.8 68.7 77.6"),
+        _row("Ours-L", "91.0 82.5 77.1 74.3 84.1 67.9 79.2 76.0 84.0 90.7 74.5 77.5 68.1 76.0 77.7 88.0 87.9 82.7 78.3 75.0 79.6"),
     ),
-)
+)  # fmt: skip
 TABLES = (TABLE_7, TABLE_8, TABLE_9)
 
 
 def load_result(path: str | Path) -> dict[str, Any]:
-    """The result file that `train` writes beside its checkpoint.
+    """Read the result file that `train` writes beside its checkpoint.
 
     Raises:
-        InputError: missing, broken, or not such a file.
+        InputError: the file is missing, broken, or not a result.
     """
     try:
         value = json.loads(Path(path).read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise InputError(f"{path}: no such file; give the .json that train writes beside its checkpoint") from None
-    except ValueError as error:
-        raise InputError(f"{path}: not whole JSON ({error}); train again") from None
-    wanted = {
-        "name",
-        "test",
-        "protocol",
-        "params",
-        "mpjpe_mm",
-        "per_action_mm",
-        "rigid_mpjpe_mm",
-        "rigid_per_action_mm",
-    }
-    missing = sorted(wanted - set(value)) if isinstance(value, dict) else sorted(wanted)
+    except (OSError, ValueError, RecursionError) as error:
+        raise InputError(f"{path}: not valid JSON ({error}); train again") from None
+    missing = sorted(RESULT_KEYS - set(value)) if isinstance(value, dict) else sorted(RESULT_KEYS)
     if missing:
         raise InputError(f"{path}: {missing[0]}: missing; give the .json that train writes beside its checkpoint")
     return dict(value)
 
 
 def own_row(result: dict[str, Any]) -> tuple[Table, Row]:
-    """The table that a result belongs to, and its row there.
+    """Return the table of a result's data set, and the result as a row.
 
-    Table 7 is filled by the error after rotation and translation alone, which is what the authors' evaluation computes.
+    Table 7 uses the error after alignment by rotation and translation only, as the authors' evaluation does.
 
     Raises:
-        InputError: measured on a set that no table is about.
+        InputError: no table of the paper is for this data set.
     """
     name, params = str(result["name"]), float(result["params"]) / 1e6
     if result["test"] == "human36m":
@@ -152,24 +139,33 @@ def own_row(result: dict[str, Any]) -> tuple[Table, Row]:
         by_action = result["rigid_per_action_mm" if first else "per_action_mm"]
         average = float(result["rigid_mpjpe_mm" if first else "mpjpe_mm"])
         values = tuple(by_action.get(action) for action in ACTIONS)
-        return TABLE_7 if first else TABLE_8, Row(name, values, average, params)
+        if first:
+            return TABLE_7, Row(name, values, average, params)
+        return TABLE_8, Row(name, values, average, params, *_interval(result))
     if result["test"] == "mupots":
         found = result.get("sequences") or {}
         percent = {sequence: 100 * float(scores["pck_rel"]) for sequence, scores in found.items()}
         if not percent:
-            raise InputError(f"{name}: sequences: empty; only joints of MuCo-3DHP are scored by sequence")
+            raise InputError(f"{name}: sequences: empty; scores by sequence need the joints of MuCo-3DHP")
         values = tuple(percent.get(sequence) for sequence in SEQUENCES)
         return TABLE_9, Row(name, values, sum(percent.values()) / len(percent), params)
-    raise InputError(f"{name}: test: measured on {result['test']}, which no table of the paper is about")
+    raise InputError(f"{name}: test: no table of the paper is for {result['test']}; use human36m or mupots")
+
+
+def _interval(result: dict[str, Any]) -> tuple[tuple[float, float] | None, str]:
+    """Return the interval of a result's MPJPE and its units; results of version 0.1 have none."""
+    found = result.get("mpjpe_interval")
+    return ((found["low"], found["high"]), f"{found['units']} {found['unit']}s") if found else (None, "")
 
 
 def render(table: Table, own: Sequence[Row] = (), markdown: bool = False) -> str:
-    """The table as text, rows of one's own last."""
+    """Return the table as text or Markdown, `own` rows last."""
     cells = [["Methods", *table.columns, "Avg.", "Param."]]
     for row in (*table.rows, *own):
         params = "-" if row.params is None else f"{row.params:.2f}M"
         shown = ["-" if value is None else f"{value:.1f}" for value in row.values]
-        cells.append([row.method + (" *" if row in own else ""), *shown, f"{row.average:.1f}", params])
+        average = with_interval(row.average, *(row.interval or (math.nan, math.nan)))
+        cells.append([row.method + (" *" if row in own else ""), *shown, average, params])
     if markdown:
         lines = [f"| {' | '.join(line)} |" for line in cells]
         lines.insert(1, "|---" + "|---:" * (len(cells[0]) - 1) + "|")
@@ -182,5 +178,7 @@ def render(table: Table, own: Sequence[Row] = (), markdown: bool = False) -> str
             )
             for line in cells
         ]
-    note = ["* measured here"] if own else []
+    units = ", ".join(dict.fromkeys(row.units for row in own if row.units))
+    intervals = f"; in brackets: 95% bootstrap interval over {units}" if units else "; intervals are not available"
+    note = [f"* measured here, on the test part{intervals}"] if own else []
     return "\n".join([f"{table.name}: {table.about}", "", *lines, *note])

@@ -1,150 +1,138 @@
-"""The picture of a front: error against latency, candidates, shipped files and the paper's models."""
+"""front.png: error and costs of the candidates, the exported files and the baselines of a study."""
 
 from __future__ import annotations
 
 import io
-from pathlib import Path
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from itertools import zip_longest
+from typing import TYPE_CHECKING, Any
 
 from arch.files import write_atomic
-from explore.config import SearchConfig
-from explore.report.equal_error import Faster
-from explore.report.names import Name, write_names
-from explore.search import devices
+from explore.report.columns import column
+from explore.report.labels import Label, place_labels
+from explore.report.rows import Row
+from explore.report.summary import Summary
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-    from explore.report.study import Shipped, Summary
-
-MARKERS = "osv^P"  # a recipe each
+COLUMNS = 2  # of panels
+MARKERS = "osv^P"  # one for each quantization recipe
 GREY, BLUE, RED = "#9aa3ad", "#1565c0", "#c62828"
 
 
-def plot_front(path: Path, config: SearchConfig, summary: Summary) -> None:
-    """Write a PNG of all finished candidates and of the shipped files of the study's own runtime, a panel a device."""
+def plot_front(summary: Summary) -> None:
+    """Write front.png of a study: complete candidates and the exported files of its own runtime, a panel for each cost."""
     import matplotlib
 
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
-    keys = ["latency_ms", *map(devices.column, devices.further(config))]
+    keys = tuple(dict.fromkeys((*summary.costs, *summary.devices)))
+    columns = min(len(keys), COLUMNS)
+    lines = -(-len(keys) // columns)
     figure, panels = pyplot.subplots(
-        1, len(keys), figsize=(9 * len(keys), 5.5), dpi=120, layout="constrained", squeeze=False
+        lines, columns, figsize=(9 * columns, 5.5 * lines), dpi=120, layout="constrained", squeeze=False
     )
-    for axes, key in zip(panels[0], keys, strict=True):
-        _panel(axes, key, config, summary)
-    figure.suptitle(f"{config.name}: networks at {config.scale} px", x=0.01, ha="left", fontsize=11)
+    for axes, key in zip_longest(panels.flat, keys):
+        if key is None:
+            axes.axis("off")
+        else:
+            _plot_panel(axes, key, summary)
+    figure.suptitle(
+        f"{summary.name}: networks at {summary.settings['input_size']} px on {summary.settings['data']}",
+        x=0.01, ha="left", fontsize=11,
+    )  # fmt: skip
     image = io.BytesIO()
     figure.savefig(image, format="png")
     pyplot.close(figure)
-    write_atomic(path, image.getvalue())
+    write_atomic(summary.folder / "front.png", image.getvalue())
 
 
-def _panel(axes: Axes, key: str, config: SearchConfig, summary: Summary) -> None:
-    """Error against the latency of one device."""
+def _plot_panel(axes: Axes, key: str, summary: Summary) -> None:
+    """Draw the error against one cost."""
+    settings = summary.settings
+    short, total = settings["candidate"]["samples"], settings["candidate"]["samples"] + settings["final"]["samples"]
+    training = "equal training compute" if summary.has_equal_compute else f"{total} samples"
+    candidates = [row for row in summary.complete if not row.baseline]
+    baselines = [row for row in summary.complete if row.baseline]
+    exported = sorted(
+        (r for r in summary.exported if r.runtime == settings["runtime"] and r.get(key) == r.get(key)),
+        key=lambda r: float(r.get(key)),
+    )
+    own, exported_baselines = ([r for r in exported if r.baseline is known] for known in (False, True))
+    part = summary.candidates_part
+    recipes = list(dict.fromkeys(row.recipe for row in candidates)) or [settings["quantization"]]
+    exported_recipes = ", ".join(dict.fromkeys(row.recipe for row in exported)) or settings["quantization"]
+
+    def x(row: Row) -> float:
+        return float(row.get(key)) / column(key).scale
+
+    def scatter(rows: Sequence[Row], label: str, **style: Any) -> None:
+        """Draw rows, with open marks where the cost is a prediction."""
+        known = [r for r in rows if r.is_measured(key)]
+        for mine in (known, [r for r in rows if not r.is_measured(key)]):
+            if mine and mine is not known:
+                colour = style.pop("c") if style["c"] != "none" else style["edgecolors"]
+                label, style = (
+                    f"{label}; latency predicted",
+                    style | {"facecolors": "white", "edgecolors": colour},
+                )
+            if mine:
+                axes.scatter([x(r) for r in mine], [r.mpjpe_mm for r in mine], label=label, **style)
+
+    def bars(rows: Sequence[Row], colour: str) -> None:
+        """Draw the 95% intervals of the errors."""
+        for row in rows:
+            if row.has_interval:
+                axes.plot([x(row)] * 2, [row.mpjpe_low_mm, row.mpjpe_high_mm], c=colour, lw=0.9, zorder=2)
+
+    for index, recipe in enumerate(recipes):
+        mine = [row for row in candidates if row.recipe == recipe]
+        label = f"candidates, {part} part, {short} samples" + f", {recipe}" * (recipe != settings["quantization"])
+        scatter(mine, label, s=26, c=GREY, marker=MARKERS[index % len(MARKERS)])
+    scatter(baselines, f"baselines, {part} part, {short} samples", s=40, c="none", edgecolors=RED, marker="D")
+    front = [row for row in exported if row.on_front]
+    if len(summary.objectives) == 2 and key in summary.costs:  # a front of three objectives is not a line
+        axes.step([x(r) for r in front], [r.mpjpe_mm for r in front], where="post", c=BLUE, lw=1.2)
+    scatter(own, f"exported {exported_recipes} files, test part, {training}", s=52, c=BLUE, zorder=3)
+    scatter(exported_baselines, f"exported baselines, test part, {training}", s=60, c=RED, marker="D", zorder=3)
+    bars(own, BLUE)
+    bars(exported_baselines, RED)
+    if summary.snapshot.mean_pose_mm is not None:
+        axes.axhline(summary.snapshot.mean_pose_mm, c=GREY, lw=0.8, ls=":")
+        place = axes.get_yaxis_transform()
+        axes.text(0.995, summary.snapshot.mean_pose_mm, "mean-pose baseline, test part", ha="right", va="bottom", color=GREY, fontsize=8, transform=place)  # fmt: skip
+    if key in summary.limits:
+        limit = summary.limits[key] / column(key).scale
+        axes.axvline(limit, c=RED, lw=0.9, ls="--", label=f"limit, {limit:.4g} {column(key).unit}")
+    threads = settings["measure"]["threads"]
+    file = f"{settings['runtime']} {exported_recipes if recipes == [exported_recipes] else ''}".strip()
+    _label_axes(
+        axes,
+        f"{column(key).header} of the {file} file"
+        + (f", {threads} {'thread' if threads == 1 else 'threads'}" if "latency" in key else ""),
+        "MPJPE mm of the same file",
+    )
+    named = {row.name for row in exported_baselines}
+    labels = [Label(r.name, x(r), r.mpjpe_mm, RED) for r in baselines if r.name not in named]
+    labels += [Label(r.name, x(r), r.mpjpe_mm, RED) for r in exported_baselines]
+    for row in own:
+        if row.on_front:
+            name = f"{row.name} {row.recipe}" if "," in exported_recipes else row.name
+            labels.append(Label(name, x(row), row.mpjpe_mm, BLUE, 7))
+    place_labels(axes, labels)
+
+
+def _label_axes(axes: Axes, x: str, y: str) -> None:
     from matplotlib.ticker import FormatStrFormatter, LogLocator, NullFormatter
 
-    place = "" if key == "latency_ms" else key.removeprefix("latency_ms ") + ": "
-    limits = {devices.column(d): ms for d, ms in devices.limits(config).items()}
-    done = [row for row in summary.trials if row["state"] == "complete"]
-    others = [row for row in done if row["name"] not in summary.baselines]
-    paper = [row for row in done if row["name"] in summary.baselines]
-    shipped = sorted((r for r in summary.shipped if r.runtime == config.runtime), key=lambda r: _ms(r, key))
-    recipes = list(dict.fromkeys(r["recipe"] for r in others)) or [config.recipe]
-    for index, name in enumerate(recipes):
-        axes.scatter(
-            [r[key] for r in others if r["recipe"] == name],
-            [r["mpjpe_mm"] for r in others if r["recipe"] == name],
-            s=26,
-            c=GREY,
-            marker=MARKERS[index % len(MARKERS)],
-            label=f"candidates, {config.candidate.samples} samples" + f", {name}" * (name != config.recipe),
-        )
-    axes.scatter(
-        [r[key] for r in paper],
-        [r["mpjpe_mm"] for r in paper],
-        s=40,
-        marker="D",
-        c="none",
-        edgecolors=RED,
-        label=f"the paper's models, {config.candidate.samples} samples",
-    )
-    total = config.candidate.samples + config.final.samples
-    kinds = ", ".join(dict.fromkeys(r.recipe for r in summary.shipped)) or config.recipe
-    own = [r for r in shipped if r.name not in summary.baselines]
-    theirs = [r for r in shipped if r.name in summary.baselines]
-    front = [r for r in shipped if r.on_front]
-    if not devices.further(config):  # a front of three objectives is no line
-        axes.plot([_ms(r, key) for r in front], [r.mpjpe_mm for r in front], c=BLUE, lw=1.2)
-    axes.scatter(
-        [_ms(r, key) for r in own],
-        [r.mpjpe_mm for r in own],
-        s=52,
-        c=BLUE,
-        zorder=3,
-        label=f"shipped {kinds} files, {total} samples",
-    )
-    if theirs:
-        axes.scatter(
-            [_ms(r, key) for r in theirs],
-            [r.mpjpe_mm for r in theirs],
-            s=60,
-            marker="D",
-            c=RED,
-            zorder=3,
-            label=f"to compare with, shipped alike, {total} samples",
-        )
-    if key == "latency_ms" and not devices.further(config):
-        _equal_error(axes, [found for found in summary.equal_error if isinstance(found, Faster)])
-    axes.axhline(summary.mean_pose_mm, c=GREY, lw=0.8, ls=":")
-    axes.text(
-        0.995,
-        summary.mean_pose_mm,
-        "mean pose",
-        ha="right",
-        va="bottom",
-        color=GREY,
-        fontsize=8,
-        transform=axes.get_yaxis_transform(),
-    )
-    if key in limits:
-        axes.axvline(limits[key], c=RED, lw=0.9, ls="--")
     axes.set_xscale("log")
     axes.xaxis.set_major_formatter(FormatStrFormatter("%g"))
     axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axes.xaxis.set_minor_formatter(NullFormatter())
     axes.margins(x=0.12)  # room for the names of the fastest and the slowest
-    same = kinds if recipes == [kinds] else ""  # candidates may be judged by other recipes than they ship by
-    named = " ".join(filter(None, (config.runtime, same)))
-    axes.set_xlabel(f"{place}latency of the {named} file, ms, {config.measure.threads} thread(s)")
-    axes.set_ylabel(f"MPJPE of the same file, mm, {config.data}")
+    axes.set_xlabel(f"{x} (log scale, lower is better)")
+    axes.set_ylabel(f"{y} (linear scale, lower is better)")
     axes.grid(alpha=0.25, which="both")
     axes.legend(fontsize=8, loc="best")
-    alike = {r.name for r in theirs}
-    names = [Name(r["name"], r[key], r["mpjpe_mm"], RED) for r in paper if r["name"] not in alike]
-    names += [Name(r.name, _ms(r, key), r.mpjpe_mm, RED) for r in theirs]
-    for file in [r for r in own if r.on_front]:
-        name = f"{file.name} {file.recipe}" if "," in kinds else file.name
-        names.append(Name(name, _ms(file, key), file.mpjpe_mm, BLUE, 7))
-    write_names(axes, names)
-
-
-def _equal_error(axes: Axes, found: list[Faster]) -> None:
-    """A line from each network that is compared with to the front at its error, with how many times faster that is."""
-    for one in found:
-        axes.plot([one.ms, one.other.ms], [one.other.mm] * 2, c=RED, lw=0.9, ls=(0, (3, 3)), zorder=2)
-        middle = (one.ms * one.other.ms) ** 0.5
-        axes.annotate(
-            f"{one.times:.1f}x faster" if one.times >= 1 else f"{1 / one.times:.1f}x slower",
-            (middle, one.other.mm),
-            textcoords="offset points",
-            xytext=(0, 3),
-            ha="center",
-            color=RED,
-            fontsize=8,
-        )
-
-
-def _ms(file: Shipped, key: str) -> float:
-    return file.latency_ms if key == "latency_ms" else file.elsewhere[key]

@@ -1,51 +1,91 @@
-"""The commands that make a row of a study again, as text with places for the network: {ARCH}, {NET}; {RUNTIME}, {RECIPE}."""
+"""Shell commands that reproduce a row of a study.
+
+Placeholders: {ARCH}, {NET}, {RUNTIME}, {RECIPE}, {BUNDLE}, and {MORE} for samples beyond `common_samples`.
+"""
 
 from __future__ import annotations
 
 import shlex
+from collections.abc import Collection
 from typing import Any
 
-from explore.config import DatasetConfig, SearchConfig, TrainConfig
+from explore.config import part_of
+from explore.data.config import DatasetConfig
+from explore.search.config import SearchConfig
+from explore.train.config import STUDY, TrainConfig
 
 PROGRAM = "python explore.py"
 
 
-def commands(config: dict[str, Any], study: str) -> dict[str, str]:
-    """Shell lines by kind of row. A study's network is trained alone as it was there; `all` is the whole study."""
-    data = _options("data", config.get("data"), SearchConfig)
-    for key, value in _part(config, "dataset").items():
+def commands(settings: dict[str, Any], study: str) -> dict[str, str]:
+    """Return shell lines by kind of row, and the whole study's as `all`."""
+    data = _options("data", settings.get("data"), SearchConfig)
+    for key, value in _section(settings, "dataset").items():
         data += _options(key, value, DatasetConfig, "dataset.")
-    seed = _options("seed", config.get("seed"), SearchConfig)
-    first, second = _training(config, "candidate"), _training(config, "final")
-    runtime = shlex.quote(str(config.get("runtime", "litert")))
-    train = f"{PROGRAM} train --arch {{ARCH}}{data}{seed}{first} --out {{NET}}.safetensors"
-    longer = f"{PROGRAM} train --arch {{ARCH}}{data}{seed}{second} --start {{NET}}.safetensors --out {{NET}}-final.safetensors"
+    seed = _options("seed", settings.get("seed"), SearchConfig)
+    candidate, final, longer = (
+        "".join(
+            _options(key, value, TrainConfig) for key, value in _section(settings, section).items() if key != left_out
+        )
+        for section, left_out in (("candidate", ""), ("final", ""), ("final", "samples"))
+    )
+    train = f"{PROGRAM} train --arch {{ARCH}}{data}{seed}{candidate} --out {{NET}}.safetensors"
+    train_on = f"{PROGRAM} train --arch {{ARCH}}{data}{seed}{final} --init-from {{NET}}.safetensors --out {{NET}}-final.safetensors"
 
     def export_and_measure(net: str, runtime: str) -> str:
-        made = f"{PROGRAM} export {net}.safetensors{data}{seed} --recipe {{RECIPE}} --no-gates --runtimes {runtime}"
-        return f"{made}\n{PROGRAM} measure {net}/{runtime}"
+        export = (
+            f"{PROGRAM} export {net}.safetensors{data}{seed} --quantization {{RECIPE}} --force --runtimes {runtime}"
+        )
+        return f"{export}\n{PROGRAM} measure {net}/{runtime}"
 
+    common = sum(int(_section(settings, section).get("samples", 0)) for section in ("candidate", "final"))
+    train_longer = (
+        f"{PROGRAM} train --arch {{ARCH}}{data}{seed}{longer} --samples {{MORE}} --init-from "
+        "{NET}-final.safetensors --out {NET}-longer.safetensors"
+    )
     return {
-        "candidate": f"{train}\n{export_and_measure('{NET}', runtime)}",
-        "shipped": f"{train}\n{longer}\n{export_and_measure('{NET}-final', '{RUNTIME}')}",
+        "candidate": f"{train}\n{export_and_measure('{NET}', shlex.quote(str(settings.get('runtime', 'litert'))))}",
+        "exported": f"{train}\n{train_on}\n{export_and_measure('{NET}-final', '{RUNTIME}')}",
+        "longer": f"{train}\n{train_on}\n{train_longer}\n{export_and_measure('{NET}-longer', '{RUNTIME}')}",
+        "common_samples": str(common),
         "reference": f"{PROGRAM} measure {{BUNDLE}}",
         "all": f"{PROGRAM} search --config {shlex.quote(study + '/config.yaml')} --study again",
     }
 
 
-def _training(config: dict[str, Any], key: str) -> str:
-    """Options of `train` where the study's differ from its defaults."""
-    return "".join(_options(name, value, TrainConfig) for name, value in _part(config, key).items())
+def search_options(settings: dict[str, Any], without: Collection[str] = ()) -> str:
+    """Return all options of a search that differ from the defaults, but those of the keys `without`."""
+    found = ""
+    for key, value in settings.items():
+        field = SearchConfig.model_fields.get(key)
+        if field is None or key in without:
+            continue
+        if (part := part_of(field)) is None:
+            found += _options(key, value, SearchConfig)
+            continue
+        for name, own in value.items():
+            if f"{key}.{name}" == "final.teacher" and own == STUDY:
+                found += f" --final.teacher {STUDY}"
+            elif f"{key}.{name}" not in without:
+                found += _options(name, own, part, f"{key}.", value)
+    return found.strip()
 
 
-def _part(config: dict[str, Any], key: str) -> dict[str, Any]:
-    part = config.get(key)
-    return part if isinstance(part, dict) else {}
+def _section(settings: dict[str, Any], key: str) -> dict[str, Any]:
+    section = settings.get(key)
+    return section if isinstance(section, dict) else {}
 
 
-def _options(key: str, value: Any, model: type[Any], prefix: str = "") -> str:
+def _options(key: str, value: Any, model: type[Any], prefix: str = "", given: dict[str, Any] | None = None) -> str:
+    """Return an option, or an empty string where the value is the default, which may depend on other `given` values."""
     field = model.model_fields.get(key)
-    if field is None or value is None or value == field.default:
+    if field is None or value is None:
         return ""
+    if (tuple(value) if isinstance(value, list) else value) == field.get_default(
+        call_default_factory=True, validated_data=given or {}
+    ):
+        return ""
+    if (key, value) == ("teacher", STUDY):
+        value = "TEACHER.safetensors"  # the weights of the study's most accurate candidate
     text = ",".join(map(str, value)) if isinstance(value, list) else str(value)
-    return f" --{prefix}{key} {shlex.quote(text)}"
+    return f" --{prefix}{key.replace('_', '-')} {shlex.quote(text)}"

@@ -1,16 +1,16 @@
-"""From an Arch to its figures: train, export, judge the file, time the file. Each stage leaves its result whole.
+"""The life of a candidate: train, export, evaluate on the validation part, and measure, in this order.
 
-A stage whose result is there is not done again, so that whoever takes up a candidate goes on where another stopped.
+Each step leaves its result in the candidate's folder as a whole, and returns at once if the result is there. Another
+worker therefore continues where one stopped, and an equal candidate of another study is taken from the shared cache.
+Rungs and estimators only decide how long a candidate is trained.
 """
 
 from __future__ import annotations
 
 import json
-import time
+import shutil
 from collections.abc import Callable
-from contextlib import AbstractContextManager
-from dataclasses import asdict, dataclass
-from functools import cached_property
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -19,244 +19,258 @@ import numpy as np
 from arch.cost import cost
 from arch.files import write_atomic
 from arch.network import build
-from arch.space import Arch, preset
-from explore.config import MeasureConfig, SearchConfig
-from explore.estimate import Estimator
+from arch.space import Arch
+from explore.evaluation.evaluator import Evaluator
+from explore.export.exporter import ExportedModel, evaluate_predictions
 from explore.host import locked
-from explore.judge import Accuracy, Judge
-from explore.measure.lane import Lane
-from explore.measure.protocol import Disturbed, Latency, measure
-from explore.search import devices
-from explore.search.choice import bundle_name, result_file
-from explore.search.claims import LATENCY, HandOver
-from explore.search.estimated import estimated, full_weights, open_estimator, unmeasured
-from explore.search.training import train_candidate, train_fully, train_to
-from explore.ship.bundles import ship
-from explore.ship.certified import certified, simulated_costs
-from explore.ship.files import MadeFile, Stage, Workshop, normalised
-from explore.train.checkpoint import load_network, save_network
-from quantize import runtimes
-from quantize.convert import Converter
-from quantize.recipes import Recipe, recipe
-from quantize.runtimes import Array
+from explore.measure.latency import Disturbed
+from explore.search import cache
+from explore.search.config import SearchConfig
+from explore.search.context import EvalContext, weights_lock
+from explore.search.instructions import count_instructions, counted_cpus
+from explore.search.latency import measure_calls, measured_source, prepare_call, reference_file, take_reference
+from explore.search.leases import LATENCY, HandOver
+from explore.search.objectives import measures_here, reference_ms
+from explore.search.predicted_latency import predicted_ratio
+from explore.search.quantities import LatencySource, peak_memory
+from explore.search.recipes_of_trial import result_file
+from explore.search.remote_devices import measure_remote
+from explore.search.results import CandidateResult, TrainResult
+from explore.search.rungs import rung_weights, samples_at
+from explore.search.teacher import teacher_of
+from explore.train.config import TrainConfig
+from explore.train.distill import make_objective
+from explore.train.loop import PoseObjective, predict, train_and_evaluate
+from explore.train.loop import train as train_network
+from explore.train.provenance import trained_on
+from quantize.checkpoint import save_network
+from quantize.recipes import recipe
 
-REFERENCE_CONFIG = MeasureConfig(rounds=30, calls=50, budget=10.0)
-PATIENCE = 12  # disturbed measurements before a candidate fails
-
-Report = Callable[[str, int, int], None]
-
-
-@dataclass(frozen=True)
-class Bench:
-    """What judging needs, the same for every candidate of a process."""
-
-    config: SearchConfig
-    judge: Judge
-    lane: Lane
-    converter: Converter
-    report: Report  # told the stage, how much is done, and of how much
-    measures: bool = True  # whether this machine is of the kind that latencies are told of
-
-    @cached_property
-    def estimator(self) -> Estimator:
-        """What estimates errors where the study does not train every candidate in full."""
-        return open_estimator(self)
+AtRung = Callable[[int, float], None]
 
 
-def make_reference(bench: Bench) -> None:
-    """The network that all latencies of the study are ratios to: paper-XS-relu with random weights, in every runtime.
+def run_candidate(context: EvalContext, arch: Arch, recipe_name: str, at_rung: AtRung) -> CandidateResult:
+    """Take a network from random weights to the error and the latency of its exported file.
 
-    It is timed once, at length; its figure turns every later ratio into milliseconds.
-    """
-    folder = bench.config.folder / "reference"
-    if (folder / "reference.json").exists():
-        return
-    arch = preset(f"paper-XS-relu@{bench.config.scale}")
-    save_network(folder / "weights.safetensors", build(arch, 0).eval(), {})
-    pictures = _pictures(bench)
-    figures = {}
-    for index, name in enumerate(bench.config.every_runtime):
-        bench.report("reference", index, len(bench.config.every_runtime))
-        chosen = recipe("int8-static")
-        bench.converter.export(
-            arch, folder / "weights.safetensors", name, chosen, pictures, folder / name, bench.config.timeout
-        )
-        calls = {"reference": caller(bench, name, folder / name / runtimes.get(name).FILES[0])}
-        settings = REFERENCE_CONFIG.model_copy(update={"threads": bench.config.measure.threads})
-        figures[name] = measured(bench, calls, settings)["reference"].as_dict()
-    devices.time_reference(bench.config, bench.report)
-    write_atomic(folder / "reference.json", json.dumps(figures, indent=2))
-
-
-def evaluate(bench: Bench, arch: Arch, recipe_name: str) -> dict[str, Any]:
-    """Figures of a candidate: its file's error in mm and latency in ms, beside the float network's error and costs.
-
-    Candidates of one network by several recipes share its weights.
+    at_rung: called with the index of each rung and the float network's error there, mm; raises to stop the candidate
 
     Raises:
-        ConversionError, Disturbed, Diverged: why the candidate has no figures.
-        HandOver: all is done but the latency, which another machine has to measure.
+        ConversionError, Diverged, DeviceError: the candidate cannot be evaluated.
+        HandOver: only the latency is missing, which another machine has to measure.
     """
-    config = bench.config
-    folder = config.folder / "candidates" / arch.id
+    config = context.config
     path = result_file(config, arch.id, recipe_name)
     if path.exists():
-        return _read(path)
-    with weights_lock(config, arch):
-        in_full = config.estimator == "full"
-        trained = train_candidate(bench, arch, folder) if in_full else estimated(bench, arch, folder)
-    file = _made(bench, arch, folder, config.runtime, recipe(recipe_name))
-    if not bench.measures:
+        return CandidateResult.model_validate_json(path.read_text())
+    if result := cache.take_result(config, context.evaluator, arch, recipe_name):
+        return result
+    folder = path.parent
+    training = train(context, arch, folder, at_rung)
+    model = export_and_evaluate(context, context.evaluator, arch, folder, recipe_name)
+    if measures_here(config) and not context.can_measure:
         raise HandOver(LATENCY)
-    calls = {
-        "reference": caller(bench, config.runtime, reference_file(config)),
-        "candidate": caller(bench, config.runtime, file.model),
-    }
-    bench.report("latency", 0, 1)
-    latency = measured(bench, calls, config.measure)["candidate"]
-    result = {
-        "name": arch.name,
-        "arch_id": arch.id,
-        **trained,
-        "runtime": file.runtime,
-        "recipe": file.recipe.name,
-        "file": str(file.model.relative_to(folder)),
-        "bytes": file.audit.bytes,
-        "mpjpe_mm": file.accuracy.mpjpe,
-        "pa_mpjpe_mm": file.accuracy.pa_mpjpe,
-        "export_s": file.seconds,
-        "latency_ms": latency.ratio * _reference_ms(config, config.runtime),
-        "latency": latency.as_dict(),
-        "elsewhere": devices.elsewhere(config, arch, recipe_name, file.model, bench.report),
-        **_costs(arch),
-        "arch": arch.model_dump(mode="json"),
-        "config_hash": config.hash,
-        **unmeasured(trained),
-    }
-    write_atomic(path, json.dumps(result, indent=2))
-    return result
-
-
-def climb_to(bench: Bench, arch: Arch, index: int) -> float:
-    """Train a candidate to the rung of that index; its float network's error in mm."""
-    with weights_lock(bench.config, arch):
-        return train_to(bench, arch, index, bench.config.folder / "candidates" / arch.id)
-
-
-def weights_lock(config: SearchConfig, arch: Arch) -> AbstractContextManager[None]:
-    """One process at a time trains a network; candidates of it by several recipes share its weights."""
-    return locked(config.folder / "locks" / f"weights-{arch.id}.lock")
-
-
-def finish(bench: Bench, arch: Arch, recipes: tuple[str, ...]) -> dict[str, Any]:
-    """A finalist: trained on from its candidate's weights, exported for every runtime in float and by each recipe.
-
-    Bundles with their certificates appear in `bundles/NAME`; the result has a row a runtime and recipe. A gate that
-    fails is told in the row and in the bundle's certificate, and the finalist stays.
-    """
-    config = bench.config
-    folder = config.folder / "finalists" / arch.id
-    if (folder / "result.json").exists():
-        return _read(folder / "result.json")
-    seen = config.candidate.samples
-    trained = train_fully(bench, arch, config.final, folder, full_weights(bench, arch), seen)
-    shop = workshop(bench, folder)
-    whole = Stage(
-        np.load(folder / "torch.npy", allow_pickle=False),
-        Accuracy(trained["float_mpjpe_mm"], trained["float_pa_mpjpe_mm"]),
+    result = CandidateResult(
+        **training.model_dump(),
+        **network_figures(arch, config),
+        runtime=model.runtime,
+        recipe=model.recipe.name,
+        file=str(model.model.relative_to(folder)),
+        bytes=model.summary.bytes,
+        peak_bytes=round(peak_memory(arch, model.recipe)),
+        part=context.evaluator.part,
+        mpjpe_mm=model.accuracy.mpjpe if training.measured else training.float_mpjpe_mm,
+        pa_mpjpe_mm=model.accuracy.pa_mpjpe if training.measured else None,
+        mpjpe_interval=model.accuracy.interval if training.measured else None,
+        export_s=model.seconds,
+        **(measured_or_predicted(context, arch, recipe_name, model.model) if measures_here(config) else {}),
+        remote=measure_remote(config, arch, recipe_name, model.model, context.report),
+        instructions=counted(context, arch, model.model),
     )
-    with bench.lane.work():
-        costs = simulated_costs(shop, load_network(folder / "weights.safetensors")[0])
-    files = {
-        (name, chosen.name): _made(bench, arch, folder, name, chosen)
-        for name in config.runtimes
-        for chosen in dict.fromkeys(map(recipe, ("float", *recipes)))
-    }
-    calls = {"reference": caller(bench, config.runtime, reference_file(config))}
-    calls |= {" ".join(key): caller(bench, key[0], file.model) for key, file in files.items()}
-    bench.report("latency", 0, 1)
-    settings = config.measure.model_copy(update={"budget": config.measure.budget * len(calls) / 2})
-    latencies = measured(bench, calls, settings)
-    reference_ms = _reference_ms(config, config.runtime)
-    rows = []
-    for (name, made_by), file in files.items():
-        row = certified(arch, whole, file, files[name, "float"], costs if file.recipe.int8 else {})
-        latency, plain = latencies[f"{name} {made_by}"], latencies[f"{name} float"]
-        row |= latencies_of(latency, plain, reference_ms)
-        row |= {"bundle": None, "file": str(file.model.relative_to(folder))}
-        if made_by in {recipe(name).name for name in recipes}:
-            row["bundle"] = bundle_name(config, arch, name, made_by)
-            if name == config.runtime:
-                row["elsewhere"] = devices.elsewhere(config, arch, made_by, file.model, bench.report)
-            ship(shop, arch, file, row, config.folder / row["bundle"])
-        rows.append(row)
-    result = {
-        "name": arch.name,
-        "arch_id": arch.id,
-        **trained,
-        "rows": rows,
-        **_costs(arch),
-        "arch": arch.model_dump(mode="json"),
-        "config_hash": config.hash,
-    }
-    write_atomic(folder / "result.json", json.dumps(result, indent=2))
+    write_atomic(path, result.model_dump_json(indent=2))
+    if result.is_measured:
+        cache.keep_result(config, context.evaluator, arch, recipe_name)
     return result
 
 
-def latencies_of(latency: Latency, plain: Latency, reference_ms: float) -> dict[str, Any]:
-    """Of a row: what its file takes and what the float file of its runtime does."""
-    return {
-        "latency_ms": latency.ratio * reference_ms,
-        "latency": latency.as_dict(),
-        "float_latency_ms": plain.ratio * reference_ms,
-    }
+def train(context: EvalContext, arch: Arch, folder: Path, at_rung: AtRung) -> TrainResult:
+    """Train from rung to rung and to the end, or estimate the error as the study's estimator does."""
+    config, done = context.config, folder / "trained.json"
+    with locked(weights_lock(config, arch)):
+        if done.exists():
+            return TrainResult.model_validate_json(done.read_text())
+        if config.estimator != "full":
+            return estimate(context, arch, folder)
+        for index in range(len(config.rungs)):
+            cache.take_rung(config, context.evaluator, arch, index)
+            at_rung(index, train_to_rung(context, arch, folder, index))
+        last = len(config.rungs) - 1
+        seen, init_from = samples_at(config, last), rung_weights(config, arch, last) if config.rungs else None
+        rest = config.candidate.model_copy(update={"samples": config.candidate.samples - seen})
+        return train_fully(
+            context, context.evaluator, arch, rest, folder, init_from, seen, config.seed + len(config.rungs)
+        )
 
 
-def workshop(bench: Bench, folder: Path) -> Workshop:
-    """Where the files of one network are made, training standing still while a file is timed."""
-    return Workshop(folder, bench.judge, bench.converter, bench.config, bench.lane.work)
+def train_to_rung(context: EvalContext, arch: Arch, folder: Path, index: int) -> float:
+    """Train from the previous rung to the one of that index; return the float network's error, mm.
+
+    Each part has a complete learning-rate schedule and batches of its own, so that errors at a rung are comparable.
+    """
+    config = context.config
+    weights = rung_weights(config, arch, index)
+    record = weights.with_suffix(".json")
+    if not record.exists():
+        before = samples_at(config, index - 1)
+        samples = samples_at(config, index) - before
+        settings, seed = config.candidate.model_copy(update={"samples": samples}), config.seed + index
+        found = train_and_evaluate(
+            arch,
+            context.evaluator,
+            settings,
+            seed,
+            weights,
+            rung_weights(config, arch, index - 1) if index else None,
+            context.lock.shared,
+            lambda done, total: context.report("train", before + done, config.candidate.samples),
+            context.engine,
+            make_objective(settings, context.evaluator.train, seed, context.engine),
+        )
+        write_atomic(record, json.dumps({"samples": before + samples, "float_mpjpe_mm": found.mpjpe_mm}))
+        cache.keep_rung(config, context.evaluator, arch, index)
+    return float(json.loads(record.read_text())["float_mpjpe_mm"])
 
 
-def _made(bench: Bench, arch: Arch, folder: Path, runtime: str, chosen: Recipe) -> MadeFile:
-    bench.report(f"export {runtime}", 0, 1)
+def train_fully(
+    context: EvalContext,
+    evaluator: Evaluator,
+    arch: Arch,
+    settings: TrainConfig,
+    folder: Path,
+    init_from: Path | None = None,
+    seen: int = 0,
+    seed: int | None = None,
+) -> TrainResult:
+    """Train with `settings`, from the weights `init_from` that have seen `seen` samples.
+
+    Leaves `weights.safetensors`, the joints predicted for the part that `evaluator` evaluates (camera mm) in
+    `torch.npy`, and `trained.json`.
+    """
+    done, engine, data = folder / "trained.json", context.engine, context.evaluator.train
+    if done.exists() and (folder / "torch.npy").exists():
+        return TrainResult.model_validate_json(done.read_text())
+    seed = context.config.seed if seed is None else seed
+    teacher = teacher_of(context, settings, arch)
+    state = folder / f"state{f'-{teacher.fingerprint[:8]}' if teacher else ''}.safetensors"
+    result = train_network(
+        arch,
+        data,
+        settings,
+        seed,
+        engine.state_file(state),
+        init_from,
+        context.lock.shared,
+        lambda step, total: context.report("train", seen + step, seen + total),
+        engine=engine,
+        objective=make_objective(settings, data, seed, engine, teacher) if teacher else PoseObjective(settings),
+    )
+    with context.lock.shared():
+        predicted = predict(result.net, evaluator.evaluation.images, device=engine.device)
+        stage = evaluate_predictions(evaluator, predicted)
+    training = TrainResult(
+        samples=seen + result.samples,
+        train_s=round(result.seconds, 1),
+        loss=result.loss,
+        skipped_steps=result.skipped_steps,
+        float_mpjpe_mm=stage.accuracy.mpjpe,
+        float_pa_mpjpe_mm=stage.accuracy.pa_mpjpe,
+        float_mpjpe_interval=stage.accuracy.interval,
+        trained_with=engine.name,
+        teacher=teacher.label if teacher else None,
+    )
+    facts = training.model_dump(exclude_none=True, exclude={"float_mpjpe_interval"})
+    save_network(
+        folder / "weights.safetensors",
+        result.net,
+        {"data": data.name, **facts} | trained_on(context.evaluator),
+    )
+    np.save(folder / "torch.npy", stage.mm)
+    write_atomic(done, training.model_dump_json(indent=2))
+    for path in folder.glob("state*.safetensors"):  # one for each precision and teacher
+        path.unlink(missing_ok=True)
+    return training
+
+
+def estimate(context: EvalContext, arch: Arch, folder: Path) -> TrainResult:
+    """Estimate the error with the study's estimator; random weights stand in where the estimator has none."""
+    found = context.estimator.estimate(arch, folder)
+    weights = folder / "weights.safetensors"
+    if found.weights is None:
+        save_network(weights, build(arch, context.config.seed).eval(), {"untrained": True})
+    elif found.weights != weights:
+        shutil.copyfile(found.weights, weights)
+    training = TrainResult(
+        estimator=context.config.estimator,
+        in_full=found.in_full,
+        float_mpjpe_mm=found.mpjpe_mm,
+        noise_mm=found.noise_mm,
+        trained_with=context.engine.name,
+        cpu_s=round(found.cpu_seconds, 2),
+        measured=found.weights is not None,
+    )
+    write_atomic(folder / "trained.json", training.model_dump_json(indent=2))
+    return training
+
+
+def export_and_evaluate(
+    context: EvalContext, evaluator: Evaluator, arch: Arch, folder: Path, recipe_name: str, runtime: str = ""
+) -> ExportedModel:
+    """Export the trained network and evaluate the exported file."""
+    runtime, chosen = runtime or context.config.runtime, recipe(recipe_name)
+    context.report(f"export {runtime}", 0, 1)
     weights, key = folder / "weights.safetensors", f"{runtime}-{chosen.name}"
-    return workshop(bench, folder).make(arch, weights, runtime, chosen, key)
+    return context.exporter(folder, evaluator).export(arch, weights, runtime, chosen, key)
 
 
-def measured(bench: Bench, calls: dict[str, Callable[[], None]], settings: MeasureConfig) -> dict[str, Latency]:
-    """The protocol in the quiet lane, again where something else disturbed it."""
-    for attempt in range(PATIENCE):
-        try:
-            with bench.lane.quiet():
-                return measure(calls, settings, "reference")
-        except Disturbed:
-            if attempt == PATIENCE - 1:
-                raise
-            time.sleep(2.0 * (attempt + 1))  # outside the lane: the others train on
-    raise AssertionError("unreachable")
+def counted(context: EvalContext, arch: Arch, file: Path) -> dict[str, int]:
+    """Count the instructions of one inference, by processor; latency measurements wait meanwhile."""
+    if not counted_cpus(context.config):
+        return {}
+    context.report("instructions", 0, 1)
+    with context.lock.shared():
+        return count_instructions(context.config, arch, file)
 
 
-def caller(bench: Bench, runtime: str, model: Path) -> Callable[[], None]:
-    session = runtimes.get(runtime).load(model, bench.config.measure.threads)
-    return session.prepare(normalised(bench.judge.evaluation.images[:1]))
+def measured_or_predicted(context: EvalContext, arch: Arch, recipe_name: str, file: Path) -> dict[str, Any]:
+    """Return the fields of the latency on this machine: measured, or predicted if other processes disturb that."""
+    context.report("latency", 0, 1)
+    try:
+        return measured(context, file)
+    except Disturbed:
+        ratio, source = predicted_ratio(context.config, recipe_name)
+        return latency_fields(context.config, {"ratio": ratio(arch)}, source)
 
 
-def _pictures(bench: Bench) -> Array:
-    return normalised(bench.judge.calibration(recipe("int8-static").calibration_images, bench.config.seed))
+def measured(context: EvalContext, file: Path) -> dict[str, Any]:
+    """Measure the exported file of a candidate beside the reference network; return the fields of its latency.
+
+    Raises:
+        Disturbed: other processes disturbed every attempt.
+    """
+    config = context.config
+    calls = {
+        "reference": prepare_call(context, config.runtime, reference_file(config)),
+        "candidate": prepare_call(context, config.runtime, file),
+    }
+    found = measure_calls(context, calls, config.measure)
+    take_reference(config, config.runtime, found["reference"])
+    return latency_fields(config, found["candidate"].as_dict(), measured_source())
 
 
-def reference_file(config: SearchConfig) -> Path:
-    return config.folder / "reference" / config.runtime / runtimes.get(config.runtime).FILES[0]
+def latency_fields(config: SearchConfig, latency: dict[str, Any], source: LatencySource) -> dict[str, Any]:
+    """Return the fields of a latency that `latency["ratio"]` relates to the reference network."""
+    return {"latency_ms": latency["ratio"] * reference_ms(config), "latency": latency, "latency_source": source}
 
 
-def _reference_ms(config: SearchConfig, runtime: str) -> float:
-    figures = _read(config.folder / "reference" / "reference.json")
-    return float(figures[runtime]["median_ms"])
-
-
-def _costs(arch: Arch) -> dict[str, Any]:
-    return asdict(cost(arch))
-
-
-def _read(path: Path) -> dict[str, Any]:
-    return json.loads(path.read_text())
+def network_figures(arch: Arch, config: SearchConfig) -> dict[str, Any]:
+    """Return the fields of a result that follow from the network."""
+    return {"name": arch.name, "arch_id": arch.id, "arch": arch, "config_hash": config.hash, **asdict(cost(arch))}

@@ -1,4 +1,4 @@
-"""`worker`: more workers for a study that a `search` leads, from any shell or machine, at any time."""
+"""Workers that join a study which a `search` leads, from any shell or machine, at any time."""
 
 from __future__ import annotations
 
@@ -8,33 +8,48 @@ from typing import Any
 
 import optuna
 
-from arch.errors import InputError
-from explore.config import SearchConfig
+from arch.errors import InputError, did_you_mean
+from explore.config import parse
 from explore.progress import Display
 from explore.redact import redacted
 from explore.search import worker
-from explore.search.board import Board
-from explore.search.crew import run_crew
-from explore.search.identity import FOLDER, carried, check_folder, differences
-from explore.search.presence import Absence
-from explore.search.run import PHASE, completed
-from explore.search.storage import check_url, file_of, is_search, open_storage
-from explore.search.workload import Workload
+from explore.search.config import SearchConfig
+from explore.search.fingerprint import FOLDER, carried, check_folder, differences
+from explore.search.leases import LeaseMonitor, holder
+from explore.search.progress import SearchProgress
+from explore.search.progress_weights import ProgressWeights
+from explore.search.run import LEADER, PHASE
+from explore.search.storage import check_storage, check_url, file_of, is_search, open_storage
+from explore.search.study import completed
+from explore.search.worker_pool import run_worker_pool, worker_count
+from explore.train.engine import find_devices
 
-BREATHS = 20  # readings in one lease
+READINGS = 20  # of the leader's lease in the duration of a lease
 
 
 def join(
-    name: str, url: str, results: str, workers: int, display: Display, main: worker.Main = worker.main
+    name: str,
+    url: str,
+    results: str,
+    workers: int,
+    display: Display,
+    main: worker.Main = worker.main,
+    device: str = "",
 ) -> dict[str, Any]:
-    """Work on the study until it is done or nobody leads it any more.
+    """Work on a study until it is done or its leader is gone.
+
+    device: where to train and evaluate; empty: as the leader was told
 
     Raises:
-        InputError: no such study, or not its folder.
-        SearchFailed, StorageLost: the search cannot go on, with the reason.
+        InputError: no such study, another results folder, or no such device.
+        SearchFailed, StorageLost: the search cannot continue.
     """
-    study = _find(name, url or _own(name, results))
-    config = carried(study).model_copy(
+    study = _find(name, url or _default_url(name, results))
+    config = carried(study)
+    if device:
+        config = parse(SearchConfig, config.model_dump(mode="json") | {"device": device}, "command line")
+    find_devices(config.device)
+    config = config.model_copy(
         update={
             "study": name,
             "storage": url,
@@ -45,13 +60,14 @@ def join(
     )
     check_folder(config, study)
     for line in differences(study):
-        display.log(f"this machine differs from the one that made the study: {line}")
+        display.log(f"this machine differs from the one that created the study: {line}")
     with display:
-        _help(config, study, display, main)
+        _work(config, study, display, main)
     return {"study": name, "finished": len(completed(study))}
 
 
-def _own(name: str, results: str) -> str:
+def _default_url(name: str, results: str) -> str:
+    parse(SearchConfig, {"study": name}, "command line")
     path = Path(results or "results", name, "study.db")
     if not path.is_file():
         raise InputError(f"{path}: no such study; give --results, or --storage with the URL that `search` was given")
@@ -61,27 +77,34 @@ def _own(name: str, results: str) -> str:
 def _find(name: str, url: str) -> optuna.Study:
     check_url(url)
     file = file_of(url)
-    if file and not file.is_file():
+    if file and not file.exists():
         raise InputError(f"--storage {redacted(url)}: no such file; give the URL that `search` was given")
+    check_storage(url)
     storage = open_storage(url)
     names = [found.study_name for found in storage.get_all_studies()]
     if name not in names:
-        there = ", ".join(sorted(filter(is_search, names))) or "none"
-        raise InputError(f"--study {name}: not in {redacted(url)}; there are: {there}")
+        known = sorted(filter(is_search, names))
+        raise InputError(
+            f"--study {name}: not in {redacted(url)}{did_you_mean(name, known)}; there are: "
+            f"{', '.join(known) or 'none'}"
+        )
     return optuna.load_study(study_name=name, storage=storage)
 
 
-def _help(config: SearchConfig, study: optuna.Study, display: Display, main: worker.Main) -> None:
-    """The phases as the parent goes through them."""
-    absence = Absence(config.lease)
-    helped = ""
-    display.stage(f"waiting for the search that leads {config.name}")
-    while (phase := study.user_attrs.get(PHASE)) != "done" and not absence.certain(study):
-        if phase in ("candidates", "finalists") and phase != helped:
-            helped = phase
+def _work(config: SearchConfig, study: optuna.Study, display: Display, main: worker.Main) -> None:
+    """Follow the leader through the phases of the study."""
+    monitor = LeaseMonitor(config.lease)
+    joined = ""
+    waiting = f"waiting for the search that leads {config.name}"
+    display.stage(waiting)
+    while (phase := study.user_attrs.get(PHASE)) != "done" and not monitor.expired({LEADER: holder(study, LEADER)}):
+        if phase in ("candidates", "finalists") and phase != joined:
+            joined = phase
+            numbers = carried(study)  # those of finalists are decided when the candidates are finished
+            config = config.model_copy(update={key: getattr(numbers, key) for key in ("trials", "finalists", "final")})
             total = config.trials if phase == "candidates" else config.finalists
-            board = Board(config, display)
-            board.stage(f"{phase}, {total}", Workload(total))
-            run_crew(config, phase, config.processes, board, main)
-            display.stage(f"waiting for the search that leads {config.name}")
-        time.sleep(min(1.0, config.lease / BREATHS))
+            progress = SearchProgress(config, display)
+            progress.start_phase(f"{phase}, {total}", ProgressWeights(total))
+            run_worker_pool(config, phase, worker_count(config), progress, main, study)
+            display.stage(waiting)
+        time.sleep(min(1.0, config.lease / READINGS))

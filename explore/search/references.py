@@ -1,32 +1,30 @@
-"""Networks to compare with: trained, exported and shipped exactly as the finalists are, in the space or outside of it."""
+"""Networks to compare with: trained, exported and measured as the finalists are, inside the space or outside of it."""
 
 from __future__ import annotations
 
 from arch.errors import InputError
 from arch.search_space import Space
 from arch.space import Arch, preset
-from explore.config import SearchConfig
-from explore.search.choice import obstacles
-
-JOINTS = int(Arch.model_fields["joints"].default)
+from explore.search.config import SearchConfig
+from explore.search.recipes_of_trial import unsupported
 
 
 def references(config: SearchConfig, space: Space) -> dict[str, Arch]:
-    """The presets that `config.references` names, with the joints that the space has, by their names in this study.
+    """Return the presets in `config.references` by their names in this study, with the space's number of joints.
 
-    One that cannot ship as it is (the paper's PReLU has no INT8 kernel in LiteRT) is taken with ReLU.
+    A preset that cannot be exported (LiteRT has no INT8 kernel for the paper's PReLU) is taken with ReLU.
 
     Raises:
-        InputError: no such preset, or one that does not ship with ReLU either.
+        InputError: an unknown preset, or one that cannot be exported with ReLU either.
     """
     found = {}
     for name in config.references:
         if "@" in name:
-            raise InputError(f"references: '{name}': leave the scale out; it is the study's")
-        arch = preset(f"{name}@{config.scale}").replace(joints=space.base.get("joints", JOINTS))
-        if obstacles(config, arch):
+            raise InputError(f"references: '{name}': leave out the input size; it is the study's")
+        arch = preset(f"{name}@{config.input_size}").replace(num_joints=space.num_joints)
+        if unsupported(config, arch):
             arch = arch.replace(activation="relu")
-        for line in obstacles(config, arch):
+        for line in unsupported(config, arch):
             raise InputError(f"references: {name}: {line}")
         found[arch.name] = arch
     return found

@@ -1,226 +1,305 @@
-"""`search`: from a configuration to a study folder with a front of shipped files. Stopped anywhere, it goes on there."""
+"""The phases of a search: data, reference network, candidates, finalists. An interrupted search resumes anywhere."""
 
 from __future__ import annotations
 
-import json
 import time
-from collections.abc import Callable
-from contextlib import ExitStack
-from pathlib import Path
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 
-import numpy as np
 import optuna
-from optuna.trial import FrozenTrial, TrialState
 
-from arch.cost import cost
 from arch.errors import InputError
+from arch.files import check_output_folder, remove_leftovers
 from arch.search_space import Space
-from arch.space import Arch, make_arch
-from explore.config import SearchConfig
-from explore.data import check_data
+from arch.space import Arch
+from explore.data import parse_data
+from explore.data.sample import training_notes
+from explore.evaluation.evaluator import Evaluators, open_evaluators
 from explore.host import try_lock
+from explore.measure.probe.protocol import allowed_background_load
 from explore.progress import Display
-from explore.report.live import live_page
-from explore.report.people import keep_people
-from explore.report.refresh import bundles_of
-from explore.report.study import Summary, write_report
-from explore.search import devices, estimated, identity, rungs, worker, workload
-from explore.search.board import Board
-from explore.search.choice import Finalist, check_recipes, read_finalists, result_file, shipped, write_finalists
-from explore.search.claims import LATENCY, NEEDS, drop
-from explore.search.crew import run_crew
-from explore.search.dataset import open_judge
-from explore.search.front import choose
-from explore.search.presence import Presence
-from explore.search.references import references
-from explore.search.storage import check_url, dashboard, storage_url
-from explore.search.study import (
-    SearchFailed,
-    baselines,
-    open_study,
-    prepare_study,
+from explore.search import fingerprint, worker
+from explore.search.budget_clock import Clock
+from explore.search.config import SearchConfig
+from explore.search.finalists import Validation, choose_finalists, read_finalists, set_aside_other_settings
+from explore.search.leases import (
+    LeaseMonitor,
+    holder,
+    lease_resource,
+    process_of,
+    release_resource,
+    with_short_patience,
 )
-from quantize import audit, runtimes
+from explore.search.objectives import check_limits, check_objectives, figures, pages_to_open, values
+from explore.search.planning import fit_finalists, planned
+from explore.search.progress import SearchProgress
+from explore.search.progress_weights import ProgressWeights, candidate_weights, finalist_weights
+from explore.search.proposals import size_if_small
+from explore.search.recipes_of_trial import check_recipes
+from explore.search.records import candidate_frame_errors
+from explore.search.references import references
+from explore.search.remote_devices import check_devices, is_reference_measured
+from explore.search.rungs import check_rungs
+from explore.search.storage import StorageLost, check_storage, dashboard, storage_url
+from explore.search.study import EXHAUSTED, SearchFailed, baselines, completed, prepare_study
+from explore.search.supernet import check_supernet
+from explore.search.teacher import check_teachers
+from explore.search.trial_values import result_of
+from explore.search.unstarted import has_candidates, missing_folders, nothing_left_on_failure, replace_configuration
+from explore.search.worker_pool import run_worker_pool, worker_count
+from explore.train.engine import find_devices
+from quantize import operator_check, runtimes
 
 PHASE = "phase"  # user attribute of the study: reference, candidates, finalists, done
+LEADER = "leader"  # user attribute of the study: the lease of the process that leads it
 
 
-def search(config: SearchConfig, display: Display) -> Summary:
-    """Run or go on with the study of `config`.
+@dataclass(frozen=True)
+class Outcome:
+    """A finished search.
+
+    config: its configuration, with the numbers of its plan
+    study: its candidates
+    data: the validation part, on which candidates were chosen, and the test part, on which exported files are evaluated
+    references: the networks to compare with, by name
+    seconds: duration of this run
+    """
+
+    config: SearchConfig
+    study: optuna.Study
+    data: Evaluators
+    references: dict[str, Arch]
+    seconds: float
+
+
+Begin = Callable[[SearchConfig, float], None]
+Prepare = Callable[[SearchConfig], Validation]
+
+
+def search(config: SearchConfig, display: Display, on_start: Begin = lambda config, mean_pose_mm: None) -> Outcome:
+    """Run or resume the study of `config`; the numbers that it does not give are planned for its budget.
+
+    on_start: called with the configuration and the error of the mean-pose baseline on the validation part in mm when the
+        study is open
 
     Raises:
         InputError: the configuration, the data, or a folder that holds another study.
-        SearchFailed: no front could be made, with the reason.
+        SearchFailed: no front could be found.
     """
-    space = Space.named(config.space).at(config.scale)
-    _check(config, space)
+    check(config)
     started = time.time()
-    with display, ExitStack() as stack:
-        judge = None
+    parts: list[Evaluators] = []
 
-        def prepare() -> float:
-            nonlocal judge
-            display.stage("data")
-            judge = open_judge(config, lambda done, total: display.update(done / max(1, total)))
-            identity.leave_data(config, judge)
-            return judge.mean_pose_mm
+    def prepare(config: SearchConfig) -> Validation:
+        display.stage("data")
+        on_test = fingerprint.chooses_on_test(config)
+        found = open_evaluators(
+            config.data_config, config.processes, lambda done, total: display.update(done / max(1, total)), on_test
+        )
+        if on_test:
+            display.log("study of version 0.1: candidates are evaluated on the test part, on which it chose them")
+        for line in training_notes(found.train, found.validation.data, found.test.data):
+            display.log(line)
+        check_teachers(config, found.train)
+        fingerprint.leave_data(config, found)
+        parts.append(found)
+        return Validation(
+            found.validation.mean_pose_mm,
+            found.validation.units,
+            lambda result: candidate_frame_errors(config, found.validation, result),
+            found.validation.part,
+        )
 
-        def begin(mean_pose_mm: float) -> None:
-            stack.enter_context(live_page(config, mean_pose_mm, display.log))
+    with display:
+        config, study = lead(config, display, prepare=prepare, begin=on_start, plan=planned)
+        if not any(finalist.result(config) for finalist in read_finalists(config)):
+            raise SearchFailed(f"no finalist could be exported; see {config.folder / 'logs'}")
+    space = fingerprint.space_of(config)
+    others = baselines(config, space) | references(config, space)
+    return Outcome(config, study, parts[0], others, time.time() - started)
 
-        study = lead(config, display, prepare=prepare, begin=begin)
-        assert judge is not None
-        if not any(_finalist(config, finalist.arch).exists() for finalist in read_finalists(config)):
-            raise SearchFailed(f"no finalist could be shipped; see {config.folder / 'logs'}")
-        fitted = identity.space_of(config)
-        others = baselines(config, fitted) | references(config, fitted)
-        summary = write_report(config, study, judge, others, time.time() - started)
-        keep_people(config.folder, judge, bundles_of(config, config.folder))
-    return summary
+
+def check(config: SearchConfig) -> None:
+    """Check everything that would make the search fail later.
+
+    Raises:
+        InputError: one line with the key and the fix.
+    """
+    space = Space.named(config.space).at(config.input_size)
+    for data in filter(None, (config.data, config.dataset.test_on)):
+        parse_data(data)
+    check_output_folder(config.folder, "--results")
+    allowed_background_load()
+    check_storage_of(config)
+    if config.ray:
+        from explore.search.ray_backend import connected
+
+        connected(config)
+    chosen = check_recipes(config)
+    check_objectives(config, space)
+    check_supernet(config, space)
+    find_devices(config.device)
+    check_teachers(config)
+    references(config, space)
+    check_rungs(config)
+    for name in config.every_runtime:
+        runtimes.get(name)
+        for arch in baselines(config, space).values():
+            for recipe in chosen:
+                operator_check.check(arch, name, recipe)
+
+
+def check_storage_of(config: SearchConfig) -> None:
+    """Check the storage of a study; that in its folder may have to be created together with the folder.
+
+    Raises:
+        InputError: it cannot be used.
+    """
+    url = storage_url(config)
+    if config.storage or (config.folder / "study.db").exists():
+        check_storage(url)
 
 
 def lead(
     config: SearchConfig,
     display: Display,
     main: worker.Main = worker.main,
-    prepare: Callable[[], float] = lambda: 0.0,
-    begin: Callable[[float], None] = lambda mean_pose_mm: None,
-) -> optuna.Study:
-    """All phases of a study, in workers of this machine whose entry is `main`, and whoever joins them.
+    prepare: Prepare = lambda config: Validation(),
+    begin: Begin = lambda config, mean_pose_mm: None,
+    plan: Callable[[SearchConfig, Display], tuple[SearchConfig, Clock | None]] = lambda config, display: (config, None),
+) -> tuple[SearchConfig, optuna.Study]:
+    """Lead a study through all phases, with workers of this machine whose entry is `main`, and any that join.
 
-    prepare: gets the data ready and gives the mean pose's error in mm; begin: is told it once the study is there.
+    prepare: opens the data
+    begin: called with the configuration and the error of the mean-pose baseline in mm when the study is open
+    plan: returns the configuration with planned numbers, and the clock of a search with a budget
 
     Raises:
         InputError: another search leads the study, or it was made with another configuration.
-        SearchFailed: it cannot go on, with the reason.
+        SearchFailed: the search cannot continue.
     """
+    missing = missing_folders(config)
     alone = try_lock(config.folder / "locks" / "parent.lock")
     if alone is None:
         raise InputError(f"{config.folder}: another search runs this study; wait for it, or give --study another name")
     with alone:
-        identity.leave(config)
-        display.log(f"study {config.folder}, open with: {dashboard(storage_url(config))}")
-        for page in devices.pages(config):
-            display.log(f"open this on the device and leave it open: {page}")
-        mean_pose_mm = prepare()
-        space = identity.space_of(config)
-        study = prepare_study(config, space)
-        with Presence(study, config.lease):
-            identity.carry(config, study)
-            begin(mean_pose_mm)
-            _phases(config, study, space, Board(config, display, mean_pose_mm), main)
-    return study
+        with nothing_left_on_failure(missing):
+            remove_leftovers(config.folder, recursive=True)
+            if not has_candidates(config) and replace_configuration(config):
+                display.log(f"{config.folder} has no candidate yet; this configuration replaces the earlier one")
+            if not is_reference_measured(config):
+                check_devices(config)
+            config, clock = plan(config, display)
+            fingerprint.leave(config)
+            display.log(f"study {config.folder}, open with: {dashboard(storage_url(config))}")
+            for page in pages_to_open(config):
+                display.log(f"open this page on the device and leave it open: {page}")
+            validation = prepare(config)
+            space = fingerprint.space_of(config)
+            study = prepare_study(config, space, validation.mean_pose_mm)
+        with leadership(study, config.lease):
+            fingerprint.carry(config, study)
+            begin(config, validation.mean_pose_mm)
+            progress = SearchProgress(config, display, validation.mean_pose_mm, clock)
+            config = _run_phases(config, study, space, progress, main, validation)
+    return config, study
 
 
-def _phases(config: SearchConfig, study: optuna.Study, space: Space, board: Board, main: worker.Main) -> None:
-    """Reference network, candidates, finalists."""
-    if not (config.folder / "reference" / "reference.json").exists():
+@contextmanager
+def leadership(study: optuna.Study, seconds: float) -> Iterator[None]:
+    """Hold the lease of the process that leads the study; workers that join stop when it is gone.
+
+    Raises:
+        InputError: another process leads the study.
+    """
+    monitor, deadline, first = LeaseMonitor(seconds), time.monotonic() + 1.2 * seconds, holder(study, LEADER)
+    while (lease := lease_resource(study, LEADER, monitor)) is None:
+        other = holder(study, LEADER)
+        process = process_of(other) if other else None
+        if process and (other != first or process.is_on_this_machine() or time.monotonic() > deadline):
+            raise InputError(
+                f"study {study.study_name}: another search runs it, process {process.pid} on {process.machine}; "
+                "wait for it, add a worker to it, or give --study another name"
+            )
+        time.sleep(seconds / 12)
+    try:
+        yield
+    except StorageLost:
+        lease.stop()  # it cannot be released; it expires
+        raise
+    except BaseException:
+        with with_short_patience(study):
+            release_resource(study, lease)
+        raise
+    release_resource(study, lease)
+
+
+def _run_phases(
+    config: SearchConfig,
+    study: optuna.Study,
+    space: Space,
+    progress: SearchProgress,
+    main: worker.Main,
+    validation: Validation,
+) -> SearchConfig:
+    """Run all phases; return the configuration with the final number of samples of the finalists."""
+    clock = progress.clock
+    if not is_reference_measured(config):
         study.set_user_attr(PHASE, "reference")
-        board.stage("reference network", workload.Workload(1))
-        run_crew(config, "reference", 1, board, main)
+        progress.start_phase("reference network", ProgressWeights(1))
+        run_worker_pool(config, "reference", 1, progress, main, study)
+        check_limits(config, space)  # those of latency are known now
     study.set_user_attr(PHASE, "candidates")
-    done = [trial.user_attrs["result"] for trial in completed(study)]
-    board.add(done)
-    known = [(facts["name"], facts["macs"]) for facts in done]
-    work = workload.candidates(config, space, baselines(config, space), known)
-    board.stage(f"candidates, {config.trials}", work)
-    _run(config, "candidates", board, main)
-    chosen = _choose_finalists(config, study)
-    last = open_study(config, finalists=True)
-    line_up(last, chosen)
+    done = [result_of(config, trial) for trial in completed(study)]
+    for result in done:
+        progress.resumed(values(config, figures(result)), result.is_measured)
+    known = [(result.name, float(result.macs)) for result in done]
+    size = size_if_small(config, space)
+    if size < config.trials:
+        progress.display.log(
+            f"space {space.name} has {size} networks, fewer than --trials {config.trials}; all are tried"
+        )
+    total = config.model_copy(update={"trials": min(config.trials, size)})
+    weights = candidate_weights(total, space, baselines(config, space), known)
+    if clock is not None:
+        clock.start_candidates(is_empty=not done)
+    progress.start_phase(f"candidates, {total.trials}, evaluated on the {validation.part} part", weights)
+    _run_workers(config, "candidates", progress, main, study)
+    if reason := study.user_attrs.get(EXHAUSTED):
+        progress.display.log(reason)
+    finalists = choose_finalists(config, study, references(config, space), validation)
+    if clock is not None:
+        config = fit_finalists(config, study, finalists, clock)
+        progress.display.log(clock.plan.finalists_line)
+        fingerprint.leave(config)
+        fingerprint.carry(config, study)
+    set_aside_other_settings(config, finalists)
     study.set_user_attr(PHASE, "finalists")
-    archs = [finalist.arch for finalist in chosen]
-    work = workload.finalists(config, archs, [arch for arch in archs if _finalist(config, arch).exists()])
-    board.stage(f"finalists, {len(chosen)}", work)
-    _run(config, "finalists", board, main)
+    ended = [finalist.arch for finalist in finalists if finalist.result(config)]
+    if clock is not None:
+        clock.start_finalists(is_empty=not ended)
+    progress.start_phase(
+        f"finalists, {len(finalists)}, evaluated on the test part",
+        finalist_weights(config, [finalist.arch for finalist in finalists], ended),
+    )
+    _run_workers(config, "finalists", progress, main, study)
+    if missing := [finalist.arch.name for finalist in finalists if not finalist.has_ended(config)]:
+        progress.display.log(f"the budget is over before {', '.join(missing)}; a larger --budget trains them, too")
     study.set_user_attr(PHASE, "done")
+    return config
 
 
-def _run(config: SearchConfig, phase: worker.Phase, board: Board, main: worker.Main) -> None:
+def _run_workers(
+    config: SearchConfig, phase: worker.Phase, progress: SearchProgress, main: worker.Main, study: optuna.Study
+) -> None:
     def count() -> int:
-        """Of all machines, by the files they left: the trials themselves would stay in this process's memory."""
+        """Count the finished networks of all machines by their files; trials would stay in this process's memory."""
         return sum(1 for _ in (config.folder / phase).glob("*/result.json"))
 
     if config.ray:
-        from explore.search.cluster import run_cluster
+        from explore.search.ray_backend import run_on_ray
 
-        run_cluster(config, phase, board, main, count)
+        run_on_ray(config, phase, progress, main, count)
     else:
-        run_crew(config, phase, config.processes, board, main, count if config.storage else None)
-
-
-def _check(config: SearchConfig, space: Space) -> None:
-    """Refuse what cannot end well before any time is spent on it."""
-    for data in filter(None, (config.data, config.dataset.test_on)):
-        check_data(data)
-    if config.storage:
-        check_url(config.storage)
-    if config.ray:
-        from explore.search.cluster import connected
-
-        connected(config)
-    devices.check(config)
-    estimated.check(config, space)
-    references(config, space)
-    rungs.check(config)
-    chosen = check_recipes(config)
-    for name in config.every_runtime:
-        runtimes.get(name)
-        for arch in baselines(config, space).values():
-            for tried in chosen:
-                audit.check(arch, name, tried)
-
-
-def completed(study: optuna.Study) -> list[FrozenTrial]:
-    return study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
-
-
-def _finalist(config: SearchConfig, arch: Arch) -> Path:
-    return config.folder / "finalists" / arch.id / "result.json"
-
-
-def _choose_finalists(config: SearchConfig, study: optuna.Study) -> list[Finalist]:
-    """The networks that go on, the dearest first: along the front, those of the paper that are within max_cost, and
-    all that the study compares with.
-    """
-    trials = completed(study)
-    if not trials:
-        raise SearchFailed("no candidate finished; the reasons stand in trials.csv and in the log folder")
-    kept = [t for t in trials if devices.keeps(config, t.user_attrs["result"])]
-    if not kept:
-        raise SearchFailed(f"none of {len(trials)} candidates keeps max_ms; try more, or raise it")
-    others = references(config, identity.space_of(config))
-    ids = {arch.id for arch in others.values()}
-    own = [t for t in kept if t.user_attrs["arch"] not in ids] or kept
-    chosen = [own[index] for index in choose(np.array([t.values for t in own]), config.finalists)]
-    for trial in trials:
-        constraint = trial.constraints.get("cost", 0.0) if hasattr(trial, "constraints") else 0.0
-        if "baseline" in trial.user_attrs and constraint <= 0:
-            chosen.append(trial)
-    pairs = [_pair(config, trial) for trial in chosen]
-    pairs += [(arch, shipped(config)[0]) for arch in others.values()]
-    write_finalists(config, sorted(pairs, key=lambda pair: -cost(pair[0]).macs))
-    return read_finalists(config)
-
-
-def _pair(config: SearchConfig, trial: FrozenTrial) -> tuple[Arch, str]:
-    """The network of a finished trial and the recipe that it was judged by."""
-    facts = trial.user_attrs
-    judged_by = facts.get("recipe", config.recipe)
-    path = result_file(config, facts["arch"], judged_by)
-    return make_arch(json.loads(path.read_text())["arch"], str(path)), judged_by
-
-
-def line_up(study: optuna.Study, chosen: list[Finalist]) -> None:
-    """A waiting trial for each of the networks that has none yet; those that wait and are not chosen any more end."""
-    wanted = {finalist.arch.id for finalist in chosen}
-    for trial in study.get_trials(deepcopy=False, states=(TrialState.WAITING,)):
-        if trial.user_attrs["arch"] not in wanted:
-            drop(study, trial._trial_id, "no longer chosen")
-    ended = (TrialState.PRUNED, TrialState.FAIL)
-    there = {t.user_attrs["arch"] for t in study.get_trials(deepcopy=False) if t.state not in ended}
-    for finalist in chosen:
-        if finalist.arch.id not in there:
-            facts = {"arch": finalist.arch.id, "network": finalist.arch.model_dump(mode="json")}
-            facts |= {"recipes": list(finalist.recipes), NEEDS: LATENCY}
-            study.add_trial(optuna.trial.create_trial(state=TrialState.WAITING, user_attrs=facts))
+        run_worker_pool(config, phase, worker_count(config), progress, main, study, count if config.storage else None)

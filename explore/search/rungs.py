@@ -1,22 +1,19 @@
-"""Rungs: candidates climb from cheap to dear, and at each rung of their training all but the better ones stop.
+"""Asynchronous successive halving (Li et al. 2020): after each rung of its training, only the best 1/eta continue.
 
-Audit, costs and the predictor come first and need no training (`explore.search.study`). Then a candidate is trained to
-each share in `config.rungs` of a full training, and goes on if it is among the better 1/eta of all that came so far:
-by rank of nondomination in error and latency as predicted, or MACs where nothing predicts, then by how alone it is on
-its front. What came through all of them is trained in full, and its INT8 file is made, judged and timed.
+The operator check, the costs and the latency predictor need no training and come first (`explore.search.study`). A
+candidate is then trained to each fraction in `SearchConfig.rungs`, and continues if it is among the best 1/eta of all
+candidates that reached the rung before it: by non-dominated rank in error and predicted latency (MACs without a
+predictor), then by crowding distance. After the last rung it is trained in full, exported, evaluated and measured.
 
-Nobody waits for anybody, as in asynchronous successive halving (Li et al. 2020): a candidate is compared with those
-that were there before it. What each gave at a rung, and whether it went on, stands in the storage; a resumed study asks
-no rung again. The paper's models always go on, and take nobody's place.
+No candidate waits for another. Errors and decisions are kept in the storage; a resumed study does not repeat them. The
+paper's networks always continue, and do not count among the best.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import optuna
@@ -26,118 +23,125 @@ from pydantic import BaseModel
 from arch.cost import cost
 from arch.errors import InputError
 from arch.space import Arch
-from explore.config import SearchConfig
-from explore.search import devices
-from explore.search.claims import Claim
-from explore.search.front import best_first
+from explore.pareto import crowding_sort
+from explore.search.config import SearchConfig
+from explore.search.leases import TrialLease
+from explore.search.objectives import predicted_ms
+from explore.search.results import TrainResult
 
-STEPS = "rungs"  # user attribute of a trial: what it gave at each rung
-RUNG = "rung"  # user attribute of a trial that was refused before training: by which check
+STEPS = "rungs"  # user attribute of a trial: its error and the decision at each rung
+STAGE = "stage"  # user attribute of a trial: the check that it failed before training
+STAGE_V1 = "rung"  # the name of that attribute in version 0.1
 
 
 class Step(BaseModel):
-    """A candidate at a rung."""
+    """A candidate at a rung.
 
-    share: float  # of its training
-    mm: float  # error of the float network
+    share: fraction of a full training
+    mm: error of the float network
+    ms: predicted latency; None without a predictor
+    goes_on: the decision; None before it
+    place, of, on: position among the candidates at this rung, their number, and the number that continues
+    """
+
+    share: float
+    mm: float
     macs: int
-    ms: float | None  # predicted latency, where there is a predictor
-    goes_on: bool | None = None  # None: not decided yet
-    place: int = 0  # among those that may go on
-    of: int = 0  # so many came to the rung before it, itself included
-    on: int = 0  # so many of them may go on
+    ms: float | None
+    goes_on: bool | None = None
+    place: int = 0
+    of: int = 0
+    on: int = 0
 
     @property
     def reason(self) -> str:
-        dear = f"{self.macs / 1e6:.1f} M MACs" if self.ms is None else f"{self.ms:.3f} ms predicted"
+        cost = f"{self.macs / 1e6:.1f} M MACs" if self.ms is None else f"{self.ms:.3f} ms predicted"
         return (
-            f"stopped at {self.share:.0%} of its training: {self.mm:.1f} mm, {dear}; "
-            f"place {self.place} of {self.of}, the first {self.on} go on"
+            f"stopped at {self.share:.0%} of its training: {self.mm:.1f} mm, {cost}; "
+            f"place {self.place} of {self.of}, the first {self.on} continue"
         )
 
 
 class Stopped(Exception):
-    """A candidate goes no further."""
+    """A candidate is not trained any further."""
 
     def __init__(self, step: Step) -> None:
         super().__init__(step.reason)
         self.step = step
 
 
-def check(config: SearchConfig) -> None:
-    """Refuse rungs that cannot be.
+def check_rungs(config: SearchConfig) -> None:
+    """Check the rungs of a study.
 
     Raises:
-        InputError: shares that do not rise between 0 and 1, or less than a batch; an estimator besides.
+        InputError: fractions that do not rise between 0 and 1, parts shorter than a batch, or an estimator besides.
     """
     if not config.rungs:
         return
-    shares = (0.0, *config.rungs, 1.0)
-    if any(a >= b for a, b in pairwise(shares)):
-        raise InputError(f"rungs: {_text(config.rungs)}: write shares that rise between 0 and 1, such as 0.1,0.3")
-    least = min(b - a for a, b in pairwise(shares)) * config.candidate.samples
-    if least < config.candidate.batch:
+    fractions, text = (0.0, *config.rungs, 1.0), ",".join(f"{fraction:g}" for fraction in config.rungs)
+    if any(a >= b for a, b in pairwise(fractions)):
+        raise InputError(f"rungs: {text}: write fractions that rise between 0 and 1, such as 0.1,0.3")
+    shortest = min(b - a for a, b in pairwise(fractions)) * config.candidate.samples
+    if shortest < config.candidate.batch_size:
         raise InputError(
-            f"rungs: {_text(config.rungs)}: leave {least:.0f} of {config.candidate.samples} samples to a part, less "
-            f"than a batch of {config.candidate.batch}; raise candidate.samples, or take fewer rungs"
+            f"rungs: {text}: leave {shortest:.0f} of {config.candidate.samples} samples to a part, less than a batch "
+            f"of {config.candidate.batch_size}; raise candidate.samples, or take fewer rungs"
         )
     if config.estimator != "full":
-        raise InputError(f"rungs: have no use with the estimator {config.estimator}, which estimates; leave one out")
+        raise InputError(f"rungs: estimator {config.estimator} does not train in parts; leave one of the two out")
 
 
 def samples_at(config: SearchConfig, index: int) -> int:
-    """Training samples that a candidate has seen at a rung; before the first, none."""
+    """Return the training samples that a candidate has seen at a rung; 0 for index -1."""
     return round(config.rungs[index] * config.candidate.samples) if index >= 0 else 0
 
 
-def at_rung(config: SearchConfig, folder: Path, index: int) -> Path:
-    """Weights of a candidate at a rung."""
-    return folder / f"rung-{samples_at(config, index)}.safetensors"
+def training_seconds(config: SearchConfig, candidate: TrainResult) -> float:
+    """Return the training time of a candidate in s, its parts up to the rungs included; `train_s` is that of the last."""
+    if not candidate.samples or not candidate.train_s:
+        return 0.0
+    last_part = candidate.samples - samples_at(config, len(config.rungs) - 1)
+    return candidate.train_s * candidate.samples / last_part
 
 
-def _text(shares: Sequence[float]) -> str:
-    return ",".join(f"{share:g}" for share in shares)
+def rung_weights(config: SearchConfig, arch: Arch, index: int) -> Path:
+    """Return the file of a candidate's weights at a rung."""
+    return config.folder / "candidates" / arch.id / f"rung-{samples_at(config, index)}.safetensors"
 
 
-def climb(
-    config: SearchConfig,
-    study: optuna.Study,
-    claim: Claim,
-    arch: Arch,
-    train_to: Callable[[Arch, int], float],
-) -> None:
-    """Take a candidate up its rungs; `train_to` trains to the rung of that index and gives the error in mm.
+def pass_rung(config: SearchConfig, study: optuna.Study, lease: TrialLease, arch: Arch, index: int, mm: float) -> None:
+    """Record the error of a candidate at a rung and decide whether it continues.
 
     Raises:
-        Stopped: it is not among the better ones.
+        Stopped: it is not among the best.
     """
-    trial = claim.trial
-    for index, share in enumerate(config.rungs):
-        steps = steps_of(trial)
-        if index == len(steps):
-            mm = train_to(arch, index)
-            steps.append(Step(share=share, mm=mm, macs=cost(arch).macs, ms=devices.predicted(config, arch)))
-            _write(claim, steps)  # before looking, so that of two workers at least one sees the other
-        step = steps[index]
-        if step.goes_on is None:
-            _decide(step, _peers(study, trial.number, arch, index), config.eta, "baseline" in trial.user_attrs)
-            _write(claim, steps)
-        if not step.goes_on:
-            raise Stopped(step)
+    trial = lease.trial
+    steps = [Step.model_validate(step) for step in trial.user_attrs.get(STEPS, [])]
+    if index == len(steps):
+        steps.append(
+            Step(
+                share=config.rungs[index],
+                mm=mm,
+                macs=cost(arch).macs,
+                ms=predicted_ms(config, arch, trial.user_attrs["recipe"]),
+            )
+        )
+        _write(lease, steps)  # before reading the others, so that of two workers at least one sees the other
+    step = steps[index]
+    if step.goes_on is None:
+        _decide(step, _peers(study, trial.number, arch, index), config.eta, "baseline" in trial.user_attrs)
+        _write(lease, steps)
+    if not step.goes_on:
+        raise Stopped(step)
 
 
-def _write(claim: Claim, steps: list[Step]) -> None:
-    claim.at("rung")  # which says if another worker has the trial now
-    claim.trial.set_user_attr(STEPS, [step.model_dump(exclude_defaults=True) for step in steps])
-
-
-def steps_of(trial: optuna.Trial | FrozenTrial) -> list[Step]:
-    """What a trial gave at its rungs so far."""
-    return [Step.model_validate(step) for step in trial.user_attrs.get(STEPS, [])]
+def _write(lease: TrialLease, steps: list[Step]) -> None:
+    lease.at("rung")  # raises if another worker has the trial
+    lease.trial.set_user_attr(STEPS, [step.model_dump(exclude_defaults=True) for step in steps])
 
 
 def _peers(study: optuna.Study, number: int, arch: Arch, index: int) -> list[tuple[Step, bool]]:
-    """Other networks at a rung, each once whatever recipes it is tried by, and whether it is one of the paper's."""
+    """Return the other networks at a rung, each once, and whether each is one of the paper's."""
     found = {}
     for trial in study.get_trials(deepcopy=False):
         steps = trial.user_attrs.get(STEPS, [])
@@ -147,27 +151,26 @@ def _peers(study: optuna.Study, number: int, arch: Arch, index: int) -> list[tup
 
 
 def _decide(step: Step, peers: list[tuple[Step, bool]], eta: float, always: bool) -> None:
-    """Fill in whether a candidate goes on: among the better 1/eta of those that came, and always if so told."""
+    """Fill in the decision of `step`; `always` lets it continue at any position."""
     steps = [other for other, _ in peers] + [step]
-    dear = [s.macs for s in steps] if any(s.ms is None for s in steps) else [s.ms for s in steps]
-    points = np.array(list(zip([s.mm for s in steps], dear, strict=True)), np.float64)
+    costs = [s.macs for s in steps] if any(s.ms is None for s in steps) else [s.ms for s in steps]
+    points = np.array(list(zip([s.mm for s in steps], costs, strict=True)), np.float64)
     counted = np.array([not paper for _, paper in peers] + [True])
-    order = best_first(points)
+    order = crowding_sort(points)
     step.place = 1 + [i for i in order if counted[i]].index(len(peers))
     step.of = int(counted.sum())
     step.on = math.ceil(step.of / eta)
     step.goes_on = always or step.place <= step.on
 
 
-def stopped(trial: FrozenTrial) -> bool:
-    """Whether a trial was trained and stopped at a rung; as good as finished, for it is not tried again."""
+def is_stopped(trial: FrozenTrial) -> bool:
+    """Return whether a trial was trained and stopped at a rung; it is finished and not tried again."""
     return trial.state == TrialState.PRUNED and STEPS in trial.user_attrs
 
 
-def reached(trial: FrozenTrial) -> str:
-    """How far a trial came: audit, cost or predictor, which it did not pass; a share of training; its file measured."""
-    if trial.state == TrialState.COMPLETE:
-        facts: dict[str, Any] = trial.user_attrs.get("result", {})
-        return "measured" if facts.get("measured", True) else "predicted"
+def stage_reached(trial: FrozenTrial) -> str:
+    """Return how far a trial without a result came: the check that it failed, or the fraction of its training."""
     steps = trial.user_attrs.get(STEPS)
-    return f"trained {steps[-1]['share']:.0%}" if steps else str(trial.user_attrs.get(RUNG, ""))
+    if steps:
+        return f"trained {steps[-1]['share']:.0%}"
+    return str(trial.user_attrs.get(STAGE, trial.user_attrs.get(STAGE_V1, "")))

@@ -1,11 +1,13 @@
-"""Where a study is kept: SQLite, a journal file, PostgreSQL, or Optuna's gRPC proxy in front of one of them.
+"""Storages of studies: SQLite, a journal file, PostgreSQL, or Optuna's gRPC proxy in front of one of them.
 
-All of them hold JSON and numbers, never a pickle. The storage that is returned waits for one that does not answer: a
-database that is restarted, a full disk or a network that is gone for a minute delays a search and does not end it.
+All of them hold JSON and numbers, never a pickle. `check_storage` rejects a storage that cannot work before a study
+exists. An opened storage repeats every call while it gets no answer: a restarted database, a full disk or a lost network
+delays a search and does not end it.
 """
 
 from __future__ import annotations
 
+import abc
 import contextlib
 import errno
 import fcntl
@@ -15,6 +17,7 @@ import os
 import re
 import sys
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
@@ -23,89 +26,174 @@ from urllib.parse import urlsplit
 import optuna
 from optuna.storages import BaseStorage
 from optuna.storages.journal import JournalFileBackend, JournalStorage
-from optuna.storages.journal._file import BaseJournalFileLock
 
-from arch.errors import InputError
-from explore.config import SearchConfig
+from arch.errors import InputError, WorkError
+from arch.files import check_output
 from explore.redact import redacted
+from explore.search.config import SearchConfig
+from explore.search.optuna_private import BaseJournalFileLock, database_of, grpc_server
 
-PATIENCE = 600.0  # seconds that a storage may not answer before the search gives up
-SILENCE = 5.0  # seconds after which it is told that one waits
-PAUSE = 0.2, 5.0  # seconds between two tries: the first and the longest
+PATIENCE = 600.0  # seconds without an answer after which the search gives up
+SILENCE = 5.0  # seconds without an answer after which the user is told
+PAUSE = 0.2, 5.0  # seconds between two attempts: the first and the longest
 KINDS = "sqlite:///FILE, journal:///FILE, postgresql://USER@HOST/DATABASE or grpc://HOST:PORT"
-REFUSAL = re.compile(
+REFUSAL = re.compile(  # answers that do not change while the search waits
     'password authentication failed|no password supplied|no pg_hba.conf entry|(database|role) "[^"]*" does not exist'
+    "|permission denied|read-?only (database|transaction)|file is not a database|database disk image is malformed"
 )
-FINALISTS = "/finalists"  # ends the name of the study that lines up the finalists of another
-DEVICES = "edgepose/devices"  # name of the study that says who has which device
-MADE_AT_ONCE = frozenset({"IntegrityError", "DuplicateTable"})  # two made the same tables: theirs are there, go on
+COMES_BACK = re.compile(  # answers of a storage that is about to work, for which a new search waits
+    "starting up|shutting down|in recovery mode|too many (clients|connections)|remaining connection slots|locked"
+)
+DEVICES = "edgepose/devices"  # study without trials whose attributes hold the leases of remote devices
+FINALISTS = "/finalists"  # suffix of the second study that version 0.1 made
+# Two processes may create the tables of one database at the same time; the second one then finds them there.
+CREATED_MEANWHILE = frozenset({"IntegrityError", "DuplicateTable"})
 GRPC_AWAY = ("UNAVAILABLE", "UNKNOWN", "DEADLINE_EXCEEDED", "INTERNAL")
 Answer = TypeVar("Answer")
 
 optuna.logging.set_verbosity(optuna.logging.ERROR)
+warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
 
 
-class StorageLost(RuntimeError):
+class StorageLost(WorkError):
     """The storage did not answer for too long."""
 
 
 def open_storage(url: str, patience: float = PATIENCE) -> BaseStorage:
-    """The storage at `url`, made where there is none.
+    """Open the storage at `url`, or create it.
 
     Raises:
-        InputError: a URL of no known kind, a driver that is not installed, a folder that is not there, or a storage
-            that refuses (a wrong password, no such database).
-        StorageLost: it did not answer for `patience` seconds.
+        InputError: an unknown kind of URL, a missing driver or folder, or a refusal (wrong password, no such database).
+        StorageLost: no answer for `patience` seconds.
     """
     kind, shown = check_url(url), redacted(url)
-    storage = patiently(lambda: OPENERS[kind](url), shown, patience, MADE_AT_ONCE)
-    return _patient(storage, shown, patience)
+    storage = retry_until_answer(lambda: OPENERS[kind](url), shown, patience, CREATED_MEANWHILE)
+    return PatientStorage(storage, shown, patience)  # type: ignore[abstract]
 
 
 def check_url(url: str) -> str:
-    """The kind of storage that `url` names, one of OPENERS.
+    """Return the kind of storage that `url` names, a key of OPENERS.
 
     Raises:
-        InputError: no known kind, a file in a folder that is not there, or no host and port.
+        InputError: an unknown kind, a file in a folder that does not exist, or no host and port.
     """
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError as error:
+        raise InputError(f"storage: '{redacted(url)}': {error}; give {KINDS}") from None
     kind = parts.scheme.partition("+")[0]
     if kind not in OPENERS:
         raise InputError(f"storage: '{redacted(url)}' is of no known kind; give {KINDS}")
     path = file_of(url)
-    if path and (not path.name or not path.parent.is_dir()):
-        raise InputError(f"storage: {path}: no such folder; make it, or give another path")
-    if kind == "grpc" and not (parts.hostname and parts.port):
+    if path is not None:
+        if parts.netloc or not path.name or path.name == ":memory:":
+            raise InputError(f"storage: '{redacted(url)}' names no file; give {kind}:///FILE")
+        if parts.query or parts.fragment or "%" in parts.path:
+            raise InputError(f"storage: '{redacted(url)}': '?', '#' and '%' are not possible in the path of a file")
+        if not path.parent.is_dir():
+            raise InputError(f"storage: {path}: no such folder; create it, or give another path")
+    if kind == "grpc" and not (parts.hostname and port):
         raise InputError(f"storage: '{redacted(url)}' names no host and port; give grpc://HOST:PORT")
     return kind
 
 
+def check_storage(url: str) -> None:
+    """Check that a storage can be read and written; create nothing. Wait only for one that is starting or busy.
+
+    Raises:
+        InputError: it cannot: no answer, read-only, damaged, of another program or of another version of Optuna.
+    """
+    kind, shown, path = check_url(url), redacted(url), file_of(url)
+    if path is not None:
+        check_output(path, "storage:")
+        if not path.exists():
+            return
+
+    def probe() -> None:
+        storage = OPENERS[kind](url)
+        storage.get_all_studies()
+        _check_tables(storage)
+
+    try:
+        retry_until_answer(probe, shown, PATIENCE, CREATED_MEANWHILE, COMES_BACK)
+    except (InputError, StorageLost):
+        raise
+    except Exception as error:  # errors of SQLAlchemy, Optuna, sqlite3, psycopg and grpc have no common base class
+        raise _unusable(shown, error) from None
+
+
+def _check_tables(storage: BaseStorage) -> None:
+    """Execute a statement that changes nothing, but needs the permission to write; read the whole file of SQLite."""
+    if (backend := database_of(storage)) is not None:
+        with backend.engine.begin() as connection:
+            connection.exec_driver_sql("UPDATE studies SET study_name = study_name WHERE 1 = 0")
+            if backend.engine.dialect.name == "sqlite":
+                (found,) = connection.exec_driver_sql("PRAGMA quick_check(1)").one()
+                if found != "ok":
+                    raise ValueError(f"database disk image is malformed: {found}")
+
+
+def _unusable(shown: str, error: Exception) -> InputError:
+    """Return the error of a storage that cannot be used, with what to do."""
+    reason = redacted(_reason(error))
+    names = _class_names(error)
+    if "no longer compatible" in reason:
+        fix = (
+            "upgrade it by `optuna storage upgrade --storage URL`, or give another storage"
+            if "storage upgrade" in reason
+            else "a later version of Optuna made it; update optuna, or give another storage"
+        )
+        return InputError(f"storage: {shown}: tables of another version of Optuna; {fix}")
+    if names & {"JSONDecodeError", "UnicodeDecodeError", "KeyError", "AssertionError"}:
+        return InputError(
+            f"storage: {shown}: not a journal of Optuna, or damaged ({reason}); move it away or restore it"
+        )
+    if re.search("malformed|not a database", reason):
+        return InputError(f"storage: {shown}: damaged, or no database ({reason}); restore a copy, or move it away")
+    if REFUSAL.search(reason):
+        return InputError(f"storage: {shown} refuses: {reason}; check the URL, the file and its permissions")
+    return InputError(f"storage: {shown}: cannot be used ({reason}); start it, or give another storage")
+
+
 def file_of(url: str) -> Path | None:
-    """The file of a storage that is one."""
+    """Return the file of a storage that is a file."""
     parts = urlsplit(url)
     kind = parts.scheme.partition("+")[0]
     if kind == "sqlite":
-        return Path(parts.path[1:].partition("?")[0])
+        return Path(parts.path[1:])
     return Path(parts.path) if kind == "journal" else None
 
 
 def storage_url(config: SearchConfig) -> str:
-    """Where the study is kept; its passwords and all."""
-    return config.storage or f"sqlite:///{(config.folder / 'study.db').resolve()}"
+    """Return the URL of a study's storage, passwords included.
+
+    Raises:
+        InputError: the study's folder cannot be part of a URL.
+    """
+    if config.storage:
+        return config.storage
+    path = (config.folder / "study.db").resolve()
+    if wrong := [character for character in "?#%" if character in str(path)]:
+        raise InputError(
+            f"--results {path.parent}: contains '{wrong[0]}', which has a meaning in the storage's URL; choose "
+            "another folder or study name"
+        )
+    return f"sqlite:///{path}"
 
 
 def is_search(name: str) -> bool:
-    """Whether the study of that name is a search's, and not one that serves it."""
+    """Return whether a study holds the candidates of a search."""
     return name != DEVICES and not name.endswith(FINALISTS)
 
 
-def shares_machines(url: str) -> bool:
-    """Whether workers on other machines can reach this storage over the network."""
+def reachable_by_others(url: str) -> bool:
+    """Return whether workers on other machines can reach this storage over the network."""
     return urlsplit(url).scheme.partition("+")[0] in ("postgresql", "grpc")
 
 
 def dashboard(url: str) -> str:
-    """The command that shows this storage's studies, without its password; it knows some kinds by other names."""
+    """Return the command that opens this storage in optuna-dashboard, without its password."""
     kind, _, rest = url.partition("://")
     if kind == "grpc":
         return "optuna-dashboard, with the storage behind the proxy"
@@ -113,12 +201,22 @@ def dashboard(url: str) -> str:
     return f"optuna-dashboard {redacted(names.get(kind, url))}"
 
 
-def patiently(call: Callable[[], Answer], shown: str, patience: float, passing: frozenset[str] = frozenset()) -> Answer:
-    """The answer of `call`, asked again while the storage does not answer, or after an error named in `passing`.
+def retry_until_answer(
+    call: Callable[[], Answer],
+    shown: str,
+    patience: float,
+    passing: frozenset[str] = frozenset(),
+    only: re.Pattern[str] | None = None,
+) -> Answer:
+    """Return the result of `call`, repeated while the storage does not answer.
+
+    shown: the storage's URL without its password, for messages
+    passing: names of further exception classes after which the call is repeated
+    only: repeat the call only after these errors; others of the storage are raised as they are
 
     Raises:
-        StorageLost: for `patience` seconds; the last reason is told.
-        InputError: asking again cannot help.
+        StorageLost: no answer for `patience` seconds.
+        InputError: the storage refuses, which does not change.
     """
     began, told = time.monotonic(), False
     deadline = began + patience
@@ -128,14 +226,16 @@ def patiently(call: Callable[[], Answer], shown: str, patience: float, passing: 
             return call()
         except Exception as error:
             reason = _reason(error)
+            if isinstance(error, InputError | StorageLost):
+                raise
             if REFUSAL.search(reason):
-                raise InputError(f"storage: {shown} refuses: {redacted(reason)}; check the URL") from None
-            if not _passes(error) and not passing & _kinds(error):
+                raise _unusable(shown, error) from None
+            if not passing & _class_names(error) and not (only.search(reason) if only else _is_temporary(error)):
                 raise
             if time.monotonic() + pause > deadline:
                 raise StorageLost(
                     f"the storage {shown} did not answer for {patience:.0f} s ({redacted(reason)}); "
-                    "bring it back and run the same command to go on"
+                    "restore it and run the same command to resume"
                 ) from None
             if not told and time.monotonic() - began > SILENCE:
                 told = True
@@ -147,23 +247,23 @@ def patiently(call: Callable[[], Answer], shown: str, patience: float, passing: 
         pause = min(2 * pause, PAUSE[1])
 
 
-def _passes(error: BaseException) -> bool:
-    """Whether the same call may succeed later: the storage is away, busy or full."""
+def _is_temporary(error: BaseException) -> bool:
+    """Return whether the same call may succeed later: the storage is away, busy or full."""
     names = {kind.__name__ for kind in type(error).__mro__}
-    if "StorageInternalError" in names:  # Optuna's word for whatever its database said
-        names = _kinds(error)
+    if "StorageInternalError" in names:  # Optuna wraps the errors of its database in this class
+        names = _class_names(error)
     if "RpcError" in names:
-        return getattr(error, "code")().name in GRPC_AWAY  # noqa: B009 - the base class knows no code
+        return getattr(error, "code")().name in GRPC_AWAY  # noqa: B009 - the base class has no code
     full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
     return full or bool(names & {"OperationalError", "InterfaceError", "InternalError", "TimeoutError"})
 
 
-def _kinds(error: BaseException) -> set[str]:
-    """Names of the classes of an error and of all that led to it."""
-    return {kind.__name__ for cause in _chain(error) for kind in type(cause).__mro__}
+def _class_names(error: BaseException) -> set[str]:
+    """Return the class names of an error and of its causes, base classes included."""
+    return {kind.__name__ for cause in _causes(error) for kind in type(cause).__mro__}
 
 
-def _chain(error: BaseException) -> Iterator[BaseException]:
+def _causes(error: BaseException) -> Iterator[BaseException]:
     cause: BaseException | None = error
     while cause is not None:
         yield cause
@@ -171,33 +271,38 @@ def _chain(error: BaseException) -> Iterator[BaseException]:
 
 
 def _reason(error: BaseException) -> str:
-    """What the driver said, in one line."""
-    deepest = list(_chain(error))[-1]
+    """Return the driver's message as one line."""
+    deepest = list(_causes(error))[-1]
     text = getattr(deepest, "details", lambda: None)() if hasattr(deepest, "details") else str(deepest)
     return " ".join((text or type(deepest).__name__).split())[:300]
 
 
-def _patient(storage: BaseStorage, shown: str, patience: float) -> BaseStorage:
-    """The same storage, every method of which is asked patiently.
+def _forward_all(cls: Any) -> Any:
+    """Give the class every public method of a storage, each as a call that is repeated until it is answered."""
 
-    A call whose answer was lost on the way may be carried out twice. All of Optuna's calls bear that: a state that is
-    there already is refused, and a trial that was made for nobody has no owner and is taken up by the next worker.
+    def forward(name: str) -> Callable[..., Any]:
+        @functools.wraps(getattr(BaseStorage, name), updated=())  # not its mark as abstract
+        def call(self: PatientStorage, *args: Any, **options: Any) -> Any:
+            return retry_until_answer(lambda: getattr(self.inner, name)(*args, **options), self.shown, self.patience)
+
+        return call
+
+    for name, method in vars(BaseStorage).items():
+        if callable(method) and not name.startswith("_"):
+            setattr(cls, name, forward(name))
+    return abc.update_abstractmethods(cls)
+
+
+@_forward_all
+class PatientStorage(BaseStorage):
+    """A storage that repeats every call of another one until it is answered.
+
+    A call whose answer was lost may be executed twice. All of Optuna's calls tolerate that: a state that is set already
+    is refused, and a trial that nobody received has no lease, so that the next worker takes it.
     """
 
-    def wrap(name: str) -> Any:
-        method = getattr(type(storage), name)
-
-        @functools.wraps(method)
-        def asked(self: Any, *args: Any, **options: Any) -> Any:
-            return patiently(lambda: method(self, *args, **options), shown, patience)
-
-        return asked
-
-    methods = {
-        name: wrap(name) for name in BaseStorage.__abstractmethods__ | {"get_trial_id_from_study_id_trial_number"}
-    }
-    storage.__class__ = type(f"Patient{type(storage).__name__}", (type(storage),), methods)
-    return storage
+    def __init__(self, inner: BaseStorage, shown: str, patience: float) -> None:
+        self.inner, self.shown, self.patience = inner, shown, patience
 
 
 def _open_sqlite(url: str) -> BaseStorage:
@@ -206,14 +311,14 @@ def _open_sqlite(url: str) -> BaseStorage:
     backend = optuna.storages.RDBStorage(url, engine_kwargs={"connect_args": {"timeout": 60}})
     backend.engine.dispose()
 
-    # A transaction is a writer's from its beginning, so that what it read is still true when it writes. Without, two
-    # processes may both find a trial waiting and both take it.
+    # A transaction locks the database from its beginning, so that no other process writes between its read and its
+    # write. Otherwise two processes may both find a trial waiting and both take it.
     @event.listens_for(backend.engine, "connect")
-    def _leave_transactions_to_us(connection: Any, record: Any) -> None:
+    def _disable_driver_transactions(connection: Any, record: Any) -> None:
         connection.isolation_level = None
 
     @event.listens_for(backend.engine, "begin")
-    def _write_from_the_beginning(connection: Any) -> None:
+    def _begin_immediate(connection: Any) -> None:
         connection.exec_driver_sql("BEGIN IMMEDIATE")
 
     return optuna.storages.get_storage(backend)
@@ -221,28 +326,27 @@ def _open_sqlite(url: str) -> BaseStorage:
 
 def _open_postgresql(url: str) -> BaseStorage:
     try:
-        import psycopg  # noqa: F401 - named here, where its absence can be told
+        import psycopg  # noqa: F401 - imported here for a message that names the extra
     except ImportError:
         raise InputError("storage: postgresql needs psycopg; pip install 'edgepose[postgresql]'") from None
     driver = "postgresql+psycopg" + url[url.index("://") :]
-    # A network that swallows packets must not hold a worker for the kernel's two hours.
+    # Without keepalives, a network that drops packets holds a worker for the kernel's two hours.
     alive = {"connect_timeout": 10, "keepalives_idle": 10, "keepalives_interval": 5, "keepalives_count": 3}
     options = {"pool_pre_ping": True, "connect_args": alive | {"tcp_user_timeout": 30_000}}
     return optuna.storages.get_storage(optuna.storages.RDBStorage(driver, engine_kwargs=options))
 
 
 def _open_journal(url: str) -> BaseStorage:
-    path = Path(urlsplit(url).path)
-    return JournalStorage(Journal(str(path), FileLock(path)))
+    return JournalStorage(Journal(Path(urlsplit(url).path)))
 
 
 def _open_grpc(url: str) -> BaseStorage:
     parts = urlsplit(url)
     try:
-        import grpc  # noqa: F401 - named here, where its absence can be told
+        import grpc  # noqa: F401 - imported here for a message that names the extra
     except ImportError:
         raise InputError("storage: grpc needs grpcio and protobuf; pip install 'edgepose[grpc]'") from None
-    assert parts.hostname and parts.port  # check_url says so
+    assert parts.hostname and parts.port  # see check_url
     return optuna.storages.GrpcStorageProxy(host=parts.hostname, port=parts.port)
 
 
@@ -255,14 +359,14 @@ OPENERS: dict[str, Callable[[str], BaseStorage]] = {
 
 
 class FileLock(BaseJournalFileLock):
-    """The kernel's lock on a file beside the journal: free as soon as its holder dies, on NFS too since Linux 2.6.12."""
+    """The kernel's lock on a file beside the journal; it is released when its holder dies, on NFS too since Linux 2.6.12."""
 
     def __init__(self, journal: Path) -> None:
         self._path = journal.with_name(journal.name + ".lock")
         self._held: Any = None
 
     def acquire(self) -> bool:
-        self._held = open(self._path, "a")  # noqa: SIM115 - held open as long as the lock
+        self._held = open(self._path, "a")  # noqa: SIM115 - open as long as the lock is held
         fcntl.flock(self._held, fcntl.LOCK_EX)
         return True
 
@@ -271,40 +375,33 @@ class FileLock(BaseJournalFileLock):
 
 
 class Journal(JournalFileBackend):
-    """Optuna's journal file, mended: a line that a full disk or a killed writer left torn is cut off before the next."""
+    """Optuna's journal file; a line that a full disk or a killed writer left incomplete is removed before the next one."""
+
+    def __init__(self, path: Path) -> None:
+        self.path, self.lock = path, FileLock(path)
+        super().__init__(str(path), self.lock)
 
     def append_logs(self, logs: list[dict[str, Any]]) -> None:
-        with contextlib.closing(_Held(self._lock)):
-            size = os.stat(self._file_path).st_size
-            whole = _end_of_last_line(self._file_path, size)
+        self.lock.acquire()
+        with contextlib.ExitStack() as stack:
+            stack.callback(self.lock.release)
+            size = self.path.stat().st_size
+            whole = _end_of_last_line(self.path, size)
             if whole < size:
-                os.truncate(self._file_path, whole)
-            text = "".join(json_line(log) for log in logs)
+                os.truncate(self.path, whole)
+            text = "".join(json.dumps(log, separators=(",", ":")) + "\n" for log in logs)
             try:
-                with open(self._file_path, "ab") as file:
+                with open(self.path, "ab") as file:
                     file.write(text.encode())
                     file.flush()
                     os.fsync(file.fileno())
             except OSError:
-                os.truncate(self._file_path, whole)
+                os.truncate(self.path, whole)
                 raise
 
 
-class _Held:
-    def __init__(self, lock: BaseJournalFileLock) -> None:
-        self._lock = lock
-        lock.acquire()
-
-    def close(self) -> None:
-        self._lock.release()
-
-
-def json_line(value: Any) -> str:
-    return json.dumps(value, separators=(",", ":")) + "\n"
-
-
-def _end_of_last_line(path: str, size: int) -> int:
-    """Where the last whole line ends."""
+def _end_of_last_line(path: Path, size: int) -> int:
+    """Return the offset after the last complete line."""
     with open(path, "rb") as file:
         end = size
         while end > 0:
@@ -318,18 +415,16 @@ def _end_of_last_line(path: str, size: int) -> int:
 
 
 def serve(storage: BaseStorage, host: str, port: int) -> Any:
-    """A running gRPC server in front of `storage`.
+    """Start a gRPC server in front of `storage` and return it.
 
     Raises:
-        InputError: the address cannot be listened on, or grpcio is not installed.
+        InputError: grpcio is not installed, or the address cannot be used.
     """
     try:
-        from optuna.storages._grpc.server import make_server
-
-        server = make_server(storage, host, port)
+        server = grpc_server(storage, host, port)
     except ImportError:
         raise InputError("proxy: needs grpcio and protobuf; pip install 'edgepose[grpc]'") from None
     except RuntimeError:
-        raise InputError(f"--listen {host}:{port}: cannot be listened on; take a free port of this machine") from None
+        raise InputError(f"--listen {host}:{port}: cannot listen there; choose a free port of this machine") from None
     server.start()
     return server

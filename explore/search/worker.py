@@ -1,220 +1,274 @@
-"""A worker process: takes candidates or finalists one after another until none is left."""
+"""A worker process: evaluate candidates or finalists one after another until none is left."""
 
 from __future__ import annotations
 
-import ctypes
 import errno
 import functools
 import os
 import shutil
-import signal
-import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
-from pathlib import Path
 from typing import Any, Literal, Protocol
 
 import optuna
 from optuna.trial import TrialState
 
-from arch.errors import InputError
+from arch.errors import InputError, WorkError
 from arch.space import Arch
-from explore.config import SearchConfig
+from explore.interrupts import leave_to_parent
+from explore.measure.latency import Disturbed
+from explore.measure.rows import DeviceError
 from explore.redact import redacted
-from explore.search import devices
-from explore.search.choice import label
-from explore.search.claims import Claim, HandOver, Lost, Watch
-from explore.search.identity import space_of
-from explore.search.rungs import Stopped, climb
-from explore.search.storage import StorageLost
-from explore.search.study import SearchFailed, Task, end, finish, next_finalist, next_task, open_study
+from explore.search.budget_clock import may_start
+from explore.search.candidate import AtRung, run_candidate
+from explore.search.config import SearchConfig
+from explore.search.context import EvalContext, OutOfMemory, memory_errors, open_context
+from explore.search.finalists import Finalist, next_finalist, run_finalist
+from explore.search.fingerprint import space_of
+from explore.search.latency import make_reference, measures_like_reference
+from explore.search.leases import LATENCY, HandOver, Lease, LeaseLost, LeaseMonitor, release_resource
+from explore.search.objectives import constraints, figures, values
+from explore.search.proposals import NOISE
+from explore.search.recipes_of_trial import label, result_file
+from explore.search.remote_devices import measure_remote_references
+from explore.search.results import CandidateResult, FinalistResult
+from explore.search.rungs import Stopped, pass_rung
+from explore.search.study import SearchFailed, Task, next_task, open_study
+from explore.search.trial_values import RESULT
+from explore.search.unmeasured import measure_rest
+from explore.train.loop import Diverged
+from quantize.convert import ConversionError
 
 Phase = Literal["reference", "candidates", "finalists"]
-LEAST_FREE = 1 << 16  # bytes below which a failure is the disk's
+MIN_FREE_BYTES = 1 << 16  # free space below which a failure is attributed to the disk
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+FAILURES = (ConversionError, DeviceError, Diverged, Disturbed, MemoryError, OutOfMemory)
 
 
-class Stages(Protocol):
-    """What is done with a network. Each result is left whole, so that a call that finds it returns at once."""
+class Failed(Exception):
+    """A network cannot be evaluated; the search continues with others."""
+
+
+class Work(Protocol):
+    """The three kinds of work of a search. Each leaves its result as a whole, and returns at once if it is there."""
 
     @property
-    def able(self) -> frozenset[str]: ...  # kinds of work that not every worker can do
-    @property
-    def failures(self) -> tuple[type[Exception], ...]: ...  # of one network; wrong input ends the search
+    def abilities(self) -> frozenset[str]: ...
 
-    def make_reference(self) -> None: ...
-    def train_to(self, arch: Arch, rung: int) -> float: ...  # of a candidate's training; error in mm
-    def evaluate(self, arch: Arch, recipe: str) -> dict[str, Any]: ...
-    def finish(self, arch: Arch, recipes: tuple[str, ...]) -> dict[str, Any]: ...
+    def reference(self) -> None: ...
+    def candidate(self, arch: Arch, recipe: str, at_rung: AtRung) -> CandidateResult: ...
+    def finalist(self, finalist: Finalist) -> FinalistResult: ...
+
+
+@dataclass(frozen=True)
+class RealWork:
+    """Training, export, evaluation and measurement on this machine."""
+
+    context: EvalContext
+
+    @property
+    def abilities(self) -> frozenset[str]:
+        return frozenset({LATENCY} if self.context.can_measure else ())
+
+    def reference(self) -> None:
+        make_reference(self.context)
+        measure_remote_references(self.context.config, self.context.report)
+
+    def candidate(self, arch: Arch, recipe: str, at_rung: AtRung) -> CandidateResult:
+        with memory_errors():
+            return run_candidate(self.context, arch, recipe, at_rung)
+
+    def finalist(self, finalist: Finalist) -> FinalistResult:
+        with memory_errors():
+            return run_finalist(self.context, finalist)
 
 
 @dataclass
 class Reporter:
-    """Passes what a stage says of itself to the parent and to the lease of the trial that is worked on."""
+    """Pass the progress of a stage to the parent process, and to the lease of the present work."""
 
     index: int
     pipe: Connection
-    claim: Claim | None = None
+    lease: Lease | None = None
 
     def __call__(self, stage: str, done: int, total: int) -> None:
-        tell(self.pipe, "stage", worker=self.index, stage=stage, done=done, total=total)
-        if self.claim is not None:
-            self.claim.at(stage, done / max(1, total))
+        send(self.pipe, "stage", worker=self.index, stage=stage, done=done, total=total)
+        if self.lease is not None:
+            self.lease.at(stage, done / max(1, total))
 
 
 Main = Callable[[SearchConfig, Phase, int, Connection], None]
 
 
 def main(config: SearchConfig, phase: Phase, index: int, pipe: Connection) -> None:
-    """Entry of the process; `pipe` is told what is going on as (kind, facts)."""
-    begin(config, index)
+    """Entry of the process; progress and results are sent through `pipe` as (kind, facts)."""
     report = Reporter(index, pipe)
-    from explore.search.stages import open_stages
-
     try:
-        with open_stages(config, index, report) as stages:
-            work(config, phase, stages, report)
-    except (SearchFailed, InputError, StorageLost) as error:
-        tell_error(pipe, index, error)
+        start_worker(config, index)
+        with open_context(config, index, report, measures_like_reference(config)) as context:
+            work(config, phase, RealWork(context), report)
+            if phase != "reference" and context.can_measure:
+                measure_rest(context)
+    except (InputError, WorkError) as error:
+        send_error(pipe, index, error)
+    except OSError as error:
+        if error.errno not in DISK_FULL:
+            raise
+        send_error(pipe, index, _disk_full(config, error))
 
 
-def begin(config: SearchConfig, index: int) -> None:
-    """Make this process a worker: it dies with its parent, and what libraries print goes to a log."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent stops its workers
-    if sys.platform == "linux":
-        from quantize.convert_child import PR_SET_PDEATHSIG
-
-        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-    quiet(config.folder / "logs" / f"worker-{index}.log")
-
-
-def quiet(log: Path) -> None:
-    """Send what libraries print to a file; the parent alone speaks to the user."""
+def start_worker(config: SearchConfig, index: int) -> None:
+    """Make this process a worker: it dies with its parent, and output of libraries goes to a log."""
+    leave_to_parent()
+    log = config.folder / "logs" / f"worker-{index}.log"
     log.parent.mkdir(parents=True, exist_ok=True)
     with open(log, "ab") as file:
         os.dup2(file.fileno(), 1)
         os.dup2(file.fileno(), 2)
 
 
-def tell(pipe: Connection, kind: str, **facts: Any) -> None:
-    """Send a message; a parent that is gone ends this process."""
+def send(pipe: Connection, kind: str, **facts: Any) -> None:
+    """Send a message; end this process if the parent is gone."""
     try:
         pipe.send((kind, facts))
     except (BrokenPipeError, ConnectionResetError):
         os._exit(1)
 
 
-def tell_error(pipe: Connection, index: int, error: Exception) -> None:
-    tell(pipe, "error", worker=index, message=redacted(str(error)), input=isinstance(error, InputError))
+def send_error(pipe: Connection, index: int, error: Exception) -> None:
+    send(pipe, "error", worker=index, message=redacted(str(error)), input=isinstance(error, InputError))
 
 
-def work(config: SearchConfig, phase: Phase, stages: Stages, report: Reporter) -> None:
+def work(config: SearchConfig, phase: Phase, tools: Work, report: Reporter) -> None:
     """Work on a phase until it is done.
 
     Raises:
-        SearchFailed, StorageLost, InputError: the search cannot go on, with the reason.
+        SearchFailed, StorageLost, InputError: the search cannot continue.
     """
     if phase == "reference":
         try:
-            stages.make_reference()
-        except stages.failures as error:
+            with _disk_checked(config):
+                tools.reference()
+        except FAILURES as error:
             raise SearchFailed(f"the reference network: {error}") from error
         return
-    watch = Watch(config.lease)
+    study, is_first = open_study(config), True
     if phase == "candidates":
-        study = open_study(config)
-        space = space_of(config)
-        while (task := next_task(study, config, space, watch, stages.able)) is not None:
-            name = label(config, task.arch, task.recipes[0])
-            _do(config, task, name, functools.partial(_candidate, config, study, task, stages), stages, report)
-    else:
-        study = open_study(config, finalists=True)
-        while (task := next_finalist(study, config, watch, stages.able)) is not None:
-            _do(config, task, task.arch.name, functools.partial(stages.finish, task.arch, task.recipes), stages, report)
+        monitor, space = LeaseMonitor(config.lease), space_of(config)
+        may_wait = functools.partial(may_start, config, is_first=False)
+        while (
+            may_start(config, is_first)
+            and (task := next_task(study, config, space, monitor, tools.abilities, may_wait)) is not None
+        ):
+            _candidate(config, study, task, tools, report)
+            is_first = False
+        return
+    monitors: dict[str, LeaseMonitor] = {}
+    while (
+        may_start(config, is_first) and (found := next_finalist(study, config, monitors, tools.abilities)) is not None
+    ):
+        _finalist(config, study, *found, tools, report)
+        is_first = False
 
 
-def _candidate(config: SearchConfig, study: optuna.Study, task: Task, stages: Stages) -> dict[str, Any]:
-    """From rung to rung, then the whole evaluation.
-
-    Raises:
-        Stopped: at a rung.
-    """
-    climb(config, study, task.claim, task.arch, stages.train_to)
-    return stages.evaluate(task.arch, task.recipes[0])
-
-
-def _do(
-    config: SearchConfig,
-    task: Task,
-    name: str,
-    stage: Callable[[], dict[str, Any]],
-    stages: Stages,
-    report: Reporter,
-) -> None:
-    """One trial, to its end, or as far as this worker can."""
-    who = {"worker": report.index, "number": task.number, "name": name}
-    tell(report.pipe, "trial", **who)
-    report.claim = task.claim
+def _candidate(config: SearchConfig, study: optuna.Study, task: Task, tools: Work, report: Reporter) -> None:
+    """Evaluate one candidate and finish its trial."""
+    lease, trial = task.lease, task.lease.trial
+    who = {"worker": report.index, "number": task.number, "name": label(config, task.arch, task.recipe)}
+    send(report.pipe, "trial", **who)
     try:
-        reason = _attempt(config, task, stage, stages)
-        if isinstance(reason, Stopped):
-            tell(report.pipe, "stopped", **who, reason=str(reason), macs=reason.step.macs, share=reason.step.share)
-        elif isinstance(reason, str):
-            tell(report.pipe, "failed", **who, reason=reason)
-        else:
-            tell(report.pipe, "finished", **who, result=reason)
-    except Lost:
-        tell(report.pipe, "failed", **who, reason="another worker took it over")
-    finally:
-        report.claim = None
-
-
-def _attempt(
-    config: SearchConfig, task: Task, stage: Callable[[], dict[str, Any]], stages: Stages
-) -> str | Stopped | dict[str, Any]:
-    """What a trial gave, or why it gave nothing; the storage is told.
-
-    Raises:
-        SearchFailed: the disk is full, which is no fault of the trial.
-        Lost: another worker has the trial.
-    """
-    try:
-        result = stage()
-    except Stopped as step:
-        end(task.claim, str(step), TrialState.PRUNED)
-        return step
-    except HandOver as error:
-        task.claim.release(str(error))
-        return f"handed over: {error}"
-    except OSError as error:
-        task.claim.release()
-        if error.errno in DISK_FULL:
-            raise _full(config, error) from error
+        with _reported(report, lease), _failures(config, lease):
+            at_rung = functools.partial(pass_rung, config, study, lease, task.arch)
+            result = tools.candidate(task.arch, task.recipe, at_rung)
+        numbers = figures(result)
+        if "baseline" not in trial.user_attrs:  # the paper's networks count as feasible, see explore.search.proposals
+            for limit, excess in constraints(config, numbers).items():
+                trial.set_constraint(limit, excess)
+        if result.noise_mm is not None:
+            trial.set_user_attr(NOISE, result.noise_mm)
+        path = result_file(config, task.arch.id, task.recipe)
+        trial.set_user_attr(RESULT, str(path.relative_to(config.folder)))
+        point = values(config, numbers)
+        lease.done(point)
+        send(report.pipe, "finished", **who, macs=result.macs, values=point, is_measured=result.is_measured)
+    except Stopped as stop:
+        lease.end(str(stop), TrialState.PRUNED)
+        send(report.pipe, "stopped", **who, reason=str(stop), macs=stop.step.macs, share=stop.step.share)
+    except HandOver as ability:
+        lease.release(str(ability))
+        send(report.pipe, "failed", **who, reason=f"handed over: {ability}")
+    except Failed as failure:
+        lease.end(str(failure), TrialState.FAIL)
+        send(report.pipe, "failed", **who, reason=str(failure))
+    except LeaseLost:
+        send(report.pipe, "failed", **who, reason="another worker took it over")
+    except (SearchFailed, OSError):
+        lease.release()
         raise
-    except stages.failures as error:
-        if shutil.disk_usage(config.folder).free < LEAST_FREE:  # a converter says it in words of its own
-            task.claim.release()
-            raise _full(config, OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))) from error
-        reason = str(error) or f"{type(error).__name__}: out of memory in stage '{task.claim.stage}'"
-        end(task.claim, reason, TrialState.FAIL)
-        return reason
-    facts = {key: value for key, value in result.items() if key not in ("latency", "arch", "rows")}
-    finish(task.claim, _values(config, task, result), {"result": facts})
-    return facts
 
 
-def _full(config: SearchConfig, error: OSError) -> SearchFailed:
+def _finalist(
+    config: SearchConfig, study: optuna.Study, finalist: Finalist, lease: Lease, tools: Work, report: Reporter
+) -> None:
+    """Finish one finalist."""
+    who = {"worker": report.index, "number": None, "name": finalist.arch.name}
+    send(report.pipe, "trial", **who)
+    try:
+        with _reported(report, lease), _failures(config, lease):
+            tools.finalist(finalist)
+        send(report.pipe, "finished", **who)
+    except Failed as failure:
+        finalist.fail(config, str(failure))
+        send(report.pipe, "failed", **who, reason=str(failure))
+    except LeaseLost:
+        send(report.pipe, "failed", **who, reason="another worker took it over")
+    finally:
+        release_resource(study, lease)
+
+
+@contextmanager
+def _reported(report: Reporter, lease: Lease) -> Iterator[None]:
+    """Record the progress of the enclosed work in its lease."""
+    report.lease = lease
+    try:
+        yield
+    finally:
+        report.lease = None
+
+
+@contextmanager
+def _failures(config: SearchConfig, lease: Lease) -> Iterator[None]:
+    """Tell failures of the enclosed network from a full disk.
+
+    Raises:
+        Failed: the network cannot be evaluated, with the reason.
+        SearchFailed: the disk is full.
+    """
+    try:
+        with _disk_checked(config):
+            yield
+    except FAILURES as error:
+        raise Failed(str(error) or f"{type(error).__name__}: out of memory in stage '{lease.stage}'") from error
+
+
+@contextmanager
+def _disk_checked(config: SearchConfig) -> Iterator[None]:
+    """Raise a SearchFailed with the file if the enclosed work fails because the disk is full."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in DISK_FULL:
+            raise _disk_full(config, error) from error
+        raise
+    except (*FAILURES, RuntimeError) as error:  # converters and safetensors report a full disk in their own words
+        full = next((text for text in map(os.strerror, DISK_FULL) if text in str(error)), "")
+        if full or shutil.disk_usage(config.folder).free < MIN_FREE_BYTES:
+            raise _disk_full(config, OSError(errno.ENOSPC, full or os.strerror(errno.ENOSPC))) from error
+        raise
+
+
+def _disk_full(config: SearchConfig, error: OSError) -> SearchFailed:
     where = error.filename or config.folder
-    return SearchFailed(f"{where}: {error.strerror}; free space and run the same command to go on")
-
-
-def _values(config: SearchConfig, task: Task, result: dict[str, Any]) -> list[float]:
-    """The objectives of a candidate, whose limits are told too; of a finalist, error and latency of its file here."""
-    if "rows" not in result:
-        for limit, above in devices.constraints(config, result).items():
-            task.claim.trial.set_constraint(limit, above)
-        return devices.values(config, result)
-    rows = [row for row in result["rows"] if row["recipe"] in task.recipes]
-    row = next((row for row in rows if row["runtime"] == config.runtime), rows[0])
-    return [float(row["mpjpe_mm"]), float(row["latency_ms"])]
+    return SearchFailed(f"{where}: {error.strerror}; free space and run the same command to resume")

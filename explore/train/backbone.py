@@ -1,4 +1,4 @@
-"""An encoder's weights from a file of the user's: of this project, or of anybody's network of the same layers."""
+"""Initial weights of an encoder, from a checkpoint of this project or of any network with the same layers."""
 
 from __future__ import annotations
 
@@ -14,22 +14,26 @@ from torch import Tensor
 from arch.errors import InputError
 from arch.network import PoseNet
 
-NESTED = ("state_dict", "model_state_dict", "network", "model", "net")  # keys under which torch files hold weights
+STATE_DICT_KEYS = ("state_dict", "model_state_dict", "network", "model", "net")
 PREFIXES = ("module.", "backbone.", "encoder.", "net.")
 
 
 def load_backbone(net: PoseNet, path: Path) -> int:
-    """Fill the encoder of `net`; how many tensors that were. Decoder and head stay as they are.
+    """Load the weights of the encoder of `net` and return the number of tensors. Decoder and head do not change.
 
-    Tensors are matched by name (after prefixes such as `module.` and `backbone.`) where the file has all names of the
-    encoder; else in order: the file's first tensors must have the shapes of the encoder's, one after the other, what
-    follows (a classifier) is left out. Counters of batches are no weights.
+    If the file has every tensor name of the encoder (after prefixes such as `module.` and `backbone.`), tensors are matched
+    by name. Otherwise they are matched in order: the first tensors of the file must have the shapes of the encoder's, and
+    further ones, such as a classifier, are ignored. Batch counters of batch norm are not loaded.
 
     Raises:
-        InputError: the file cannot be read, or fits neither way; the line names the first that does not.
+        InputError: the file cannot be read, or matches neither way; names the first tensor that does not match.
     """
-    own = {name: tensor for name, tensor in net.state_dict().items() if _of_encoder(name)}
-    given = {_bare(name): tensor for name, tensor in _read(path).items() if not name.endswith("num_batches_tracked")}
+    own = {name: tensor for name, tensor in net.state_dict().items() if _is_encoder_weight(name)}
+    given = {
+        _without_prefix(name): tensor
+        for name, tensor in _read(path).items()
+        if not name.endswith("num_batches_tracked")
+    }
     if own.keys() <= given.keys():
         chosen = {name: given[name] for name in own}
     else:
@@ -37,26 +41,28 @@ def load_backbone(net: PoseNet, path: Path) -> int:
         if len(chosen) < len(own):
             missing = next(name for name in own if name not in given)
             raise InputError(
-                f"{path}: holds {len(given)} tensors and no {missing}, the encoder of {net.arch.name} has {len(own)}; "
-                f"give weights of the same layers"
+                f"{path}: {missing}: missing; the file has {len(given)} tensors, the encoder of {net.arch.name} "
+                f"{len(own)}; use weights of the same layers"
             )
     for (name, tensor), source in zip(chosen.items(), given, strict=False):
         if tensor.shape != own[name].shape:
-            what = name if name in given else f"{source}, in the place of {name},"
+            where = name if name in given else f"{source} (in the place of {name})"
             raise InputError(
-                f"{path}: {what} is {tuple(tensor.shape)}, {net.arch.name} needs {tuple(own[name].shape)}; give "
-                f"weights of the same layers"
+                f"{path}: {where}: shape {tuple(tensor.shape)}, but {net.arch.name} needs {tuple(own[name].shape)}; use "
+                "weights of the same layers"
             )
+        if tensor.is_floating_point() and not tensor.isfinite().all():
+            raise InputError(f"{path}: {name if name in given else source}: not finite; use other weights")
     net.load_state_dict(chosen, strict=False)
     return len(chosen)
 
 
-def _of_encoder(name: str) -> bool:
+def _is_encoder_weight(name: str) -> bool:
     step = name.removeprefix("steps.")
     return not step.startswith(("decoder", "head", "inter")) and not name.endswith("num_batches_tracked")
 
 
-def _bare(name: str) -> str:
+def _without_prefix(name: str) -> str:
     for prefix in PREFIXES:
         name = name.removeprefix(prefix)
     return name
@@ -72,12 +78,12 @@ def _read(path: Path) -> dict[str, Tensor]:
             found = torch.load(path, map_location="cpu", weights_only=True)
         except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError) as error:
             raise InputError(
-                f"{path}: neither safetensors nor a torch file of plain weights ({str(error).splitlines()[0]}); save "
-                f"its state_dict"
+                f"{path}: neither safetensors nor a torch file of plain weights ({str(error).splitlines()[0]}); save the "
+                "state_dict of the network"
             ) from None
-    for key in NESTED:
+    for key in STATE_DICT_KEYS:
         if isinstance(found, dict) and isinstance(found.get(key), dict):
             found = found[key]
     if not isinstance(found, dict) or not all(isinstance(value, Tensor) for value in found.values()):
-        raise InputError(f"{path}: holds more than named tensors; save its state_dict")
+        raise InputError(f"{path}: contains more than a dictionary of tensors; save the state_dict of the network")
     return found

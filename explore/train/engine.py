@@ -1,8 +1,8 @@
-"""Where the steps of a run are computed: one process, or several under torchrun by Lightning Fabric.
+"""Device, precision and processes of a training run: one process, or several that torchrun starts.
 
-Fabric and not accelerate: it hands over the loop as it is, needs no configuration file and nothing at import, and it is
-asked for only where torchrun started more than one process (`pip install 'edgepose[distributed]'`). Every process takes
-its part of each batch, BatchNorm and the loss count over the whole of it: n processes train as one, up to rounding.
+Several processes use Lightning Fabric (`pip install 'edgepose[distributed]'`), which is imported only then. Each process
+computes a part of every batch. Batch norm and the loss are normalised over the whole batch, so that n processes give the
+same result as one, up to rounding.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal
 
 import torch
@@ -24,24 +25,38 @@ Precision = Literal["f32", "bf16"]
 
 @dataclass(frozen=True)
 class Engine:
-    """One of `world` processes on its device. fabric: None where there is one process."""
+    """One of `world_size` training processes and its device. `fabric` is None in a single process."""
 
     device: torch.device = torch.device("cpu")  # noqa: RUF009 - immutable
     precision: Precision = "f32"
     rank: int = 0
-    world: int = 1
+    world_size: int = 1
     fabric: Any = None
 
     @property
-    def share(self) -> tuple[int, int]:
-        """Which part of a batch is this process's: (k, n)."""
-        return self.rank, self.world
+    def is_main_process(self) -> bool:
+        return self.rank == 0
+
+    @property
+    def shard(self) -> tuple[int, int]:
+        """This process's part of a batch as (index, count)."""
+        return self.rank, self.world_size
+
+    @property
+    def name(self) -> str:
+        """The device and the precision for records, such as `cpu f32` or `cuda bf16 (NVIDIA H200)`."""
+        model = f" ({torch.cuda.get_device_name(self.device)})" if self.device.type == "cuda" else ""
+        return f"{self.device.type} {self.precision}{model}"
+
+    def state_file(self, path: Path) -> Path:
+        """Return the file for the state of a run that workers with other engines may continue: one for each precision."""
+        return path if self.precision == "f32" else path.with_stem(f"{path.stem}-{self.precision}")
 
     def setup(self, net: PoseNet) -> Any:
-        """What to compute raw outputs with: its `forward_heatmaps`. Gradients then are the processes' mean."""
+        """Return a module whose `forward_heatmaps` computes with `net` and averages gradients over the processes."""
         if self.fabric is None:
             return net
-        share_batch_norm(net, self.device)
+        synchronise_batch_norm(net, self.device)
         wrapped = self.fabric.setup_module(net)
         wrapped.mark_forward_method("forward_heatmaps")
         return wrapped
@@ -53,93 +68,125 @@ class Engine:
             self.fabric.backward(loss)
 
     def autocast(self) -> AbstractContextManager[Any]:
-        """Forward passes inside compute in the precision asked for; weights stay float32."""
+        """Return a context in which forward passes compute in `precision`; weights stay float32."""
         if self.precision == "f32":
             return nullcontext()
         return torch.autocast(self.device.type, torch.bfloat16)
 
     def mean(self, value: Tensor) -> Tensor:
-        """The processes' mean, without gradient."""
+        """Return the mean over all processes, without gradient."""
         value = value.detach().clone()
-        if self.world > 1:
+        if self.world_size > 1:
             dist.all_reduce(value)
-            value /= self.world
+            value /= self.world_size
         return value
 
-    def wait(self) -> None:
-        """Until all processes are here."""
-        if self.world > 1:
+    def all(self, value: bool) -> bool:
+        """Return whether `value` is true in all processes."""
+        return float(self.mean(torch.tensor(float(value), device=self.device))) == 1.0
+
+    def barrier(self) -> None:
+        """Wait for all processes."""
+        if self.world_size > 1:
             dist.barrier()
 
 
-def processes() -> int:
-    """How many processes torchrun started; 1 without it."""
+def world_size() -> int:
+    """Return the number of processes that torchrun started; 1 without torchrun."""
     return int(os.environ.get("WORLD_SIZE", "1"))
 
 
-def start_engine(device: Literal["auto", "cpu", "cuda"] = "auto", precision: Precision = "f32") -> Engine:
-    """The engine of this process.
+def find_devices(name: str) -> list[torch.device]:
+    """Return the devices that a value of --device means, at least one.
+
+    auto: all GPUs, or the CPU if there is none; cuda: all CUDA or ROCm GPUs; cuda:N: one of them; mps: an Apple GPU.
 
     Raises:
-        InputError: no such device here, or several processes without Lightning Fabric.
+        InputError: torch finds no such device.
     """
-    if device == "cuda" and not torch.cuda.is_available():
-        raise InputError("--device cuda: torch finds no GPU here; give cpu, or leave it out")
-    kind = "cuda" if device != "cpu" and torch.cuda.is_available() else "cpu"
-    if processes() == 1:
-        return Engine(torch.device(kind), precision)
+    kind, _, number = name.partition(":")
+    found = torch.accelerator.current_accelerator(check_available=True) if kind != "cpu" else None
+    if kind == "cpu" or (kind == "auto" and found is None):
+        return [torch.device("cpu")]
+    if found is None or kind not in ("auto", found.type):
+        raise InputError(f"--device {name}: torch finds no GPU of this kind; use --device cpu, or omit the option")
+    devices = [torch.device(found.type, index) for index in range(torch.accelerator.device_count())]
+    if not number:
+        return devices
+    if int(number) >= len(devices):
+        raise InputError(f"--device {name}: no such GPU; the last one here is {devices[-1]}")
+    return [devices[int(number)]]
+
+
+def start_engine(device: str = "auto", precision: Precision = "f32", index: int = 0) -> Engine:
+    """Return the engine of this process; with several processes of torchrun, join the process group first.
+
+    index: number of this worker among independent ones, which take turns with the devices
+
+    Raises:
+        InputError: the device does not exist here, or there are several processes and Lightning Fabric is missing.
+    """
+    devices = find_devices(device)
+    if world_size() == 1:
+        chosen = devices[index % len(devices)]
+        if chosen.index:
+            torch.accelerator.set_device_index(chosen.index)  # without it, torch also allocates memory on GPU 0
+        return Engine(chosen, precision)
+    if ":" in device:
+        raise InputError(f"--device {device}: one GPU for {world_size()} processes; use --device cuda")
     try:
         from lightning_fabric import Fabric
     except ImportError:
-        raise InputError("several processes need Lightning Fabric; pip install 'edgepose[distributed]'") from None
-    here = int(os.environ.get("LOCAL_WORLD_SIZE", processes()))
-    fabric = Fabric(accelerator=kind, devices=here, num_nodes=processes() // here, strategy="ddp")
+        raise InputError(
+            "training in several processes needs Lightning Fabric; pip install 'edgepose[distributed]'"
+        ) from None
+    local = int(os.environ.get("LOCAL_WORLD_SIZE", world_size()))
+    fabric = Fabric(accelerator=devices[0].type, devices=local, num_nodes=world_size() // local, strategy="ddp")
     fabric.launch()
     return Engine(fabric.device, precision, fabric.global_rank, fabric.world_size, fabric)
 
 
-# ---- BatchNorm over the whole batch ----
+# ---- batch norm over all processes ----
 
 
-def share_batch_norm(net: nn.Module, device: torch.device) -> None:
-    """Let every BatchNorm of `net` take its statistics over all processes, in place; names of weights stay."""
+def synchronise_batch_norm(net: nn.Module, device: torch.device) -> None:
+    """Let every batch norm of `net` compute its statistics over all processes. Works in place; weights keep their names."""
     for module in net.modules():
         if isinstance(module, nn.BatchNorm2d):
-            # torch's own works on GPUs alone, and is the faster there
-            shared: Any = nn.SyncBatchNorm if device.type == "cuda" else SharedBatchNorm
-            module.__class__ = shared
-            module.__dict__["process_group"] = None  # of SyncBatchNorm: all
+            synchronised: Any = nn.SyncBatchNorm if device.type == "cuda" else CpuSyncBatchNorm
+            module.__class__ = synchronised
+            module.__dict__["process_group"] = None  # an attribute of SyncBatchNorm; None: all processes
 
 
-class SharedBatchNorm(nn.BatchNorm2d):
-    """BatchNorm whose mean and variance are those of all processes' samples together."""
+class CpuSyncBatchNorm(nn.BatchNorm2d):
+    """Batch norm over all processes on the CPU.
+
+    `torch.nn.SyncBatchNorm` rejects CPU tensors (torch 2.13: "expected input tensor to be on GPU"), because its kernels
+    `batch_norm_stats` and `batch_norm_elemt` exist for GPUs only. On GPUs `synchronise_batch_norm` uses it.
+    """
 
     def forward(self, x: Tensor) -> Tensor:
         if not self.training:
             return super().forward(x)
-        count = torch.tensor([x.numel() / x.shape[1]], dtype=torch.float64)
-        dist.all_reduce(count)
-        total = float(count)
-        mean = _total(x.float().sum((0, 2, 3))) / total
+        samples = torch.tensor([x.numel() / x.shape[1]], dtype=torch.float64)
+        dist.all_reduce(samples)
+        count = float(samples)
+        mean = _AllReduceSum.apply(x.float().sum((0, 2, 3))) / count  # type: ignore[no-untyped-call]
         centred = x.float() - mean[:, None, None]
-        variance = _total(centred.square().sum((0, 2, 3))) / total
+        variance = _AllReduceSum.apply(centred.square().sum((0, 2, 3))) / count  # type: ignore[no-untyped-call]
         assert self.running_mean is not None and self.running_var is not None and self.num_batches_tracked is not None
         with torch.no_grad():
             momentum = 0.1 if self.momentum is None else self.momentum
             self.running_mean.lerp_(mean, momentum)
-            self.running_var.lerp_(variance * total / (total - 1), momentum)
+            self.running_var.lerp_(variance * count / (count - 1), momentum)
             self.num_batches_tracked += 1
         scale = (variance + self.eps).rsqrt() * self.weight
         return torch.addcmul(self.bias[:, None, None], centred, scale[:, None, None]).to(x.dtype)
 
 
-def _total(part: Tensor) -> Tensor:
-    """The sum over all processes, through which gradients flow back to each."""
-    total: Tensor = _Total.apply(part)  # type: ignore[no-untyped-call]
-    return total
+class _AllReduceSum(torch.autograd.Function):
+    """Sum over all processes, and of the gradient likewise; torch 2.13 deprecates its own differentiable `all_reduce`."""
 
-
-class _Total(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, part: Tensor) -> Tensor:
         total = part.clone()
@@ -151,6 +198,3 @@ class _Total(torch.autograd.Function):
         total = gradient.contiguous().clone()
         dist.all_reduce(total)
         return total
-
-
-__all__ = ["Engine", "Precision", "processes", "share_batch_norm", "start_engine"]

@@ -1,83 +1,96 @@
-"""Batches ahead of time: worker processes decode and crop while the network computes."""
+"""Training batches in order, optionally decoded and cropped ahead of time by worker processes."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import ctypes
+import sys
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import cv2
 from torch.utils.data import DataLoader
 
 from arch.errors import InputError
-from explore.data.crop import Augment, Batch, batch_at
+from explore.data.batches import Augment, Batch, batch_at
 from explore.data.sample import Dataset
-from explore.train.memory import keep_freed_memory
+from explore.interrupts import starting_children
 
-AHEAD = 4  # batches a worker prepares
+PREFETCH = 4  # batches per worker
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # parameters of mallopt
+MAX_HEAP_BLOCK, MAX_KEPT = 1 << 26, 1 << 28  # bytes
 
 
 def load_batches(
     data: Dataset,
     steps: range,
-    batch: int,
+    batch_size: int,
     size: int,
     augment: Augment,
     seed: int,
     workers: int = 0,
-    share: tuple[int, int] = (0, 1),
+    shard: tuple[int, int] = (0, 1),
 ) -> Iterator[Batch]:
-    """The batches of `steps`, in their order and the same whatever the number of workers.
+    """Yield the batches of `steps` in order; they do not depend on the number of workers.
 
-    share: as of `batch_at`, where several processes train together.
+    shard: (index, count) of this process's part of each batch, see `batch_at`.
 
     Raises:
-        InputError: as `batch_at`, from a worker too.
+        InputError: as `batch_at`, also from a worker.
     """
-    source = _Steps(data, batch, size, augment, seed, share)
+    read = partial(batch_at, data, batch=batch_size, size=size, augment=augment, seed=seed, share=shard)
     if not workers:
-        keep_freed_memory()
-        yield from (source.batch(step) for step in steps)
+        tune_malloc()
+        yield from map(read, steps)
         return
     loader: Any = DataLoader(
-        source,  # type: ignore[arg-type]
+        _Batches(read),  # type: ignore[arg-type]
         batch_size=None,
         sampler=steps,
         num_workers=workers,
-        multiprocessing_context="spawn",  # a fork of a process that has run other libraries' threads can crash
-        prefetch_factor=AHEAD,
-        collate_fn=_as_it_is,
-        worker_init_fn=_start,
+        multiprocessing_context="spawn",  # forking a process that has run threads of other libraries can crash
+        prefetch_factor=PREFETCH,
+        collate_fn=_identity,
+        worker_init_fn=_start_worker,
     )
-    for found in loader:
+    with starting_children():
+        batches = iter(loader)
+    for found in batches:
         if isinstance(found, InputError):
             raise found
         yield found
 
 
 @dataclass(frozen=True)
-class _Steps:
-    data: Dataset
-    batch_size: int
-    size: int
-    augment: Augment
-    seed: int
-    share: tuple[int, int]
-
-    def batch(self, step: int) -> Batch:
-        return batch_at(self.data, step, self.batch_size, self.size, self.augment, self.seed, self.share)
+class _Batches:
+    read: Callable[[int], Batch]
 
     def __getitem__(self, step: int) -> Batch | InputError:
         try:
-            return self.batch(step)
+            return self.read(step)
         except InputError as error:
-            return InputError(str(error))  # the loader would wrap a raised one in its traceback
+            return InputError(str(error))  # DataLoader would wrap a raised error in its traceback
 
 
-def _as_it_is(found: Any) -> Any:
-    return found
+def _identity(batch: Any) -> Any:
+    return batch
 
 
-def _start(worker: int) -> None:
+def _start_worker(worker: int) -> None:
     cv2.setNumThreads(0)
-    keep_freed_memory()
+    tune_malloc()
+
+
+def tune_malloc() -> bool:
+    """Let glibc reuse freed blocks of up to 64 MiB, 256 MiB in all; return True if it accepted the setting.
+
+    By default glibc maps the 3 MB of a decoded one-megapixel image from the system and returns them each time. Clearing
+    the new pages takes longer than decoding. Without glibc there is no effect.
+    """
+    if not sys.platform.startswith("linux"):
+        return False
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is None:
+        return False
+    return bool(mallopt(M_MMAP_THRESHOLD, MAX_HEAP_BLOCK)) and bool(mallopt(M_TRIM_THRESHOLD, MAX_KEPT))

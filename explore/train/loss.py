@@ -1,14 +1,16 @@
-"""The training loss: L1 on coordinates (paper, Equation 4) beside the cross entropy of the heatmap's marginals."""
+"""Training loss: L1 on coordinates (paper, Equation 4) plus the cross entropy of the heatmap's marginals."""
 
 from __future__ import annotations
+
+import math
 
 import torch
 from torch import Tensor
 
-from arch.head import decode_with_marginals
+from arch.decode import decode_with_marginals
 from arch.space import Arch
 
-SPREAD_CELLS = 0.8  # standard deviation of a marginal's target
+TARGET_SIGMA = 0.8  # heatmap cells: standard deviation of a target marginal
 
 
 def pose_loss(
@@ -17,36 +19,42 @@ def pose_loss(
     visible: Tensor,
     arch: Arch,
     heatmap_weight: float,
-    has_depth: Tensor | None = None,
-    seen: Tensor | None = None,
+    depth_weight: Tensor | None = None,
+    num_visible: Tensor | None = None,
+    negative: Tensor | None = None,
 ) -> Tensor:
-    """Loss of a batch.
+    """Return the loss of a batch, a scalar.
 
     Args:
         raw: output of `PoseNet.forward_heatmaps`.
-        target: (B, J, 3) coordinates as shares of the crop's side and of the depth range.
-        visible: (B, J) weight of each joint, 0 where it is unknown or out of range.
-        heatmap_weight: weight of the marginals' cross entropy.
-        has_depth: (B,) 0 for samples whose z is unknown and costs nothing; all have depth where it is left out.
-        seen: () by how many joints the sum is divided; the visible ones' number where it is left out.
+        target: (B, J, 3) coordinates as fractions of the crop's side (x, y) and of the depth range (z).
+        visible: (B, J) weight of each joint; 0 if it is unknown or out of range.
+        heatmap_weight: weight of the cross entropy of the marginals.
+        depth_weight: (B,) weight of z; 0 for samples without a known z. Default: 1 for all samples.
+        num_visible: scalar number of joints to divide the sum by. Default: the sum of `visible`.
+        negative: (B,) 1 for images without people, whose marginals are drawn to the uniform distribution, that is, to
+            the lowest confidence. Default: no such image.
     """
     coordinates, marginals = decode_with_marginals(raw, arch)
-    scale = torch.tensor([arch.heatmap, arch.heatmap, arch.depth_bins], dtype=raw.dtype, device=raw.device)
-    seen = visible.sum().clamp(min=1) if seen is None else seen
-    weight = [visible, visible, visible if has_depth is None else visible * has_depth[:, None]]
+    scale = torch.tensor([arch.heatmap_size, arch.heatmap_size, arch.depth_bins], dtype=raw.dtype, device=raw.device)
+    count = visible.sum().clamp(min=1) if num_visible is None else num_visible
+    weight = [visible, visible, visible if depth_weight is None else visible * depth_weight[:, None]]
     distance = (coordinates / scale - target).abs()
-    loss = (distance * torch.stack(weight, 2)).sum() / (3 * seen)
+    loss = (distance * torch.stack(weight, 2)).sum() / (3 * count)
     for axis, marginal in enumerate(marginals):
         if marginal is None or not heatmap_weight:
             continue
         wanted = gaussian(target[..., axis], marginal.shape[2])
         entropy = -(wanted * (marginal + 1e-6).log()).sum(2)
-        loss = loss + heatmap_weight * (entropy * weight[axis]).sum() / seen
+        loss = loss + heatmap_weight * (entropy * weight[axis]).sum() / count
+        if negative is not None:
+            divergence = -(marginal + 1e-6).log().mean(2) - math.log(marginal.shape[2])  # from the uniform distribution
+            loss = loss + heatmap_weight * (divergence * negative[:, None]).sum() / count
     return loss
 
 
-def gaussian(place: Tensor, cells: int) -> Tensor:
-    """(B, J) places in [0, 1] to (B, J, cells) distributions around them."""
-    centres = (torch.arange(cells, dtype=place.dtype, device=place.device) + 0.5) / cells
-    weights = torch.exp(-0.5 * ((centres - place[..., None]) * cells / SPREAD_CELLS) ** 2)
+def gaussian(centre: Tensor, cells: int) -> Tensor:
+    """Return normal distributions (B, J, cells) around the centres (B, J), given in [0, 1]."""
+    positions = (torch.arange(cells, dtype=centre.dtype, device=centre.device) + 0.5) / cells
+    weights = torch.exp(-0.5 * ((positions - centre[..., None]) * cells / TARGET_SIGMA) ** 2)
     return weights / (weights.sum(2, keepdim=True) + 1e-6)

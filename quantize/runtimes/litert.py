@@ -1,4 +1,4 @@
-"""LiteRT, the phones' runtime: litert-torch converts, ai-edge-quantizer quantizes, XNNPACK runs."""
+"""LiteRT, for phones: conversion by litert-torch, quantization by ai-edge-quantizer, execution by XNNPACK."""
 
 from __future__ import annotations
 
@@ -9,67 +9,157 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from arch.decode import IMAGENET_MEAN, IMAGENET_STD
 from arch.errors import InputError
 from arch.heads import HEADS
 from arch.space import Arch
-from quantize.plans import activations
+from arch.spec import Block, Conv, SqueezeExcite
 from quantize.recipes import Recipe
-from quantize.runtimes.operators import FileAudit, Operator, macs_of, summarise
-from quantize.runtimes.protocol import Array
+from quantize.runtimes.operators import ModelSummary, Operator, counted, macs_of, summarise
+from quantize.runtimes.protocol import Array, to_pixels
+from quantize.tensors import IMAGE, RAW, describe_input, describe_output
+from quantize.tflite_metadata import ImageInput, OutputText, add_metadata, image_metadata, read_model, write_model
 
 if TYPE_CHECKING:
     from arch.network import PoseNet
 
 FILES = ("model.tflite",)
-DEPTH_GAIN = 16.0
-LEAST_RANGE = 0.01
+DEPTH_SCALE = 16.0
+WEIGHT_BITS = 8  # XNNPACK widens both factors to 16 bits and adds in 32 bits
+MIN_RANGE = 0.01
 CONVOLUTIONS = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED")
 NO_INT8_KERNEL = ("prelu", "prelu_shared", "leaky_relu", "hardswish")
 
 
 def unsupported(arch: Arch, recipe: Recipe) -> list[str]:
-    """Activations without an INT8 kernel cut the network into float islands, ten times slower than ReLU."""
+    """Reject activations without an INT8 kernel: the delegate runs them in float, which is ten times slower."""
     if not recipe.int8:
         return []
     return [
-        f"activation: {act} has no INT8 kernel in LiteRT (the file would fall apart into float islands and run "
-        f"slower than float); take relu or relu6, the recipe float, or the runtime openvino"
-        for act in sorted(activations(arch) & set(NO_INT8_KERNEL))
+        f"activation: {act} has no INT8 kernel in LiteRT (the file would be slower than the float file); use relu or "
+        f"relu6, the recipe float, or the runtime openvino"
+        for act in sorted(_activations(arch.plan) & set(NO_INT8_KERNEL))
     ]
 
 
+def failed_checks(arch: Arch, recipe: Recipe) -> list[str]:
+    """The delegate has no INT8 average pooling, with which residual concatenation halves feature maps."""
+    pools = sum(how == "pool" for node in arch.plan.nodes for _, how in node.inputs)
+    if not (recipe.int8 and pools):
+        return []
+    return [
+        f"concat: {pools} INT8 average poolings of {arch.concat} concatenation are not delegated, which splits the file"
+    ]
+
+
+def _activations(part: Any) -> set[str]:
+    """Return the names of all activations in a plan or a part of it."""
+    found = {part.act} if isinstance(part, Conv | Block) and part.act else set()
+    if isinstance(part, SqueezeExcite):
+        found.add(part.gate)
+    if isinstance(part, tuple):
+        found = found.union(*map(_activations, part))
+    return found
+
+
 def export(net: PoseNet, folder: Path, recipe: Recipe, calibration: Array | None) -> Path:
-    """Channels last at both edges, so that no transpose is left inside; float input and output for every recipe."""
+    """Write a .tflite with float, channels-last input and output, so that it needs no transposes."""
     import litert_torch
     import torch
 
-    from quantize.graph import inference_module, lift_dead_channels, widen_depths
+    from quantize.graph import inference_module, lift_dead_channels, scale_depths
 
     arch = net.arch
-    plain = inference_module(net)
-    widen_depths(plain.net, DEPTH_GAIN)
+    inference = inference_module(net)
+    scale_depths(inference.net, DEPTH_SCALE)
     if recipe.int8:
-        lift_dead_channels(plain)
+        lift_dead_channels(inference)
     outputs = [0] if HEADS[arch.head].MAPS else []
-    module = litert_torch.to_channel_last_io(plain, args=[0], outputs=outputs).eval()
+    module = litert_torch.to_channel_last_io(inference, args=[0], outputs=outputs).eval()
     path = folder / FILES[0]
-    converted = litert_torch.convert(module, (torch.zeros(1, arch.input, arch.input, 3),))
+    converted = litert_torch.convert(module, (torch.zeros(1, arch.input_size, arch.input_size, 3),))
     converted.export(str(path))
     if recipe.int8:
         assert calibration is not None
         path.write_bytes(_quantize(path, recipe.float_steps(arch), calibration))
     if recipe.weights == "float16":
-        path.write_bytes(_halve(path))
+        path.write_bytes(_to_fp16(path))
+    path.write_bytes(_described(path.read_bytes(), arch, recipe))
     return path
 
 
-def _halve(path: Path) -> bytes:
-    """Weights as fp16, widened when the file is loaded; phones with fp16 arithmetic may be told to compute in it."""
+def _described(data: bytes, arch: Arch, recipe: Recipe) -> bytes:
+    """Return a file with the names of `quantize.tensors`, with metadata, and with the input that the recipe demands."""
+    model = read_model(data)
+    (graph,) = model.subgraphs
+    entry, end = graph.inputs[0], graph.outputs[0]
+    graph.tensors[end].name = RAW.encode()
+    graph.tensors[entry].name = IMAGE.encode()
+    mean, std = (tuple(255 * value for value in values) for values in (IMAGENET_MEAN, IMAGENET_STD))
+    if recipe.input_dtype == "uint8":
+        graph.tensors[entry].name = b"normalised"
+        entry = _prepend_normalisation(model, entry)
+        mean, std = (0.0,) * 3, (1.0,) * 3
+    for signature in model.signatureDefs or ():
+        signature.inputs[0].name, signature.inputs[0].tensorIndex = IMAGE.encode(), entry
+        signature.outputs[0].name = RAW.encode()
+    image = describe_input(arch, "litert", recipe.input_dtype)
+    raw = describe_output(arch, "litert", DEPTH_SCALE if HEADS[arch.head].DEPTH_VALUES else 1.0)
+    assert image.range is not None
+    low, high = ((value,) * 3 for value in image.range)
+    about = ImageInput(image.name, image.description, arch.input_size, mean, std, low, high)
+    text = f"3D human pose, head {arch.head}; crop and decoding: docs/decoder.md of edgepose"
+    metadata = image_metadata(arch.name, text, about, [OutputText(raw.name, raw.description)])
+    return add_metadata(write_model(model), metadata)
+
+
+def _prepend_normalisation(model: Any, entry: int) -> int:
+    """Insert DEQUANTIZE, MUL and ADD before the float input `entry`, so that the file receives RGB values as uint8.
+
+    Returns:
+        index of the new input.
+    """
+    from ai_edge_litert import schema_py_generated as schema
+
+    (graph,) = model.subgraphs
+    shape = graph.tensors[entry].shape
+    scale = 1 / (255 * np.array(IMAGENET_STD, np.float32))
+    shift = -np.array(IMAGENET_MEAN, np.float32) / np.array(IMAGENET_STD, np.float32)
+
+    def tensor(name: str, kind: int, shape: Any, data: np.ndarray | None = None) -> int:
+        model.buffers.append(schema.BufferT(data=None if data is None else np.frombuffer(data.tobytes(), np.uint8)))
+        made = schema.TensorT(name=name.encode(), type=kind, shape=shape, buffer=len(model.buffers) - 1)
+        graph.tensors.append(made)
+        return len(graph.tensors) - 1
+
+    def operator(code: int, inputs: list[int], output: int, kind: int = 0, options: Any = None) -> Any:
+        model.operatorCodes.append(schema.OperatorCodeT(deprecatedBuiltinCode=code, builtinCode=code, version=1))
+        index = len(model.operatorCodes) - 1
+        return schema.OperatorT(
+            opcodeIndex=index, inputs=inputs, outputs=[output], builtinOptionsType=kind, builtinOptions=options
+        )
+
+    kinds, codes, options = schema.TensorType, schema.BuiltinOperator, schema.BuiltinOptions
+    pixels = tensor(IMAGE, kinds.UINT8, shape)
+    graph.tensors[pixels].quantization = schema.QuantizationParametersT(scale=[1.0], zeroPoint=[0])
+    values, scaled = tensor("values", kinds.FLOAT32, shape), tensor("scaled", kinds.FLOAT32, shape)
+    factor, offset = (tensor(name, kinds.FLOAT32, [3], data) for name, data in (("scale", scale), ("shift", shift)))
+    graph.operators[:0] = [
+        operator(codes.DEQUANTIZE, [pixels], values, options.DequantizeOptions, schema.DequantizeOptionsT()),
+        operator(codes.MUL, [values, factor], scaled, options.MulOptions, schema.MulOptionsT()),
+        operator(codes.ADD, [scaled, offset], entry, options.AddOptions, schema.AddOptionsT()),
+    ]
+    graph.inputs = [pixels]
+    return pixels
+
+
+def _to_fp16(path: Path) -> bytes:
+    """Store the weights as fp16; the runtime converts them to float32 when it loads the file."""
     from ai_edge_quantizer import qtyping, quantizer
 
     half = qtyping.TensorQuantizationConfig(num_bits=16, dtype=qtyping.TensorDataType.FLOAT)
-    made = quantizer.Quantizer(str(path))
-    made.update_quantization_recipe(
+    casting = quantizer.Quantizer(str(path))
+    casting.update_quantization_recipe(
         ".*",
         qtyping.TFLOperationName.ALL_SUPPORTED,
         qtyping.OpQuantizationConfig(
@@ -77,70 +167,74 @@ def _halve(path: Path) -> bytes:
         ),
         quantizer.AlgorithmName.FLOAT_CASTING,
     )
-    return bytes(made.quantize().quantized_model)
+    return bytes(casting.quantize().quantized_model)
 
 
 def _quantize(path: Path, float_steps: tuple[str, ...], calibration: Array) -> bytes:
-    """Static INT8, per channel, with the ranges of the calibration pictures; edges and `float_steps` stay float."""
+    """Quantize statically, per channel, with calibrated ranges; input, output and `float_steps` stay float."""
     from ai_edge_quantizer import quantizer
     from ai_edge_quantizer.qtyping import TFLOperationName
     from ai_edge_quantizer.recipe import static_wi8_ai8
 
-    made = quantizer.Quantizer(str(path), static_wi8_ai8())
+    static = quantizer.Quantizer(str(path), static_wi8_ai8())
     keep = quantizer.AlgorithmName.NO_QUANTIZE
     for edge in (TFLOperationName.INPUT, TFLOperationName.OUTPUT):
-        made.update_quantization_recipe(".*", edge, algorithm_key=keep)
+        static.update_quantization_recipe(".*", edge, algorithm_key=keep)
     if float_steps:
         inside = f"Sequential_({'|'.join(map(re.escape, float_steps))})[/;]"
-        made.update_quantization_recipe(inside, TFLOperationName.ALL_SUPPORTED, algorithm_key=keep)
+        static.update_quantization_recipe(inside, TFLOperationName.ALL_SUPPORTED, algorithm_key=keep)
     signature, entry = _signature(path)
-    pictures = [{entry: np.ascontiguousarray(picture[None].transpose(0, 2, 3, 1))} for picture in calibration]
-    ranges = made.calibrate({signature: pictures}, num_threads=1)
-    for seen in ranges.values():  # a map that was zero on all pictures: a range without width has no scale
-        if "max" in seen and np.max(np.maximum(seen["max"], 0) - np.minimum(seen["min"], 0)) < LEAST_RANGE:
-            seen["max"] = np.full_like(seen["max"], LEAST_RANGE)
-    return bytes(made.quantize(ranges).quantized_model)
+    images = [{entry: np.ascontiguousarray(image[None].transpose(0, 2, 3, 1))} for image in calibration]
+    ranges = static.calibrate({signature: images}, num_threads=1)
+    for values in ranges.values():  # a map that is zero on all images has an empty range, and no scale
+        if "max" in values and np.max(np.maximum(values["max"], 0) - np.minimum(values["min"], 0)) < MIN_RANGE:
+            values["max"] = np.full_like(values["max"], MIN_RANGE)
+    return bytes(static.quantize(ranges).quantized_model)
 
 
 def interpreter(path: Path, threads: int, delegate: bool = True) -> Any:
-    """Loaded, with memory for its tensors.
+    """Return an interpreter with allocated tensors.
 
     Raises:
-        InputError: LiteRT refuses the file.
+        InputError: LiteRT cannot load the file.
     """
     from ai_edge_litert.interpreter import Interpreter, OpResolverType
 
     kind = OpResolverType.AUTO if delegate else OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES
     try:
-        made = Interpreter(model_path=str(path), num_threads=threads, experimental_op_resolver_type=kind)
-        made.allocate_tensors()
+        loaded = Interpreter(model_path=str(path), num_threads=threads, experimental_op_resolver_type=kind)
+        loaded.allocate_tensors()
     except (ValueError, RuntimeError) as error:
         raise InputError(f"{path}: LiteRT cannot load it: {' '.join(str(error).split())[:200]}") from None
-    return made
+    return loaded
 
 
 def _signature(path: Path) -> tuple[str, str]:
-    """Key of the only signature and name of its only input."""
+    """Return the key of the only signature and the name of its only input."""
     signatures = interpreter(path, 1).get_signature_list()
     key = next(iter(signatures))
     return key, signatures[key]["inputs"][0]
 
 
 class LiteRTSession:
-    """An interpreter with XNNPACK; outside it everything is channels first, as in torch."""
+    """An interpreter with XNNPACK; inputs and outputs of this class are channels first, as in torch."""
 
-    def __init__(self, path: Path, threads: int) -> None:
+    def __init__(self, path: Path, threads: int = 1) -> None:
         self.interpreter = interpreter(path, threads)
-        self.entry = self.interpreter.get_input_details()[0]["index"]
+        (entry,) = self.interpreter.get_input_details()
+        self.entry, self.pixels = entry["index"], entry["dtype"] == np.uint8
         self.exit = self.interpreter.get_output_details()[0]["index"]
 
-    def _set(self, picture: Array) -> None:
-        self.interpreter.set_tensor(self.entry, np.ascontiguousarray(picture[None].transpose(0, 2, 3, 1), np.float32))
+    def _set(self, image: Array) -> None:
+        if self.pixels:
+            self.interpreter.set_tensor(self.entry, to_pixels(image[None]))
+        else:
+            self.interpreter.set_tensor(self.entry, np.ascontiguousarray(image[None].transpose(0, 2, 3, 1), np.float32))
 
     def run(self, x: Array) -> Array:
         results = []
-        for picture in x:
-            self._set(picture)
+        for image in x:
+            self._set(image)
             self.interpreter.invoke()
             results.append(self.interpreter.get_tensor(self.exit))
         raw: Array = np.concatenate(results)
@@ -155,19 +249,19 @@ class LiteRTSession:
         del self.interpreter
 
 
-def load(path: Path, threads: int = 1) -> LiteRTSession:
-    return LiteRTSession(path, threads)
+load = LiteRTSession
 
 
-def inspect(path: Path) -> FileAudit:
-    """The file's operators, and how many of them XNNPACK takes over; the rest an interpreter runs one by one."""
+def inspect(path: Path) -> ModelSummary:
+    """Summarise the operators of the file, and which of them XNNPACK does not run."""
     plain = interpreter(path, 1, delegate=False)
     tensors = {tensor["index"]: tensor for tensor in plain.get_tensor_details()}
-    made = [_operator(operator, tensors) for operator in plain._get_ops_details()]
-    audit = summarise(made, path.stat().st_size)
-    audit.partitions, left = _delegation(interpreter(path, 1), len(made))
-    audit.delegated = 1 - left / len(made)
-    return audit
+    operators = [_operator(operator, tensors) for operator in plain._get_ops_details()]
+    summary = summarise(operators, path.stat().st_size)
+    summary.partitions, left = _delegation(interpreter(path, 1), len(operators))
+    summary.delegated = 1 - len(left) / len(operators)
+    summary.fallbacks = counted(operators[index] for index in left)
+    return summary
 
 
 def _operator(operator: Any, tensors: dict[int, Any]) -> Operator:
@@ -182,10 +276,12 @@ def _operator(operator: Any, tensors: dict[int, Any]) -> Operator:
     return Operator(kind, np.dtype(output["dtype"]).name, inputs, outputs, macs)
 
 
-def _delegation(interpreter: Any, count: int) -> tuple[int, int]:
-    """Number of delegate nodes (listed after the `count` operators), and of operators that none of them took over."""
+def _delegation(interpreter: Any, count: int) -> tuple[int, list[int]]:
+    """Return the number of delegate nodes, listed after the `count` operators, and the operators without a delegate."""
     details = interpreter._get_ops_details()
-    makers = {tensor: operator for operator in details for tensor in operator["outputs"]}  # delegates last: they win
+    makers = {
+        tensor: operator for operator in details for tensor in operator["outputs"]
+    }  # delegates come last and replace operators
     pending = [output["index"] for output in interpreter.get_output_details()]
     running: set[int] = set()
     while pending:
@@ -193,4 +289,4 @@ def _delegation(interpreter: Any, count: int) -> tuple[int, int]:
         if maker is not None and maker["index"] not in running:
             running.add(maker["index"])
             pending.extend(maker["inputs"])
-    return len(details) - count, sum(index < count for index in running)
+    return len(details) - count, sorted(index for index in running if index < count)

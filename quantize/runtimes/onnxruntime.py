@@ -1,4 +1,4 @@
-"""ONNX Runtime: the torch exporter converts, its static QDQ quantizer quantizes."""
+"""ONNX Runtime: conversion by the exporter of torch, quantization by the static QDQ quantizer."""
 
 from __future__ import annotations
 
@@ -9,53 +9,101 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from arch.decode import IMAGENET_MEAN, IMAGENET_STD
 from arch.errors import InputError
 from arch.space import Arch
 from quantize.recipes import Recipe
-from quantize.runtimes.operators import FileAudit, Operator, macs_of, summarise
-from quantize.runtimes.protocol import Array
+from quantize.runtimes.operators import ModelSummary, Operator, float_fallbacks, macs_of, summarise
+from quantize.runtimes.protocol import Array, to_pixels
+from quantize.tensors import IMAGE, RAW
 
 if TYPE_CHECKING:
     from arch.network import PoseNet
 
 FILES = ("model.onnx",)
-DEPTH_GAIN = 16.0
+CONVERSIONS = ("QuantizeLinear", "DequantizeLinear", "Reshape", "Transpose")
+DEPTH_SCALE = 16.0
+IR_VERSION = 8  # of opset 17; ONNX Runtime 1.16 loads up to 9
+WEIGHT_BITS = 7  # see `quantize.runtimes.protocol.Runtime`
 
 
 def unsupported(arch: Arch, recipe: Recipe) -> list[str]:
-    """Only fp16, which its CPU kernels lack: what has no INT8 kernel runs in float between Dequantize and Quantize."""
+    """Reject fp16, for which there are no CPU kernels; operators without an INT8 kernel run in float."""
     if recipe.weights == "float16":
-        return [f"recipe {recipe.name}: ONNX Runtime has no fp16 kernels for CPUs; take the recipe float"]
+        return [f"recipe {recipe.name}: ONNX Runtime has no fp16 kernels for CPUs; use the recipe float"]
+    return []
+
+
+def failed_checks(arch: Arch, recipe: Recipe) -> list[str]:
+    """Files of every network pass."""
     return []
 
 
 def export(net: PoseNet, folder: Path, recipe: Recipe, calibration: Array | None) -> Path:
-    """One file, weights inside; QDQ, per channel, for an INT8 recipe."""
+    """Write one .onnx with its weights; an INT8 recipe gives QDQ format with per-channel weights."""
     from quantize.graph import save_onnx
 
     path = folder / FILES[0]
-    save_onnx(net, path, DEPTH_GAIN)
+    save_onnx(net, path, DEPTH_SCALE)
     if recipe.int8:
         assert calibration is not None
         _quantize(path, recipe.float_steps(net.arch), calibration)
+    _finish(path, recipe)
     return path
 
 
+def _finish(path: Path, recipe: Recipe) -> None:
+    """Drop opsets that no node uses, which old runtimes reject, and give the file the input that the recipe demands."""
+    import onnx
+
+    model = onnx.load(str(path))
+    if recipe.input_dtype == "uint8":
+        _prepend_normalisation(model.graph)
+    used = {node.domain for node in model.graph.node}
+    for opset in [opset for opset in model.opset_import if opset.domain not in used]:
+        model.opset_import.remove(opset)
+    model.ir_version = min(model.ir_version, IR_VERSION)
+    onnx.save(model, str(path))
+
+
+def _prepend_normalisation(graph: Any) -> None:
+    """Let a graph receive RGB values as uint8, channels last, in place of its normalised input."""
+    from onnx import TensorProto, helper, numpy_helper
+
+    normalised = "normalised"
+    for node in graph.node:
+        node.input[:] = [normalised if name == IMAGE else name for name in node.input]
+    size = graph.input[0].type.tensor_type.shape.dim[2].dim_value
+    graph.input[0].CopyFrom(helper.make_tensor_value_info(IMAGE, TensorProto.UINT8, [1, size, size, 3]))
+    scale = 1 / (255 * np.array(IMAGENET_STD, np.float32))
+    shift = -np.array(IMAGENET_MEAN, np.float32) / np.array(IMAGENET_STD, np.float32)
+    for name, values in (("scale", scale), ("shift", shift)):
+        graph.initializer.append(numpy_helper.from_array(values.reshape(1, 3, 1, 1), name))
+    nodes = [
+        helper.make_node("Transpose", [IMAGE], ["planes"], "to_planes", perm=[0, 3, 1, 2]),
+        helper.make_node("Cast", ["planes"], ["values"], "to_float", to=TensorProto.FLOAT),
+        helper.make_node("Mul", ["values", "scale"], ["scaled"], "divide_by_std"),
+        helper.make_node("Add", ["scaled", "shift"], [normalised], "subtract_mean"),
+    ]
+    for node in reversed(nodes):
+        graph.node.insert(0, node)
+
+
 def _quantize(path: Path, float_steps: tuple[str, ...], calibration: Array) -> None:
-    """Static INT8 in place; `float_steps` stay float."""
+    """Quantize statically, in place; `float_steps` stay float."""
     import onnx
     from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
     from onnxruntime.quantization.shape_inference import quant_pre_process
 
     from quantize.graph import step_of
 
-    class Pictures(CalibrationDataReader):  # type: ignore[misc]
+    class Images(CalibrationDataReader):  # type: ignore[misc]
         def __init__(self) -> None:
             self.left: Iterator[Array] = iter(calibration)
 
         def get_next(self) -> dict[str, Array] | None:
-            picture = next(self.left, None)
-            return None if picture is None else {"image": picture[None]}
+            image = next(self.left, None)
+            return None if image is None else {IMAGE: image[None]}
 
     with tempfile.TemporaryDirectory(dir=path.parent) as scratch:
         prepared = Path(scratch, path.name)
@@ -65,25 +113,28 @@ def _quantize(path: Path, float_steps: tuple[str, ...], calibration: Array) -> N
         quantize_static(
             str(prepared),
             str(path),
-            Pictures(),
+            Images(),
             quant_format=QuantFormat.QDQ,
             per_channel=True,
             activation_type=QuantType.QUInt8,
             weight_type=QuantType.QInt8,
+            reduce_range=WEIGHT_BITS == 7,
             nodes_to_exclude=keep,
         )
 
 
 class OnnxRuntimeSession:
-    """An inference session on the CPU that does not spin between calls."""
+    """An inference session on the CPU whose threads do not spin between calls."""
 
-    def __init__(self, path: Path, threads: int) -> None:
+    def __init__(self, path: Path, threads: int = 1) -> None:
         self.session = _session(path, _options(threads))
+        self.pixels = self.session.get_inputs()[0].type == "tensor(uint8)"
+
+    def _entry(self, x: Array) -> np.ndarray:
+        return to_pixels(x) if self.pixels else np.array(x, np.float32, order="C")
 
     def run(self, x: Array) -> Array:
-        results = [
-            self.session.run(None, {"image": np.ascontiguousarray(picture[None], np.float32)})[0] for picture in x
-        ]
+        results = [self.session.run(None, {IMAGE: self._entry(image[None])})[0] for image in x]
         raw: Array = np.concatenate(results)
         return raw
 
@@ -91,8 +142,8 @@ class OnnxRuntimeSession:
         import onnxruntime
 
         binding = self.session.io_binding()
-        binding.bind_ortvalue_input("image", onnxruntime.OrtValue.ortvalue_from_numpy(np.array(x[:1], np.float32)))
-        binding.bind_output("raw")
+        binding.bind_ortvalue_input(IMAGE, onnxruntime.OrtValue.ortvalue_from_numpy(self._entry(x[:1])))
+        binding.bind_output(RAW)
         return lambda: self.session.run_with_iobinding(binding)
 
     def close(self) -> None:
@@ -115,18 +166,17 @@ def _session(path: Path, options: Any) -> Any:
 
     try:
         return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-    except Exception as error:  # the library's exceptions have no common class but this one
+    except Exception as error:  # the exceptions of the library have no other common class
         raise InputError(f"{path}: ONNX Runtime cannot load it: {' '.join(str(error).split())[:200]}") from None
 
 
-def load(path: Path, threads: int = 1) -> OnnxRuntimeSession:
-    return OnnxRuntimeSession(path, threads)
+load = OnnxRuntimeSession
 
 
-def inspect(path: Path) -> FileAudit:
-    """The graph that the session runs after its fusions, before its changes of memory layout.
+def inspect(path: Path) -> ModelSummary:
+    """Summarise the graph after the fusions of the session, before its changes of memory layout.
 
-    A QLinearConv computes in INT8; a Conv between Dequantize and Quantize that was not fused does not.
+    A QLinearConv computes in INT8; a Conv between Dequantize and Quantize that was not fused computes in float.
     """
     import onnx
     import onnxruntime
@@ -138,15 +188,17 @@ def inspect(path: Path) -> FileAudit:
         _session(path, options)
         nodes = onnx.load(options.optimized_model_filepath).graph.node
     macs = _macs(path)
-    made = []
+    operators = []
     for node in nodes:
         dtype = "int8" if node.op_type.startswith(("QLinear", "QGemm")) else "float32"
-        made.append(Operator(node.op_type, dtype, tuple(node.input), tuple(node.output), macs.get(node.name, 0)))
-    return summarise(made, path.stat().st_size)
+        operators.append(Operator(node.op_type, dtype, tuple(node.input), tuple(node.output), macs.get(node.name, 0)))
+    summary = summarise(operators, path.stat().st_size)
+    summary.fallbacks = float_fallbacks(operators, CONVERSIONS)
+    return summary
 
 
 def _macs(path: Path) -> dict[str, int]:
-    """MACs of the file's convolutions and matrix products by the names of their nodes, which fusions keep."""
+    """Return the MACs of convolutions and matrix products by node name; fusions keep the names."""
     import onnx
 
     graph = onnx.shape_inference.infer_shapes(onnx.load(str(path))).graph
@@ -157,7 +209,7 @@ def _macs(path: Path) -> dict[str, int]:
     found = {}
     for node in graph.node:
         if node.op_type in ("Conv", "Gemm", "MatMul"):
-            source = makers.get(node.input[1])  # weights are a constant, or one that is dequantized
+            source = makers.get(node.input[1])  # weights are a constant or a dequantized one
             weights = shapes[source.input[0] if source else node.input[1]]
             output = shapes[node.output[0]]
             found[node.name] = macs_of(output, weights, weights[0] if node.op_type == "Conv" else output[-1])

@@ -1,4 +1,4 @@
-"""OpenVINO, the runtime of x86 edge boxes: converts from torch, NNCF quantizes."""
+"""OpenVINO, for x86: conversion by way of ONNX, quantization by NNCF."""
 
 from __future__ import annotations
 
@@ -11,61 +11,98 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from arch.decode import IMAGENET_MEAN, IMAGENET_STD
 from arch.errors import InputError
 from arch.space import Arch
 from quantize.recipes import Recipe
-from quantize.runtimes.operators import FileAudit, Operator, macs_of, summarise
-from quantize.runtimes.protocol import Array
+from quantize.runtimes.operators import ModelSummary, Operator, float_fallbacks, macs_of, summarise
+from quantize.runtimes.protocol import Array, to_pixels
 
 if TYPE_CHECKING:
     from arch.network import PoseNet
 
 FILES = ("model.xml", "model.bin")
-DEPTH_GAIN = 1.0  # NNCF leaves the output float
+DEPTH_SCALE = 1.0  # outputs stay float
+WEIGHT_BITS = 7  # see `quantize.runtimes.protocol.Runtime`
 CONVOLUTIONS = ("Convolution", "FullyConnected", "MatMul")
 BOOKKEEPING = ("Input", "Output", "Const")
+CONVERSIONS = ("Reorder", "Reshape", "Convert")
 
 
 def unsupported(arch: Arch, recipe: Recipe) -> list[str]:
-    """Nothing: what NNCF cannot quantize it leaves in float, at little cost (measured for prelu)."""
+    """Reject nothing: operators that NNCF cannot quantize stay in float, which costs little (measured for prelu)."""
+    return []
+
+
+def failed_checks(arch: Arch, recipe: Recipe) -> list[str]:
+    """Files of every network pass."""
     return []
 
 
 def export(net: PoseNet, folder: Path, recipe: Recipe, calibration: Array | None) -> Path:
-    """Convert, quantize where the recipe says so, and save; fp16 weights only where asked for."""
+    """Write an .xml with its .bin; weights are stored as fp16 only if the recipe says so."""
     import openvino as ov
 
     from quantize.graph import save_onnx
 
-    with tempfile.TemporaryDirectory() as scratch:  # by way of ONNX: the same graph in a third of the time
+    with (
+        tempfile.TemporaryDirectory() as scratch
+    ):  # conversion by way of ONNX gives the same graph in a third of the time
         exported = Path(scratch, "model.onnx")
         save_onnx(net, exported)
         model = ov.convert_model(exported)
     if recipe.int8:
         assert calibration is not None
         model = _quantize(model, recipe.float_steps(net.arch), calibration)
+    if recipe.input_dtype == "uint8":
+        model = with_normalisation(model)
     path = folder / FILES[0]
     ov.save_model(model, path, compress_to_fp16=recipe.weights == "float16")
     return path
 
 
+def with_normalisation(model: Any) -> Any:
+    """Return a model that receives RGB values as uint8, channels last, in place of its normalised input."""
+    import openvino as ov
+    from openvino.preprocess import PrePostProcessor
+
+    processor = PrePostProcessor(model)
+    entry = processor.input()
+    entry.tensor().set_element_type(ov.Type.u8).set_layout(ov.Layout("NHWC"))
+    entry.model().set_layout(ov.Layout("NCHW"))
+    mean, std = ([255 * value for value in values] for values in (IMAGENET_MEAN, IMAGENET_STD))
+    entry.preprocess().convert_element_type(ov.Type.f32).mean(mean).scale(std)
+    return processor.build()
+
+
 def _quantize(model: Any, float_steps: tuple[str, ...], calibration: Array) -> Any:
-    """Static INT8, per channel, symmetric activations, fast bias correction; `float_steps` stay float."""
+    """Quantize statically, per channel, with symmetric activations; `float_steps` stay float."""
     import nncf
 
     pattern = rf"/({'|'.join(map(re.escape, float_steps))})/.*"
     return nncf.quantize(
         model,
-        nncf.Dataset([picture[None] for picture in calibration]),
+        nncf.Dataset([image[None] for image in calibration]),
         preset=nncf.QuantizationPreset.PERFORMANCE,
         subset_size=len(calibration),
         fast_bias_correction=True,
+        advanced_parameters=seven_bit_weights(),
         ignored_scope=nncf.IgnoredScope(patterns=[pattern], validate=False) if float_steps else None,
     )
 
 
+def seven_bit_weights() -> Any:
+    """Return the parameters with which NNCF limits the weights of all layers to `WEIGHT_BITS`, not only the first one's.
+
+    Depthwise convolutions keep 8 bits: OpenVINO adds their products in 32 bits.
+    """
+    import nncf
+
+    return nncf.AdvancedQuantizationParameters(overflow_fix=nncf.OverflowFix.ENABLE)
+
+
 def _compile(path: Path, threads: int) -> Any:
-    """Float stays float32: on CPUs with AMX or fp16 units the default would change a float file silently."""
+    """Load a file with float32 arithmetic; on CPUs with AMX or fp16 units the default precision is lower."""
     import openvino as ov
 
     options = {
@@ -84,12 +121,16 @@ def _compile(path: Path, threads: int) -> Any:
 class OpenVINOSession:
     """One infer request."""
 
-    def __init__(self, path: Path, threads: int) -> None:
+    def __init__(self, path: Path, threads: int = 1) -> None:
         self.model = _compile(path, threads)
         self.request = self.model.create_infer_request()
+        self.pixels = self.model.inputs[0].element_type.to_string() == "u8"
+
+    def _entry(self, x: Array) -> np.ndarray:
+        return to_pixels(x) if self.pixels else np.array(x, np.float32, order="C")
 
     def run(self, x: Array) -> Array:
-        results = [self.request.infer([np.ascontiguousarray(picture[None], np.float32)])[0].copy() for picture in x]
+        results = [self.request.infer([self._entry(image[None])])[0].copy() for image in x]
         raw: Array = np.concatenate(results)
         return raw
 
@@ -97,8 +138,8 @@ class OpenVINOSession:
         import openvino as ov
 
         request = self.model.create_infer_request()
-        request.set_input_tensor(ov.Tensor(np.array(x[:1], np.float32)))
-        # Python's infer copies the outputs otherwise, which no program on a phone does.
+        request.set_input_tensor(ov.Tensor(self._entry(x[:1])))
+        # By default, infer copies the outputs, which native programs do not do.
         invoke: Callable[[], None] = partial(request.infer, share_outputs=True)
         return invoke
 
@@ -106,16 +147,17 @@ class OpenVINOSession:
         del self.request, self.model
 
 
-def load(path: Path, threads: int = 1) -> OpenVINOSession:
-    return OpenVINOSession(path, threads)
+load = OpenVINOSession
 
 
-def inspect(path: Path) -> FileAudit:
-    """The graph that the CPU runs after OpenVINO's own rewriting, where each layer says its precision."""
+def inspect(path: Path) -> ModelSummary:
+    """Summarise the graph that the CPU plugin executes, in which each layer has its final precision."""
     nodes = _compile(path, 1).get_runtime_model().get_ordered_ops()
-    made = [_operator(node) for node in nodes]
     size = sum(file.stat().st_size for file in (path, path.with_suffix(".bin")))
-    return summarise((operator for operator in made if operator.kind not in BOOKKEEPING), size)
+    operators = [operator for operator in map(_operator, nodes) if operator.kind not in BOOKKEEPING]
+    summary = summarise(operators, size)
+    summary.fallbacks = float_fallbacks(operators, CONVERSIONS)
+    return summary
 
 
 def _operator(node: Any) -> Operator:

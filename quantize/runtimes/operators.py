@@ -1,4 +1,4 @@
-"""From a runtime's list of operators to what a certificate needs to know about a model file."""
+"""Summary of a model file from the list of its operators."""
 
 from __future__ import annotations
 
@@ -12,7 +12,11 @@ INTEGER = ("int8", "uint8", "i8", "u8")
 
 
 class Operator(NamedTuple):
-    """One operator as it runs; `macs` of a convolution or matrix product, tensors by any names."""
+    """One operator as the runtime executes it.
+
+    inputs, outputs: identifiers of tensors
+    macs: multiply-accumulate operations of a convolution or matrix product, else 0
+    """
 
     kind: str
     dtype: str
@@ -22,11 +26,16 @@ class Operator(NamedTuple):
 
 
 @dataclass
-class FileAudit:
-    """What a model file is made of, as its own runtime runs it.
+class ModelSummary:
+    """Contents of a model file as its runtime executes it.
 
-    `operators` counts operators by "KIND dtype"; `transposes` counts changes of layout between two convolutions;
-    `delegated` is the share of operators that run in the fast backend, in `partitions` pieces (one is best).
+    Attributes:
+        operators: number of operators by "KIND dtype".
+        transposes: changes of memory layout between two convolutions.
+        delegated: fraction of the operators that run in the fast backend, in `partitions` parts (1 is best).
+        fallbacks: number of operators by "KIND dtype" that do not run in the fast backend. LiteRT and ExecuTorch: outside XNNPACK; ONNX
+            Runtime and OpenVINO, whose CPU backends run every operator: in float although the file is INT8.
+        bytes: size of all files of the model.
     """
 
     operators: dict[str, int] = field(default_factory=dict)
@@ -37,37 +46,52 @@ class FileAudit:
     transposes: int = 0
     partitions: int = 1
     delegated: float = 1.0
+    fallbacks: dict[str, int] = field(default_factory=dict)
     bytes: int = 0
 
     @property
     def int8_share(self) -> float:
-        """Share of the MACs that are computed in INT8."""
+        """Fraction of the MACs that are computed in INT8."""
         return self.int8_macs / self.macs if self.macs else 0.0
 
 
 def macs_of(output: Iterable[int], weights: Iterable[int], output_channels: int) -> int:
-    """MACs of a convolution or matrix product: every output value takes the weights of one output channel."""
+    """Return the MACs of a convolution or matrix product from the shapes of its output and weights."""
     return prod(output) * prod(weights) // output_channels
 
 
-def summarise(operators: Iterable[Operator], bytes: int) -> FileAudit:
-    """Counts over operators in the order in which they run."""
-    audit = FileAudit(bytes=bytes)
-    counts: Counter[str] = Counter()
-    after_convolution: set[Hashable] = set()  # tensors that a convolution has had a part in
-    pending: set[Hashable] = set()  # those of them that a transpose has had a part in, no convolution since
+def counted(operators: Iterable[Operator]) -> dict[str, int]:
+    """Return the number of operators by "KIND dtype"."""
+    return dict(sorted(Counter(f"{operator.kind} {operator.dtype}" for operator in operators).items()))
+
+
+def float_fallbacks(operators: Iterable[Operator], conversions: Iterable[str]) -> dict[str, int]:
+    """Return the float operators of an INT8 file; none for a float file.
+
+    conversions: kinds that convert between float and INT8, which every file has
+    """
+    operators = list(operators)
+    if not any(operator.macs and operator.dtype in INTEGER for operator in operators):
+        return {}
+    return counted(each for each in operators if each.dtype not in INTEGER and each.kind not in conversions)
+
+
+def summarise(operators: Iterable[Operator], bytes: int) -> ModelSummary:
+    """Summarise operators, given in execution order."""
+    operators = list(operators)
+    summary = ModelSummary(operators=counted(operators), bytes=bytes)
+    after_convolution: set[Hashable] = set()  # tensors that depend on a convolution
+    pending: set[Hashable] = set()  # tensors that depend on a transpose since the last convolution
     for operator in operators:
         integer, is_transpose = operator.dtype in INTEGER, operator.kind.lower() == "transpose"
-        counts[f"{operator.kind} {operator.dtype}"] += 1
         if operator.macs:
-            audit.convolutions += 1
-            audit.int8_convolutions += integer
-            audit.macs += operator.macs
-            audit.int8_macs += operator.macs * integer
-            audit.transposes += not pending.isdisjoint(operator.inputs)
+            summary.convolutions += 1
+            summary.int8_convolutions += integer
+            summary.macs += operator.macs
+            summary.int8_macs += operator.macs * integer
+            summary.transposes += not pending.isdisjoint(operator.inputs)
         elif not (after_convolution if is_transpose else pending).isdisjoint(operator.inputs):
             pending.update(operator.outputs)
         if operator.macs or not after_convolution.isdisjoint(operator.inputs):
             after_convolution.update(operator.outputs)
-    audit.operators = dict(sorted(counts.items()))
-    return audit
+    return summary

@@ -1,4 +1,4 @@
-"""The elastic twin: what is extracted is the slice, whatever the network is made of; what cannot be shared is refused."""
+"""Weight sharing: an extracted network equals its slice of the supernet; fields that share no weights are rejected."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 
-from arch.elastic import SuperNet, ends, extract, recalibrate
+from arch.elastic import SuperNet, extract, recalibrate, smallest_and_largest
 from arch.encoders import ENCODERS
 from arch.errors import InputError
 from arch.network import build
@@ -17,13 +17,13 @@ from arch.space import Arch
 
 torch.set_num_threads(1)
 CONCATS = ("none", "skip", "residual")
-HEADS = ("volumetric", "depthmap", "simcc")
+HEADS = ("volumetric", "heatmap-2.5d", "simcc")
 ACTIVATIONS = ("relu", "prelu", "prelu_shared")
-BASE = {"encoder": "mobilenet_v2", "early_stride": 2, "input": 64, "joints": 3, "decoder_conv": "separable"}
+BASE = {"encoder": "mobilenet_v2", "stem_stride": 2, "input_size": 64, "num_joints": 3, "decoder_conv": "separable"}
 ELASTIC = {
-    "heatmap": [8, 16],
+    "heatmap_size": [8, 16],
     "width": [0.125, 0.25, 0.375],
-    "inter": [16, 40],
+    "intermediate_channels": [16, 40],
     "decoder_width": [8, 24],
     "depths.2": [1, 2],
     "depths.5": [1, 3],
@@ -37,10 +37,10 @@ def space(dimensions: dict[str, Any] | None = None, **base: Any) -> Space:
     return make_space({"name": "small", "base": BASE | base, "dimensions": dimensions or ELASTIC}, "small")
 
 
-def lively(supernet: SuperNet) -> SuperNet:
-    """With norms, slopes and biases that tell channels apart."""
+def randomised(supernet: SuperNet) -> SuperNet:
+    """Give norms, slopes and biases random values, so that channels differ."""
     generator = torch.Generator().manual_seed(1)
-    for parameter in supernet.whole.parameters():
+    for parameter in supernet.net.parameters():
         if parameter.dim() == 1:
             parameter.data = torch.rand(parameter.shape, generator=generator) + 0.5
     return supernet
@@ -56,71 +56,71 @@ def subnets(made: Space, supernet: SuperNet, count: int = 2) -> list[Arch]:
 
 
 def assert_extracted_is_slice(made: Space, supernet: SuperNet, arch: Arch) -> None:
-    """By a batch's own statistics, and with the supernet destroyed before the copy answers."""
+    """Compare with the statistics of the batch."""
     x = images(2)
     with torch.no_grad():
         sliced = supernet.forward_heatmaps(x, arch)
         copy = supernet.extract(arch).train()
-        alone = copy.forward_heatmaps(x)
+        extracted = copy.forward_heatmaps(x)
     assert copy.arch == arch and made.contains(arch)
-    assert (alone - sliced).abs().max() <= 1e-5 * sliced.abs().max()
+    assert (extracted - sliced).abs().max() <= 1e-5 * sliced.abs().max()
 
 
 @pytest.mark.parametrize("activation", ACTIVATIONS)
 @pytest.mark.parametrize("head", HEADS)
 @pytest.mark.parametrize("concat", CONCATS)
-def test_what_is_extracted_is_the_slice(concat: str, head: str, activation: str) -> None:
-    dimensions = ELASTIC if head != "simcc" else {k: v for k, v in ELASTIC.items() if k != "heatmap"}
+def test_extracted_network_equals_the_slice(concat: str, head: str, activation: str) -> None:
+    dimensions = ELASTIC if head != "simcc" else {k: v for k, v in ELASTIC.items() if k != "heatmap_size"}
     made = space(
-        dimensions, concat=concat, head=head, activation=activation, **{"heatmap": 16} if head == "simcc" else {}
+        dimensions, concat=concat, head=head, activation=activation, **{"heatmap_size": 16} if head == "simcc" else {}
     )
-    supernet = lively(SuperNet(made, 0))
+    supernet = randomised(SuperNet(made, 0))
     for arch in subnets(made, supernet):
         assert_extracted_is_slice(made, supernet, arch)
 
 
 @pytest.mark.parametrize("encoder", ENCODERS)
-def test_every_encoder_has_elastic_widths(encoder: str) -> None:
-    dimensions = {key: ELASTIC[key] for key in ("width", "inter", "decoder_width")}
-    made = space(dimensions, encoder=encoder, concat="skip", heatmap=8)
-    supernet = lively(SuperNet(made, 0))
+def test_widths_of_every_encoder_share_weights(encoder: str) -> None:
+    dimensions = {key: ELASTIC[key] for key in ("width", "intermediate_channels", "decoder_width")}
+    made = space(dimensions, encoder=encoder, concat="skip", heatmap_size=8)
+    supernet = randomised(SuperNet(made, 0))
     for arch in subnets(made, supernet, 1):
         assert_extracted_is_slice(made, supernet, arch)
 
 
-def test_a_copy_needs_nothing_of_the_supernet() -> None:
+def test_extracted_network_is_independent_of_the_supernet() -> None:
     made = space(concat="skip")
-    supernet = lively(SuperNet(made, 0))
+    supernet = randomised(SuperNet(made, 0))
     copy = supernet.extract(supernet.smallest)
     before = copy(images(2))
-    for tensor in supernet.whole.state_dict().values():
+    for tensor in supernet.net.state_dict().values():
         tensor.zero_()
     assert torch.equal(copy(images(2)), before)
 
 
-def test_gradients_reach_the_slice_alone() -> None:
+def test_gradients_reach_only_the_slice() -> None:
     made = space(concat="skip", head="volumetric")
-    supernet = lively(SuperNet(made, 0))
+    supernet = randomised(SuperNet(made, 0))
     supernet.forward_heatmaps(images(2), supernet.smallest).square().mean().backward()
-    weight = supernet.whole.steps["inter"][0][0].conv.weight
+    weight = supernet.net.steps["inter"][0][0].conv.weight
     assert weight.grad is not None
-    small = supernet.smallest.inter
+    small = supernet.smallest.intermediate_channels
     assert (weight.grad[:small, :1] != 0).any() and (weight.grad[small:] == 0).all()
 
 
-def test_depth_bins_of_a_smaller_volume_are_spread_over_the_depth() -> None:
+def test_depth_bins_of_a_smaller_volume_are_spread_evenly() -> None:
     made = space(concat="none", head="volumetric")
     supernet = SuperNet(made, 0)
-    bias = supernet.whole.steps["head"][0][0].conv.bias
+    bias = supernet.net.steps["head"][0][0].conv.bias
     bias.data = torch.arange(len(bias)).float()
     copied = supernet.extract(supernet.smallest).steps["head"][0][0].conv.bias
     assert copied is not None
     assert copied.reshape(3, 8).tolist() == [[16 * joint + 2 * place for place in range(8)] for joint in range(3)]
 
 
-def test_recalibration_is_the_average_over_the_batches_whatever_was_there() -> None:
+def test_recalibration_averages_the_batches_and_ignores_earlier_statistics() -> None:
     made = space(concat="skip")
-    net = lively(SuperNet(made, 0)).extract(made.sample(random.Random(1)))
+    net = randomised(SuperNet(made, 0)).extract(made.sample(random.Random(1)))
     batches = [images(seed) for seed in (3, 4, 5)]
     first = recalibrate(net, batches)
     mean = first.steps["stem"][0][0].norm.running_mean.clone()
@@ -138,20 +138,20 @@ def test_recalibration_is_the_average_over_the_batches_whatever_was_there() -> N
     ("dimension", "values", "base"),
     [
         ("concat", ["none", "skip"], {}),
-        ("head", ["volumetric", "depthmap"], {}),
+        ("head", ["volumetric", "heatmap-2.5d"], {}),
         ("activation", ["relu", "relu6"], {}),
         ("encoder", ["mobilenet_v2", "mnasnet"], {}),
-        ("heatmap", [8, 16], {"head": "simcc"}),
+        ("heatmap_size", [8, 16], {"head": "simcc"}),
     ],
 )
-def test_a_space_of_what_shares_no_weights_is_refused(dimension: str, values: list[str], base: dict[str, Any]) -> None:
-    fixed = {"heatmap": 16} | BASE
-    kept = {key: value for key, value in fixed.items() if key not in (dimension, "early_stride")}
+def test_a_space_that_varies_a_fixed_field_is_rejected(dimension: str, values: list[str], base: dict[str, Any]) -> None:
+    fixed = {"heatmap_size": 16} | BASE
+    kept = {key: value for key, value in fixed.items() if key not in (dimension, "stem_stride")}
     made = make_space(
         {"name": "mixed", "base": kept | base, "dimensions": {dimension: values, "width": [0.25, 0.5]}}, "mixed"
     )
-    with pytest.raises(InputError, match=rf"mixed: dimensions\.{dimension}: differs") as caught:
-        ends(made)
+    with pytest.raises(InputError, match=rf"mixed: dimensions\.{dimension}: varies") as caught:
+        smallest_and_largest(made)
     assert "\n" not in str(caught.value)
 
 
@@ -163,8 +163,8 @@ def test_a_space_of_what_shares_no_weights_is_refused(dimension: str, values: li
         ({"depths": (1, 2, 4, 4, 3, 3, 1)}, "operation"),
     ],
 )
-def test_a_network_outside_is_refused(changes: dict[str, Any], word: str) -> None:
+def test_a_network_that_is_no_subnet_is_rejected(changes: dict[str, Any], word: str) -> None:
     made = space(concat="skip")
-    whole = build(SuperNet(made).largest)
+    net = build(SuperNet(made).largest)
     with pytest.raises(InputError, match=word):
-        extract(whole, whole.arch.replace(**changes))
+        extract(net, net.arch.replace(**changes))

@@ -1,4 +1,4 @@
-"""Each family's trunk has the published number of parameters, and Table 2's networks the paper's printed digits."""
+"""Encoders: published parameter counts, strides, and overrides of their tables."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from arch.space import make_arch
 
 
 def normed(cin: int, cout: int) -> int:
-    """1x1 convolution without bias, BatchNorm."""
+    """Parameters of a 1x1 convolution without bias and its BatchNorm."""
     return cin * cout + 2 * cout
 
 
@@ -20,7 +20,7 @@ def linear(cin: int, cout: int = 1000) -> int:
     return cin * cout + cout
 
 
-# encoder -> (parameters of what the classifier adds to the trunk, published total with 1000 classes).
+# encoder: (parameters of the classifier, published total with 1000 classes).
 # torchvision: "Table of all available classification weights", column Params, exact in each model's metadata.
 # timm 1.0, results-imagenet.csv gives the same rounded to 0.01M; exact as its models are built.
 PUBLISHED = {
@@ -37,30 +37,30 @@ PUBLISHED = {
 
 
 @pytest.mark.parametrize("name", PUBLISHED)
-def test_trunk_has_the_published_parameters(name: str) -> None:
+def test_published_parameter_counts(name: str) -> None:
     classifier, published = PUBLISHED[name]
     arch = make_arch({"encoder": name, "activation": "relu", "concat": "none"})
     trunk = step_counts(arch)[: len(encoder_stages(arch))]
     assert make_cost([tally for tallies, _ in trunk for tally in tallies], 0).params + classifier == published
 
 
-def test_every_encoder_is_checked() -> None:
+def test_every_encoder_has_a_published_count() -> None:
     variants = {name for name in ENCODERS if name.endswith("_mhp")} | {"mobilehumanpose"}
     assert set(ENCODERS) == set(PUBLISHED) | variants
 
 
 @pytest.mark.parametrize("name", ENCODERS)
 def test_strides_and_widths(name: str) -> None:
-    own = ENCODERS[name].early_stride
+    own = ENCODERS[name].stem_stride
     assert natural_stride(name, own) == 32
-    assert make_arch({"encoder": name}).early_stride == own
+    assert make_arch({"encoder": name}).stem_stride == own
     for width in (0.25, 0.5, 1.5):
         for stage in encoder_stages(make_arch({"encoder": name, "width": width})):
             assert stage.channels % 4 == 0
 
 
 @pytest.mark.parametrize("name", ["mobilenet_v2", "mobilenet_v3", "mnasnet", "efficientnet_lite0", "ghostnet"])
-def test_rows_can_be_changed(name: str) -> None:
+def test_overrides_of_rows(name: str) -> None:
     rows = len(ENCODERS[name].rows)
     base = make_arch({"encoder": name})
     deeper = base.replace(depths=(0,) * (rows - 1) + (ENCODERS[name].rows[-1].n + 1,))
@@ -73,12 +73,12 @@ def test_rows_can_be_changed(name: str) -> None:
     assert cost(plain).params <= cost(base).params
 
 
-def test_what_a_family_has_no_place_for_is_refused() -> None:
+def test_unsupported_overrides_are_rejected() -> None:
     with pytest.raises(InputError, match="expansions: the stages of resnet18 have none; leave it out"):
         make_arch({"encoder": "resnet18", "expansions": [6, 6, 6, 6]})
-    with pytest.raises(InputError, match="squeeze_excite: mobilenet_v4 has no place for it; leave it out"):
+    with pytest.raises(InputError, match="squeeze_excite: mobilenet_v4 does not support it; leave it out"):
         make_arch({"encoder": "mobilenet_v4", "squeeze_excite": True})
     with pytest.raises(InputError, match="depths: mobilenet_v2 has 7 stages; give 7 numbers"):
         make_arch({"depths": [1, 2], "encoder": "mobilenet_v2"})
-    with pytest.raises(InputError, match=r"kernels: .* has an even kernel; take 3, 5 or 7"):
+    with pytest.raises(InputError, match=r"kernels: .* has an even kernel; use 3, 5 or 7"):
         make_arch({"kernels": [3, 3, 4, 3, 3, 3, 3]})

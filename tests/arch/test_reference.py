@@ -1,6 +1,7 @@
-"""The paper's reference code beside ours: the same params and, weights copied over, the same output.
+"""Comparison with the paper's reference code: equal params and, with copied weights, equal output.
 
-It runs where EDGEPOSE_REFERENCE is the path of a clone of SangbumChoi/MobileHumanPose, none of whose code is here.
+Runs only if EDGEPOSE_REFERENCE is the path of a clone of SangbumChoi/MobileHumanPose, whose code is not part of this
+repository.
 """
 
 from __future__ import annotations
@@ -21,16 +22,18 @@ from arch.network import build
 from arch.space import make_arch
 
 REFERENCE = os.environ.get("EDGEPOSE_REFERENCE")
-pytestmark = pytest.mark.skipif(REFERENCE is None, reason="EDGEPOSE_REFERENCE names no clone of the reference code")
+pytestmark = pytest.mark.skipif(
+    REFERENCE is None, reason="EDGEPOSE_REFERENCE is not set to a clone of the reference code"
+)
 NETWORKS = [
     ("lpnet_wo_concat", "LpNetWoConcat", {"concat": "none"}),
-    ("lpnet_wo_concat", "LpNetWoConcat", {"concat": "none", "width": 0.75, "inter": 512}),
+    ("lpnet_wo_concat", "LpNetWoConcat", {"concat": "none", "width": 0.75, "intermediate_channels": 512}),
     ("lpnet_res_concat", "LpNetResConcat", {"concat": "residual"}),
 ]
 
 
 def reference(monkeypatch: pytest.MonkeyPatch, file: str, name: str, **options: Any) -> nn.Module:
-    """The network of that class, for 256 px and 18 joints; its import of a printing helper is answered by a stub."""
+    """A network of the reference code for 256 px and 18 joints; a stub replaces its import of torchsummary."""
     stub = ModuleType("torchsummary")
     stub.summary = lambda *_: None  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "torchsummary", stub)
@@ -43,8 +46,8 @@ def reference(monkeypatch: pytest.MonkeyPatch, file: str, name: str, **options: 
     return made
 
 
-def shake(net: nn.Module) -> None:
-    """BatchNorm and PReLU values that are not their defaults, so that a mistake shows."""
+def randomise(net: nn.Module) -> None:
+    """Give BatchNorm and PReLU values other than their defaults, so that a difference shows."""
     generator = torch.Generator().manual_seed(0)
     for module in net.modules():
         if isinstance(module, nn.BatchNorm2d):
@@ -57,11 +60,11 @@ def shake(net: nn.Module) -> None:
 
 
 @pytest.mark.parametrize(("file", "name", "values"), NETWORKS, ids=lambda value: str(value))
-def test_same_params_and_same_output(monkeypatch: pytest.MonkeyPatch, file: str, name: str, values: Any) -> None:
+def test_equal_params_and_output(monkeypatch: pytest.MonkeyPatch, file: str, name: str, values: Any) -> None:
     torch.set_num_threads(1)
     arch = make_arch({"upsample": "align_corners", **values})
-    theirs = reference(monkeypatch, file, name, embedding_size=arch.inter, width_mult=arch.width).eval()
-    shake(theirs)
+    theirs = reference(monkeypatch, file, name, embedding_size=arch.intermediate_channels, width_mult=arch.width).eval()
+    randomise(theirs)
     ours = build(arch).eval()
     copied = list(theirs.state_dict().values())
     assert sum(p.numel() for p in theirs.parameters()) == cost(arch).params

@@ -1,4 +1,4 @@
-"""Spaces: what they hold, how they are asked, how many networks they are, and what a bad file is told."""
+"""Search spaces: sampling, conditions, size, and the messages for faulty files."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from typing import Any
 import pytest
 
 from arch.errors import InputError
-from arch.search_space import Space, make_space, shipped
+from arch.search_space import Space, builtin_spaces, make_space
 from arch.space import Arch, make_arch, preset
 
 MOBILE_NAMES = ["paper-L-relu", "paper-S-relu", "paper-XS-relu"]
 
 
 def brute_force(space: Space) -> int:
-    """Every combination of every value, as many different networks as come out."""
+    """Count the different networks of all combinations of values."""
     ids = set()
     for chosen in product(*(made.values for made in space.dimensions.values())):
         values = dict(zip(space.dimensions, chosen, strict=True))
@@ -28,8 +28,8 @@ def brute_force(space: Space) -> int:
     return len(ids)
 
 
-@pytest.mark.parametrize("name", shipped())
-def test_shipped_spaces_give_back_what_they_sample(name: str) -> None:
+@pytest.mark.parametrize("name", builtin_spaces())
+def test_builtin_spaces_contain_their_samples(name: str) -> None:
     space, rng = Space.named(name), random.Random(0)
     for _ in range(50):
         arch = space.sample(rng)
@@ -38,22 +38,22 @@ def test_shipped_spaces_give_back_what_they_sample(name: str) -> None:
         assert space.contains(arch)
 
 
-@pytest.mark.parametrize("scale", [64, 128, 256, 512])
+@pytest.mark.parametrize("input_size", [64, 128, 256, 512])
 @pytest.mark.parametrize("name", MOBILE_NAMES)
-def test_mobile_holds_the_papers_networks_at_every_scale(name: str, scale: int) -> None:
-    arch = preset(f"{name}@{scale}")
-    space = Space.named("mobile").at(scale)
+def test_mobile_contains_the_papers_networks_at_every_input_size(name: str, input_size: int) -> None:
+    arch = preset(f"{name}@{input_size}")
+    space = Space.named("mobile").at(input_size)
     assert space.contains(arch)
-    assert not space.contains(preset(f"{name}@{scale * 2}"))
-    assert arch.input == scale
+    assert not space.contains(preset(f"{name}@{input_size * 2}"))
+    assert arch.input_size == input_size
 
 
 @pytest.mark.parametrize("name", ["paper-L", "paper-S", "paper-XS", "paper-L-relu"])
-def test_paper_holds_the_papers_networks(name: str) -> None:
+def test_paper_contains_the_papers_networks(name: str) -> None:
     assert Space.named("paper").contains(preset(name))
 
 
-def test_sampling_follows_the_generator() -> None:
+def test_sampling_is_reproducible() -> None:
     space = Space.named("full")
     first, second = random.Random(3), random.Random(3)
     assert [space.sample(first).id for _ in range(5)] == [space.sample(second).id for _ in range(5)]
@@ -65,14 +65,18 @@ def test_size_of_the_papers_grid() -> None:
 
 SMALL: dict[str, dict[str, Any]] = {
     "heads collapse depth bins": {
-        "dimensions": {"heatmap": [32, 64], "head": ["volumetric", "depthmap", "simcc"], "depth_bins": [-1, 32, 64]},
+        "dimensions": {
+            "heatmap_size": [32, 64],
+            "head": ["volumetric", "heatmap-2.5d", "simcc"],
+            "depth_bins": [-1, 32, 64],
+        },
     },
     "derived and written stages": {
         "dimensions": {
             "encoder": ["mobilehumanpose", "mobilenet_v2"],
-            "early_stride": [1, 2],
-            "input": [128, 192, 256],
-            "heatmap": [8, 16, 24, 32, 64],
+            "stem_stride": [1, 2],
+            "input_size": [128, 192, 256],
+            "heatmap_size": [8, 16, 24, 32, 64],
             "decoder_stages": [-1, 0, 1, 2, 3],
             "concat": ["none", "skip", "residual"],
             "decoder_conv": ["dense", "separable"],
@@ -111,31 +115,31 @@ SMALL: dict[str, dict[str, Any]] = {
     "two dimensions of a field": {
         "dimensions": {
             "encoder": ["mobilenet_v2", "mobilenet_v3"],
-            "input": [128, 192],
-            "heatmap#192": {"values": [24, 48], "when": {"input": [192]}},
-            "heatmap": [16, 32],
+            "input_size": [128, 192],
+            "heatmap_size#192": {"values": [24, 48], "when": {"input_size": [192]}},
+            "heatmap_size": [16, 32],
             "depths.2#v3": {"values": [3, 4], "when": {"encoder": ["mobilenet_v3"]}},
             "depths.2": [1, 2, 3],
-            "activation#small": {"values": ["relu"], "when": {"heatmap": [16, 24]}},
+            "activation#small": {"values": ["relu"], "when": {"heatmap_size": [16, 24]}},
             "activation": ["prelu", "relu6"],
         },
     },
-    "parts and deconv": {
+    "both decoders": {
         "dimensions": {
             "encoder": ["mobilehumanpose", "mobilenet_v2"],
-            "decoder": ["deconv", "parts"],
-            "heatmap": [32, 64],
+            "decoder": ["upsample", "parts"],
+            "heatmap_size": [32, 64],
             "concat": ["none", "skip"],
             "decoder_width": [64, 256],
-            "head": ["volumetric", "depthmap"],
+            "head": ["volumetric", "heatmap-2.5d"],
             "depth_bins": [32, 64],
         },
     },
     "conditions": {
         "dimensions": {
             "encoder": ["mobilehumanpose", "mobilenet_v2"],
-            "inter": {"values": [0, 128], "when": {"encoder": ["mobilenet_v2"]}},
-            "activation": {"values": ["relu", "relu6", "prelu"], "when": {"inter": [128]}},
+            "intermediate_channels": {"values": [0, 128], "when": {"encoder": ["mobilenet_v2"]}},
+            "activation": {"values": ["relu", "relu6", "prelu"], "when": {"intermediate_channels": [128]}},
             "width": [0.1, 0.11, 0.5],
         },
     },
@@ -148,67 +152,67 @@ def test_size_is_exact(case: str) -> None:
     assert space.size() == brute_force(space)
 
 
-def test_only_what_is_meaningful_is_asked() -> None:
+def test_only_dimensions_that_apply_are_suggested() -> None:
     space = make_space({"name": "small", **SMALL["heads collapse depth bins"]}, "small.yaml")
-    asked: list[str] = []
+    suggested: list[str] = []
 
     def choose(field: str, values: list[Any]) -> Any:
-        asked.append(field)
-        return "depthmap" if field == "head" else values[0]
+        suggested.append(field)
+        return "heatmap-2.5d" if field == "head" else values[0]
 
     space.suggest(choose)
-    assert asked == ["heatmap", "head"]
-    assert space.parameters(make_arch({"heatmap": 64, "head": "volumetric"})) == {
-        "heatmap": 64,
+    assert suggested == ["heatmap_size", "head"]
+    assert space.parameters(make_arch({"heatmap_size": 64, "head": "volumetric"})) == {
+        "heatmap_size": 64,
         "head": "volumetric",
         "depth_bins": 64,
     }
 
 
-def test_an_impossible_choice_is_refused_with_the_reason() -> None:
-    space = make_space({"name": "s", "dimensions": {"input": [128, 192], "heatmap": [32, 48]}}, "s.yaml")
-    with pytest.raises(InputError, match=r"heatmap: 48 cells are not a power of two"):
-        space.suggest(lambda field, values: {"input": 128, "heatmap": 48}[field])
+def test_impossible_choices_are_rejected_with_the_reason() -> None:
+    space = make_space({"name": "s", "dimensions": {"input_size": [128, 192], "heatmap_size": [32, 48]}}, "s.yaml")
+    with pytest.raises(InputError, match=r"heatmap_size: 48 cells are not a power of two"):
+        space.suggest(lambda field, values: {"input_size": 128, "heatmap_size": 48}[field])
 
 
-def test_what_lies_outside_is_named() -> None:
+def test_parameters_names_the_field_outside_the_space() -> None:
     space = Space.named("mobile")
-    with pytest.raises(InputError, match=r"space mobile: inter 300 is outside; the space has 128, 256"):
-        space.parameters(preset("paper-L-relu").replace(inter=300))
-    with pytest.raises(InputError, match=r"space mobile: joints 17 is outside; the space has 18"):
-        space.parameters(preset("paper-L-relu").replace(joints=17))
+    with pytest.raises(InputError, match=r"space mobile: intermediate_channels 300 is outside; the space has 128, 256"):
+        space.parameters(preset("paper-L-relu").replace(intermediate_channels=300))
+    with pytest.raises(InputError, match=r"space mobile: num_joints 17 is outside; the space has 18"):
+        space.parameters(preset("paper-L-relu").replace(num_joints=17))
     with pytest.raises(InputError, match="activation prelu is outside"):
         space.parameters(preset("paper-L"))
 
 
 BAD_FILES = {
     "name: x\ndimensions: {width: [1.0]}\nfoo: 1": r"foo: unknown key; the keys are name, about, base, dimensions",
-    "dimensions: {widht: [1.0]}": r"dimensions\.widht: unknown key; the keys are encoder, width",
+    "dimensions: {widht: [1.0]}": r"dimensions\.widht: unknown key; did you mean 'width'\?; the keys are encoder, width",
     "dimensions: {width: []}": r"dimensions\.width.*: is empty; list at least one value",
     "dimensions: {}": r"dimensions: is empty",
-    "dimensions: {width: {values: [1.0], wenn: {}}}": r"dimensions\.width\.wenn: unknown key; the keys are values",
+    "dimensions: {width: {values: [1.0], wenn: {}}}": r"dimensions\.width\.wenn: unknown key; did you mean 'when'\?; the keys are values",
     "dimensions: {width: [0.0, 1.0]}": r"dimensions\.width: 0\.0 is not possible: input should be greater than 0",
-    "dimensions: {head: [volumetric, volume]}": r"dimensions\.head: 'volume' is not one of volumetric",
+    "dimensions: {head: [volumetric, volume]}": r"dimensions\.head: 'volume' is not one of volumetric, .*; did you mean 'volumetric'\?",
     "dimensions: {encoder: [vgg]}": r"dimensions\.encoder: 'vgg' is not one of",
-    "dimensions: {heatmap: [64, 63]}": r"dimensions\.heatmap: no network here takes 63 \(.*power of two.*\); remove it",
-    "dimensions: {width: [1, 1]}": r"dimensions\.width.values: a value is there twice; keep one of them",
+    "dimensions: {heatmap_size: [64, 63]}": r"dimensions\.heatmap_size: no possible network has 63 \(.*power of two.*\); remove it",
+    "dimensions: {width: [1, 1]}": r"dimensions\.width.values: contains a value twice; keep one of them",
     "dimensions: {depths: [[1, 2]]}": r"dimensions\.depths.*: ",
-    "dimensions: {depths.9: [1, 2]}": r"dimensions\.depths\.9: no network here takes 1",
-    "base: {width: 1.0}\ndimensions: {width: [1.0]}": r"base\.width: is a dimension too; leave it in one place",
+    "dimensions: {depths.9: [1, 2]}": r"dimensions\.depths\.9: no possible network has 1",
+    "base: {width: 1.0}\ndimensions: {width: [1.0]}": r"base\.width: is also a dimension; keep one of the two",
     "base: {wide: 1.0}\ndimensions: {width: [1.0]}": r"base\.wide: unknown key",
-    "base: {heatmap: 33}\ndimensions: {width: [1.0]}": r"33 cells are not a power of two",
-    "dimensions: {width#a: [0.5], inter: {values: [0], when: {width: [0.5]}}, width: [1.0]}": r"inter: depends on width; write width above it",
-    "dimensions: {width#a: [0.5], width: [1.0]}": r"width: no network here takes 1.0 \(width is never asked for\)",
+    "base: {heatmap_size: 33}\ndimensions: {width: [1.0]}": r"33 cells are not a power of two",
+    "dimensions: {width#a: [0.5], intermediate_channels: {values: [0], when: {width: [0.5]}}, width: [1.0]}": r"intermediate_channels: depends on width; write width above it",
+    "dimensions: {width#a: [0.5], width: [1.0]}": r"width: no possible network has 1.0 \(width never applies\)",
     "dimensions: {depth_bins: [32, 64], head: [volumetric, simcc]}": r"depth_bins: depends on head; write head above",
     "dimensions: {width: {values: [1.0, 2.0], when: {concat: [nothing]}}}": r"width\.when\.concat: 'nothing' is not",
-    "dimensions: {width: {values: [1.0, 2.0], when: {concat: [residual]}}}": r"width is never asked for",
+    "dimensions: {width: {values: [1.0, 2.0], when: {concat: [residual]}}}": r"width never applies",
     "- a list": r"not a mapping",
     "a: [1": r"not YAML",
 }
 
 
 @pytest.mark.parametrize("text", BAD_FILES)
-def test_a_bad_file_is_told_in_one_line(text: str, tmp_path: Path) -> None:
+def test_a_faulty_file_is_reported_in_one_line(text: str, tmp_path: Path) -> None:
     path = tmp_path / "mine.yaml"
     path.write_text(text)
     with pytest.raises(InputError, match=BAD_FILES[text]) as caught:
@@ -217,40 +221,40 @@ def test_a_bad_file_is_told_in_one_line(text: str, tmp_path: Path) -> None:
     assert "\n" not in str(caught.value)
 
 
-def test_a_missing_file_or_name(tmp_path: Path) -> None:
+def test_missing_file_and_unknown_name(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"nowhere\.yaml: No such file"):
         Space.named(str(tmp_path / "nowhere.yaml"))
-    with pytest.raises(InputError, match=r"space: 'moblie' is not one of elastic, full, mobile, narrow, paper"):
+    with pytest.raises(InputError, match=r"space: 'moblie' is not one of elastic, .*; did you mean 'mobile'\?"):
         Space.named("moblie")
 
 
-def test_a_scale_that_divides_nothing() -> None:
-    with pytest.raises(InputError, match=r"scale: 100 px"):
+def test_an_input_size_that_scales_a_heatmap_to_a_fraction() -> None:
+    with pytest.raises(InputError, match=r"input_size: 100 px"):
         Space.named("mobile").at(100)
 
 
-@pytest.mark.parametrize("scale", [64, 256])
-def test_a_scale_fixes_an_input_that_is_searched(scale: int) -> None:
-    space = Space.named("full").at(scale)
-    assert {"input", "heatmap#192"}.isdisjoint(space.dimensions)
-    assert space.dimensions["heatmap"].values == (scale // 16, scale // 8, scale // 4)
-    assert {space.sample(random.Random(seed)).input for seed in range(5)} == {scale}
+@pytest.mark.parametrize("input_size", [64, 256])
+def test_at_fixes_a_searched_input_size(input_size: int) -> None:
+    space = Space.named("full").at(input_size)
+    assert {"input_size", "heatmap_size#192"}.isdisjoint(space.dimensions)
+    assert space.dimensions["heatmap_size"].values == (input_size // 16, input_size // 8, input_size // 4)
+    assert {space.sample(random.Random(seed)).input_size for seed in range(5)} == {input_size}
 
 
 def test_a_field_with_two_dimensions() -> None:
     space = Space.named("full")
-    asked: list[str] = []
+    suggested: list[str] = []
 
     def choose(key: str, values: list[Any]) -> Any:
-        asked.append(key)
-        return 192 if key == "input" else values[0]
+        suggested.append(key)
+        return 192 if key == "input_size" else values[0]
 
-    assert space.suggest(choose).heatmap == 24
-    assert "heatmap#192" in asked and "heatmap" not in asked
-    assert "heatmap" in space.parameters(preset("paper-L"))
+    assert space.suggest(choose).heatmap_size == 24
+    assert "heatmap_size#192" in suggested and "heatmap_size" not in suggested
+    assert "heatmap_size" in space.parameters(preset("paper-L"))
 
 
-def test_full_is_mostly_possible() -> None:
+def test_most_choices_of_full_are_possible() -> None:
     space, rng, possible = Space.named("full"), random.Random(0), 0
     for _ in range(300):
         try:
@@ -263,10 +267,10 @@ def test_full_is_mostly_possible() -> None:
 
 def test_two_ways_to_write_the_same_network() -> None:
     original = Arch(encoder="mobilenet_v2")
-    assert Arch(encoder="mobilenet_v2", early_stride=2, decoder_stages=3, depth_bins=64) == original
+    assert Arch(encoder="mobilenet_v2", stem_stride=2, decoder_stages=3, depth_bins=64) == original
     assert Arch(encoder="mobilenet_v2", depths=(1, 2, 3, 4, 3, 3, 1)) == original
     assert Arch(encoder="mobilenet_v2", depths=(0,) * 7, squeeze_excite=False).id == original.id
-    assert Arch(head="depthmap", depth_bins=7) == Arch(head="depthmap")
+    assert Arch(head="heatmap-2.5d", depth_bins=7) == Arch(head="heatmap-2.5d")
     assert original.replace(encoder="mobilehumanpose") == Arch()
-    flat = {"heatmap": 8, "decoder_stages": 0}
+    flat = {"heatmap_size": 8, "decoder_stages": 0}
     assert make_arch(flat | {"concat": "skip", "decoder_width": 64}) == make_arch(flat | {"concat": "none"})

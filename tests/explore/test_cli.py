@@ -1,19 +1,28 @@
-"""The command line as a stranger meets it: help, errors, tables, the bench's record."""
+"""The command line: help, errors, exit statuses and the import of heavy packages."""
 
 from __future__ import annotations
 
+import argparse
+import importlib
 import json
+import os
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from explore.bench import profile as bench_profile
-from explore.cli import main
+from arch.errors import WorkError
+from explore import cli
+from explore.cli import Parser, main, report_errors
 from explore.commands import COMMANDS
 
 ROOT = Path(__file__).resolve().parents[2]
+HEAVY = (
+    "cv2", "jinja2", "litert_torch", "matplotlib", "multiprocessing.pool", "nncf", "numpy", "onnx", "openvino", "optuna",
+    "PIL", "plotly", "scipy", "sklearn", "torch",
+)  # fmt: skip
 
 
 def run(*arguments: str) -> subprocess.CompletedProcess[str]:
@@ -22,46 +31,132 @@ def run(*arguments: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_without_a_command_all_are_listed_and_nothing_heavy_is_imported() -> None:
+def parser_of(name: str) -> Parser:
+    parser = Parser(prog=f"explore.py {name}")
+    importlib.import_module(f"explore.commands.{name}").add_arguments(parser)
+    return parser
+
+
+def help_of(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
+    with pytest.raises(SystemExit) as stopped:
+        main([*arguments])
+    assert stopped.value.code == 0
+    return capsys.readouterr().out
+
+
+@pytest.mark.parametrize("arguments", [(), ("--help",), ("help",)])
+def test_overview_lists_all_commands(arguments: tuple[str, ...], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([*arguments]) == 0
+    shown = capsys.readouterr().out
+    assert "usage: python explore.py COMMAND" in shown
+    assert all(re.search(rf"^  {name} +{re.escape(text)}$", shown, re.MULTILINE) for name, text in COMMANDS.items())
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_help_imports_nothing_heavy(name: str) -> None:
     code = (
-        "import sys; from explore.cli import main; main([]); "
-        "print([m for m in ('torch', 'openvino', 'nncf', 'optuna', 'matplotlib') if m in sys.modules])"
+        "import sys\nfrom explore.cli import main\n"
+        f"try:\n    main(['{name}', '--help'])\nexcept SystemExit:\n    pass\n"
+        f"print([m for m in {HEAVY} if m in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, timeout=60)
-    assert all(name in done.stdout for name in COMMANDS)
+    assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines()[-1] == "[]"
 
 
 @pytest.mark.parametrize("name", COMMANDS)
-def test_every_command_has_help_with_an_example(name: str, capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit) as stopped:
-        main([name, "--help"])
-    assert stopped.value.code == 0
-    shown = capsys.readouterr().out
-    assert f"example: python explore.py {name}" in shown
-    assert "--json" in shown
+def test_help_of_a_command(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    shown = help_of(capsys, name, "--help")
+    assert f"example: python explore.py {name}" in shown and "--json" in shown
+    assert shown == help_of(capsys, "help", name)
+    options = [option for line in shown.splitlines() for option in re.findall(r"^  (--[\w.-]+)", line)]
+    assert len(options) == len(set(options))
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_option_has_a_description(name: str) -> None:
+    def check(parser: argparse.ArgumentParser) -> None:
+        for action in parser._actions:
+            if isinstance(action, argparse._SubParsersAction):
+                for child in action.choices.values():
+                    check(child)
+            else:
+                assert action.help, f"{parser.prog}: {action.option_strings or action.dest}"
+
+    check(parser_of(name))
+
+
+def test_version(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--version"]) == 0
+    assert re.fullmatch(r"edgepose \d+\.\d+\.\d+\n", capsys.readouterr().out)
+
+
+def test_usage_of_the_installed_script(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(sys, "argv", ["/usr/bin/edgepose"])
+    shown = help_of(capsys, "worker", "--help")
+    assert "usage: edgepose worker [options] --study NAME" in shown
+    assert "example: edgepose worker" in shown and "explore.py" not in shown
 
 
 @pytest.mark.parametrize(
-    ("arguments", "word"),
+    ("arguments", "expected"),
     [
-        (["serch"], "search"),
+        (["serch"], "did you mean 'search'?"),
+        (["bench", "profile"], "python -m benchmarks"),
+        (["search", "--trails", "3"], "did you mean '--trials'?"),
+        (["data", "synth", "--levle=full"], "did you mean '--level'?"),
+        (["data", "lable", "photos"], "did you mean 'label'?"),
         (["profile"], "--paper"),
         (["profile", "paper-M"], "paper-L"),
         (["profile", "--space", "huge"], "mobile"),
-        (["predict", "photo.jpg"], "--model"),
-        (["bench", "speed"], "profile"),
+        (["predict", "photo.jpg"], "photo.jpg"),
         (["train", "--arch", "paper-L@100"], "100"),
         (["export", "nothing.safetensors"], "nothing.safetensors"),
         (["measure", "nothing"], "nothing"),
     ],
 )
 def test_wrong_input_is_one_line_and_status_two(
-    arguments: list[str], word: str, capsys: pytest.CaptureFixture[str]
+    arguments: list[str], expected: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(arguments) == 2
     shown = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error:")]
-    assert len(shown) == 1 and word in shown[0]
+    assert len(shown) == 1 and expected in shown[0]
+
+
+def test_exit_status_of_other_errors(capsys: pytest.CaptureFixture[str]) -> None:
+    class DeviceLost(WorkError):
+        pass
+
+    def fail(error: BaseException) -> int:
+        raise error
+
+    assert report_errors(lambda: fail(DeviceLost("postgresql://me:secret@host/db: no answer"))) == 1
+    assert capsys.readouterr().err == "failed: postgresql://me:***@host/db: no answer\n"
+    assert report_errors(lambda: fail(KeyboardInterrupt())) == 130
+    assert report_errors(lambda: fail(RuntimeError("a\nbug")), show_traceback=False) == 1
+    shown = capsys.readouterr().err.splitlines()
+    assert len(shown) == 2 and shown[1].startswith("failed: unexpected RuntimeError: a bug; please report it")
+
+
+def test_another_package_called_arch(tmp_path: Path) -> None:
+    (tmp_path / "arch").mkdir()
+    (tmp_path / "arch" / "__init__.py").write_text("")
+    done = subprocess.run(
+        [sys.executable, "-c", "from explore.cli import main"],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": f"{tmp_path}:{ROOT}"},
+    )
+    assert done.returncode == 2 and done.stderr.count("\n") == 1
+    assert str(tmp_path / "arch") in done.stderr and "pip uninstall arch" in done.stderr
+
+
+def test_option_of_version_0_1(capsys: pytest.CaptureFixture[str]) -> None:
+    args = parser_of("search").parse_args(["--candidate.rate", "0.1", "--scale=128"])
+    assert vars(args)["candidate.learning_rate"] == "0.1" and vars(args)["input_size"] == "128"
+    notices = capsys.readouterr().err.splitlines()
+    assert "note: --scale is now called --input-size; the old name works until version 0.3" in notices
 
 
 def test_paper_tables_as_json() -> None:
@@ -73,14 +168,7 @@ def test_paper_tables_as_json() -> None:
     assert round(large["params"], 2) == 4.07 and round(large["gflops"], 2) == 5.49
 
 
-def test_bench_leaves_a_record(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bench_profile, "NETWORKS", 40)
-    monkeypatch.setattr(bench_profile, "OPINIONS", 1)
-    assert main(["bench", "profile", "--out", str(tmp_path), "--json"]) == 0
-    record = json.loads((tmp_path / "profile.json").read_text())
-    assert {"bench", "when", "machine", "versions", "config_hash", "rows", "claims"} <= record.keys()
-    held = {claim["name"]: claim["holds"] for claim in record["claims"]}
-    assert held["counts of torch, fvcore, ptflops explained"]
-    assert held["rows of Table 2 equal to both printed digits"]
-    speeds = {row["engine"]: row["networks_per_s"] for row in record["rows"] if row["space"] == "mobile"}
-    assert speeds["closed form"] > 20 * speeds["fvcore"]
+def test_program_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    for started, expected in (("/clone/explore.py", "explore.py"), ("/bin/edgepose", "edgepose"), ("-c", "explore.py")):
+        monkeypatch.setattr(sys, "argv", [started])
+        assert cli.program() == expected

@@ -1,33 +1,37 @@
+"""Certificates: deviations, checks, and keys of version 0.1."""
+
 from __future__ import annotations
 
 import numpy as np
 import pytest
 
 from arch.space import preset
-from quantize.certificate import Certificate, certify, float_share
+from quantize.certificate import Certificate, certify, deviation, float_share
 from quantize.recipes import recipe
-from quantize.runtimes import FileAudit
+from quantize.runtimes import ModelSummary
 
 ARCH = preset("paper-XS-relu@64")
-WHOLE = {"operators": {"CONV_2D int8": 59}, "macs": 100, "int8_macs": 100, "bytes": 10}
+INT8 = {"operators": {"CONV_2D int8": 59}, "macs": 100, "int8_macs": 100, "bytes": 10}
 JOINTS = np.random.default_rng(0).normal(size=(6, 18, 3)) * 100
 
 
-def made(audit: FileAudit, name: str = "int8-static", float_off: float = 0.0) -> Certificate:
+def made(summary: ModelSummary, name: str = "int8-static", float_off: float = 0.0) -> Certificate:
     return certify(
         ARCH,
         recipe(name),
-        audit,
+        summary,
+        weight_bits=7,
         torch_mm=JOINTS,
         float_mm=JOINTS + float_off,
         file_mm=JOINTS + 1,
-        float_audit=FileAudit(bytes=40),
+        float_summary=ModelSummary(bytes=40),
     )
 
 
-def test_a_good_file() -> None:
-    found = made(FileAudit(**WHOLE))
-    assert found.holds and len(found.gates) == 4
+def test_all_checks_pass() -> None:
+    found = made(ModelSummary(**INT8))
+    assert found.passed and len(found.checks) == 4
+    assert found.weight_bits == 7
     assert found.deviations["torch to file"]["mean"] == pytest.approx(3**0.5)
     assert found.deviations["torch to float file"]["max"] == 0
     assert len(found.deviations["float file to file"]["joint_p95"]) == 18
@@ -35,34 +39,73 @@ def test_a_good_file() -> None:
 
 
 @pytest.mark.parametrize(
-    ("changes", "gate", "fix"),
+    ("changes", "name", "fix"),
     [
         ({"transposes": 2, "operators": {"TRANSPOSE int8": 2}}, "no transpose between convolutions", "2 TRANSPOSE"),
         ({"partitions": 42, "operators": {"PRELU float32": 41}}, "one delegate partition", "41 PRELU float32"),
-        ({"int8_macs": 98, "operators": {"CONV float32": 1}}, "MACs in INT8, float islands aside", "1 CONV float32"),
+        (
+            {"int8_macs": 98, "operators": {"CONV float32": 1}},
+            "MACs in INT8, without float fallback layers",
+            "1 CONV float32",
+        ),
     ],
 )
-def test_a_gate_that_fails_names_operators_and_fix(changes: dict[str, object], gate: str, fix: str) -> None:
-    found = made(FileAudit(**(WHOLE | changes)))  # type: ignore[arg-type]
-    failed = [each for each in found.gates if not each.holds]
-    assert not found.holds and [each.name for each in failed] == [gate]
+def test_failed_check_names_operators_and_fix(changes: dict[str, object], name: str, fix: str) -> None:
+    found = made(ModelSummary(**(INT8 | changes)))  # type: ignore[arg-type]
+    failed = [each for each in found.checks if not each.passed]
+    assert not found.passed and [each.name for each in failed] == [name]
     assert fix in failed[0].fix and "; " in failed[0].fix
 
 
-def test_a_float_file_that_is_another_network() -> None:
-    assert [each.name for each in made(FileAudit(**WHOLE), float_off=0.2).gates if not each.holds] == [
-        "float file is the network"
+def test_the_transpose_of_the_head_is_its_own() -> None:
+    for head, transposes, passed in (("simcc", 1, True), ("simcc", 2, False), ("volumetric", 1, False)):
+        summary = ModelSummary(**(INT8 | {"transposes": transposes}))  # type: ignore[arg-type]
+        arch = ARCH.replace(head=head)
+        found = certify(arch, recipe("int8-static"), summary, weight_bits=8, torch_mm=JOINTS, file_mm=JOINTS)
+        assert found.passed is passed
+
+
+def test_wrong_float_file_fails() -> None:
+    assert [each.name for each in made(ModelSummary(**INT8), float_off=0.2).checks if not each.passed] == [
+        "float file matches the network"
     ]
 
 
-def test_float_islands_are_not_counted_against_a_file() -> None:
+def test_float_fallback_layers_are_excluded() -> None:
     share = float_share(ARCH, recipe("int8-float-stem"))
     assert 0.05 < share < 0.2
-    audit = FileAudit(macs=10_000, int8_macs=round(10_000 * (1 - share)))
-    assert made(audit, "int8-float-stem").holds
-    assert not made(audit, "int8-static").holds
+    summary = ModelSummary(macs=10_000, int8_macs=round(10_000 * (1 - share)))
+    assert made(summary, "int8-float-stem").passed
+    assert not made(summary, "int8-static").passed
 
 
-def test_a_float_recipe_asks_for_no_int8() -> None:
-    found = certify(ARCH, recipe("float"), FileAudit(macs=5), torch_mm=JOINTS, file_mm=JOINTS)
-    assert found.holds and len(found.gates) == 3 and found.float_bytes is None
+def test_float_recipe_has_no_int8_check() -> None:
+    found = certify(ARCH, recipe("float"), ModelSummary(macs=5), weight_bits=7, torch_mm=JOINTS, file_mm=JOINTS)
+    assert found.passed and len(found.checks) == 3 and found.float_bytes is None
+    assert found.weight_bits is None
+
+
+def test_keys_of_version_0_1() -> None:
+    found = made(ModelSummary(**INT8))
+    values = found.model_dump(mode="json")
+    checks = values.pop("checks")
+    names = {"target": "asked", "passed": "holds"}
+    values["gates"] = [{names.get(key, key): value for key, value in check.items()} for check in checks]
+    assert Certificate.model_validate(values) == found
+
+
+def test_deviation_is_the_distance_of_each_joint() -> None:
+    reference = np.zeros((10, 2, 3))
+    ours = reference.copy()
+    ours[:, 1] = (3, 4, 0)
+    ours[0, 0, 2] = 10
+    found = deviation(ours, reference)
+    assert found.joint_mean == [1, 5] and found.joint_max == [10, 5]
+    assert found.mean == 3 and found.max == 10
+    assert found.joint_p95[1] == 5 and 0 < found.joint_p95[0] < 10
+
+
+def test_deviation_needs_equal_shapes() -> None:
+    for ours, reference in (((1, 2, 3), (1, 3, 3)), ((0, 2, 3), (0, 2, 3)), ((2, 3), (2, 3))):
+        with pytest.raises(ValueError, match="deviation: shapes"):
+            deviation(np.zeros(ours), np.zeros(reference))

@@ -1,4 +1,4 @@
-"""A converter that crashes, hangs, prints pages or raises fails one export: nothing else, and leaves nothing."""
+"""Faults of converters: a crash, a hang, long output or an exception fails one export only."""
 
 from __future__ import annotations
 
@@ -15,19 +15,20 @@ import pytest
 
 from arch.errors import InputError
 from arch.network import build
-from quantize.convert import PROJECT, ConversionError, Converter
+from quantize.checkpoint import save_network
+from quantize.child_process import environment
+from quantize.convert import ConversionError, Converter
 from quantize.recipes import Recipe, recipe
 from quantize.runtimes import RUNTIMES
-from quantize.weights import save_weights
-from tests.quantize.conftest import small_arch
+from tests.helpers.networks import small_arch
 
 
 @pytest.fixture(scope="module")
 def child(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Converter]:
-    """A converter whose only runtime is the faulty one; its child survives from test to test, where it can."""
+    """Return a converter with the faulty runtime; its child survives from test to test, if it can."""
     with pytest.MonkeyPatch.context() as patch:
         notes = tmp_path_factory.mktemp("notes")
-        patch.setitem(RUNTIMES, "faults", "tests.quantize.faults")
+        patch.setitem(RUNTIMES, "faults", "tests.helpers.faulty_runtime")
         patch.setenv("FAULTS_NOTES", str(notes))
         with Converter(notes / "convert.log") as made:
             yield made
@@ -36,7 +37,7 @@ def child(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Converter]:
 @pytest.fixture(scope="module")
 def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("weights") / "net.safetensors"
-    save_weights(build(small_arch(), seed=0), path)
+    save_network(path, build(small_arch(), seed=0))
     return path
 
 
@@ -49,14 +50,14 @@ def pid_of(model: Path) -> int:
 
 
 def alive(pid: int) -> bool:
-    """Running; a zombie that nobody has collected is not."""
+    """Return whether a process runs; a zombie does not."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] not in "ZX"
     except FileNotFoundError:
         return False
 
 
-def until_dead(pid: int) -> bool:
+def wait_for_death(pid: int) -> bool:
     deadline = time.monotonic() + 20
     while alive(pid) and time.monotonic() < deadline:
         time.sleep(0.05)
@@ -72,20 +73,20 @@ def test_child_is_kept_warm(child: Converter, weights: Path, tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize(
-    ("how", "said"),
+    ("how", "message"),
     [
         ("abort", "crashed with SIGABRT"),
         ("exit", "ended with status 7"),
         ("raise", "ValueError: operator aten::nonsense is not supported"),
-        ("nothing", "left no model.fault"),
+        ("nothing", "wrote no model.fault"),
     ],
 )
-def test_failure_says_why_and_the_next_export_works(
-    child: Converter, weights: Path, tmp_path: Path, how: str, said: str
+def test_failure_has_a_reason_and_the_next_export_works(
+    child: Converter, weights: Path, tmp_path: Path, how: str, message: str
 ) -> None:
-    with pytest.raises(ConversionError, match=said):
+    with pytest.raises(ConversionError, match=message):
         attempt(child, weights, how, tmp_path / "out")
-    assert list(tmp_path.iterdir()) == [], "a half-made folder was left"
+    assert list(tmp_path.iterdir()) == [], "an incomplete folder was left"
     attempt(child, weights, "fine", tmp_path / "out")
 
 
@@ -97,79 +98,77 @@ def test_failure_leaves_the_old_export(child: Converter, weights: Path, tmp_path
 
 
 def test_last_lines_are_reported(child: Converter, weights: Path, tmp_path: Path) -> None:
-    said = r"(?s)^faults abort of \w+: .*about to abort.*the whole log: .*convert.log"
-    with pytest.raises(ConversionError, match=said):
+    message = r"(?s)^faults abort of \w+: .*about to abort.*full log: .*convert.log"
+    with pytest.raises(ConversionError, match=message):
         attempt(child, weights, "abort", tmp_path / "out")
-    with pytest.raises(ConversionError, match=r"(?s)faults.py.*nonsense"):
+    with pytest.raises(ConversionError, match=r"(?s)faulty_runtime.py.*nonsense"):
         attempt(child, weights, "raise", tmp_path / "out")
 
 
-def test_hang_is_stopped_with_all_it_started(child: Converter, weights: Path, tmp_path: Path) -> None:
+def test_hang_is_stopped_with_its_children(child: Converter, weights: Path, tmp_path: Path) -> None:
     warm = pid_of(attempt(child, weights, "fine", tmp_path / "out"))
-    started = time.monotonic()
     with pytest.raises(ConversionError, match=r"(?s)longer than 2 s and was stopped.*about to hang"):
         attempt(child, weights, "hang", tmp_path / "hung", timeout_s=2)
-    assert time.monotonic() - started < 60
     helper = int((Path(os.environ["FAULTS_NOTES"]) / "helper").read_text())
-    assert until_dead(warm) and until_dead(helper)
+    assert wait_for_death(warm) and wait_for_death(helper)
     assert not (tmp_path / "hung").exists()
     assert pid_of(attempt(child, weights, "fine", tmp_path / "out")) != warm
 
 
-def test_killed_between_exports(child: Converter, weights: Path, tmp_path: Path) -> None:
+def test_child_killed_between_exports_is_replaced(child: Converter, weights: Path, tmp_path: Path) -> None:
     warm = pid_of(attempt(child, weights, "fine", tmp_path / "out"))
     os.kill(warm, signal.SIGKILL)
-    until_dead(warm)
+    wait_for_death(warm)
     assert pid_of(attempt(child, weights, "fine", tmp_path / "out")) != warm
 
 
-def test_pages_of_chatter_go_to_the_log(
+def test_long_output_goes_to_the_log(
     child: Converter, weights: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    attempt(child, weights, "chatter", tmp_path / "out")
+    attempt(child, weights, "verbose", tmp_path / "out")
     text = child.log.read_text()
-    assert text.count("in many words") == 20_000 and "and a program it started" in text and "and more" in text
+    assert text.count("long output") == 20_000 and "a program it started" in text and "standard error" in text
     assert capfd.readouterr() == ("", "")
 
 
-def test_nothing_can_be_read_from_the_child_s_input(child: Converter, weights: Path, tmp_path: Path) -> None:
+def test_converter_cannot_read_requests(child: Converter, weights: Path, tmp_path: Path) -> None:
     assert attempt(child, weights, "reads-input", tmp_path / "out").read_text() == "read: "
 
 
-def test_refused_before_conversion(child: Converter, weights: Path, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="refused before conversion"):
-        attempt(child, weights, "refused", tmp_path / "out")
+def test_unsupported_network_is_rejected_before_conversion(child: Converter, weights: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="rejected before conversion"):
+        attempt(child, weights, "unsupported", tmp_path / "out")
     assert list(tmp_path.iterdir()) == []
 
 
 def test_wrong_weights(child: Converter, weights: Path, tmp_path: Path) -> None:
     other = small_arch().replace(width=0.5)
-    with pytest.raises(InputError, match=r"net.safetensors: .* weights of another architecture"):
+    with pytest.raises(InputError, match=r"net.safetensors: arch: weights of .*, not of "):
         child.export(other, weights, "faults", recipe("float"), None, tmp_path / "out")
-    with pytest.raises(InputError, match=r"none.safetensors: cannot be read as safetensors"):
+    with pytest.raises(InputError, match=r"none.safetensors: no such checkpoint"):
         attempt(child, tmp_path / "none.safetensors", "fine", tmp_path / "out")
     (tmp_path / "half.safetensors").write_bytes(weights.read_bytes()[:5000])
-    with pytest.raises(InputError, match=r"half.safetensors: cannot be read as safetensors"):
+    with pytest.raises(InputError, match=r"half.safetensors: not a readable checkpoint"):
         attempt(child, tmp_path / "half.safetensors", "fine", tmp_path / "out")
 
 
 @pytest.mark.parametrize(
-    ("pictures", "said"),
+    ("images", "message"),
     [
-        (None, "takes 24 pictures, 0 given"),
-        (np.ones((1, 3, 64, 64), np.float32), "takes 24 pictures, 1 given"),
-        (np.ones((24, 3, 64, 64), np.float32), "of one colour"),
+        (None, "0 images, but int8-static needs 24"),
+        (np.ones((1, 3, 64, 64), np.float32), "1 images, but int8-static needs 24"),
+        (np.ones((24, 3, 64, 64), np.float32), "a single colour"),
         (np.ones((24, 3, 32, 32), np.float32), r"give float32 \(3, 64, 64\)"),
         (np.ones((24, 3, 64, 64), np.float64), "give float32"),
-        (np.full((24, 3, 64, 64), np.nan, np.float32), "picture 0 holds NaN"),
+        (np.full((24, 3, 64, 64), np.nan, np.float32), "image 0 has NaN"),
         (np.arange(24 * 3 * 64 * 64, dtype=np.float32).reshape(24, 3, 64, 64), "outside normalised RGB"),
     ],
 )
-def test_useless_calibration_is_refused(
-    child: Converter, weights: Path, tmp_path: Path, pictures: np.ndarray | None, said: str
+def test_invalid_calibration_images_are_rejected(
+    child: Converter, weights: Path, tmp_path: Path, images: np.ndarray | None, message: str
 ) -> None:
-    with pytest.raises(InputError, match=f"^calibration: .*{said}"):
-        child.export(small_arch(), weights, "faults", recipe("int8-static"), pictures, tmp_path / "out")
+    with pytest.raises(InputError, match=f"^calibration: .*{message}"):
+        child.export(small_arch(), weights, "faults", recipe("int8-static"), images, tmp_path / "out")
 
 
 ORPHAN = """
@@ -178,8 +177,8 @@ from pathlib import Path
 from quantize.convert import Converter
 from quantize.recipes import Recipe
 from quantize.runtimes import RUNTIMES
-from tests.quantize.conftest import small_arch
-RUNTIMES["faults"] = "tests.quantize.faults"
+from tests.helpers.networks import small_arch
+RUNTIMES["faults"] = "tests.helpers.faulty_runtime"
 converter = Converter(sys.argv[1] + "/log")
 model = converter.export(small_arch(), sys.argv[2], "faults", Recipe(name="fine"), None, sys.argv[1] + "/out")
 print(model.read_text(), flush=True)
@@ -187,12 +186,11 @@ converter.export(small_arch(), sys.argv[2], "faults", Recipe(name="hang"), None,
 """
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="the parent's death is told to the child on Linux only")
-def test_child_dies_with_its_parent(weights: Path, tmp_path: Path) -> None:
-    """Even when the parent is killed while the child is busy."""
-    environment = os.environ | {"PYTHONPATH": str(PROJECT), "FAULTS_NOTES": str(tmp_path)}
+@pytest.mark.skipif(sys.platform != "linux", reason="needs prctl of Linux")
+def test_busy_child_dies_with_its_parent(weights: Path, tmp_path: Path) -> None:
+    variables = environment() | {"FAULTS_NOTES": str(tmp_path)}
     command = [sys.executable, "-c", ORPHAN, str(tmp_path), str(weights)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as parent:
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=variables) as parent:
         assert parent.stdout
         pid = int(parent.stdout.readline())
         helper = tmp_path / "helper"
@@ -200,6 +198,6 @@ def test_child_dies_with_its_parent(weights: Path, tmp_path: Path) -> None:
             time.sleep(0.05)
         assert alive(pid)
         parent.kill()
-    assert until_dead(pid)
+    assert wait_for_death(pid)
     if alive(int(helper.read_text() or 0)):
         os.kill(int(helper.read_text()), signal.SIGKILL)

@@ -1,4 +1,4 @@
-"""A file of unknown origin never ends the process that asked."""
+"""Test runs of model files of unknown origin in a child process."""
 
 from __future__ import annotations
 
@@ -15,10 +15,11 @@ from arch.errors import InputError
 from quantize import runtimes
 from quantize.probe import probe
 from quantize.runtimes import RUNTIMES
+from tests.helpers.runtimes import every_runtime
 
 
 class Faulty:
-    """A session that fails as its file's text says."""
+    """A session that fails in the way that the text of its file gives."""
 
     def __init__(self, how: str) -> None:
         self.how = how
@@ -43,31 +44,31 @@ def load(path: Path, threads: int) -> Any:
 
 
 @pytest.mark.parametrize(
-    ("how", "said"),
+    ("how", "message"),
     [
-        ("abort", "faulty crashed on it with SIGABRT; the file is refused"),
-        ("hang", "did not run it within 3 s"),
-        ("nan", "its answer to an empty picture is not finite"),
-        ("greedy", "faulty failed on it .*MemoryError"),
-        ("raise", r"faulty failed on it \(RuntimeError: shape"),
+        ("abort", "rejected: faulty crashed with SIGABRT"),
+        ("hang", "rejected: faulty did not run it within 3 s"),
+        ("nan", "its output for a black image is not finite"),
+        ("greedy", "faulty failed .*MemoryError"),
+        ("raise", r"faulty failed \(RuntimeError: shape"),
     ],
 )
-def test_faults_are_told(how: str, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_faults_are_reported(how: str, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(RUNTIMES, "faulty", __name__)
     (tmp_path / "model").write_text(how)
-    with pytest.raises(InputError, match=said) as caught:
+    with pytest.raises(InputError, match=message) as caught:
         probe(tmp_path / "model", "faulty", 32, timeout_s=3 if how == "hang" else 60)
     assert "\n" not in str(caught.value) and str(caught.value).startswith(f"{tmp_path / 'model'}: ")
 
 
-@pytest.mark.parametrize("runtime", RUNTIMES)
-def test_good_file_passes_and_half_of_it_does_not(
+@every_runtime
+def test_valid_file_passes_and_half_of_it_fails(
     runtime: str, exported: Callable[[str, str, str], Path], tmp_path: Path
 ) -> None:
-    model = exported(runtime, "depthmap", "float")
+    model = exported(runtime, "heatmap-2.5d", "float")
     probe(model, runtime, 64)
     for name in runtimes.get(runtime).FILES:
         data = (model.parent / name).read_bytes()
         (tmp_path / name).write_bytes(data[: len(data) // 2])
-    with pytest.raises(InputError, match=r"cannot load it: .*; the file is refused"):
+    with pytest.raises(InputError, match=r"rejected: .*cannot load it: "):
         probe(tmp_path / model.name, runtime, 64)

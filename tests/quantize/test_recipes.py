@@ -1,3 +1,5 @@
+"""Quantization recipes, from YAML files too, and the operator check."""
+
 from __future__ import annotations
 
 from pathlib import Path
@@ -6,11 +8,11 @@ import pytest
 
 from arch.errors import InputError
 from arch.space import preset
-from quantize import audit
+from quantize import operator_check
 from quantize.recipes import RECIPES, Recipe, recipe
 
 
-def test_names_are_keys_and_say_what_they_are() -> None:
+def test_names_are_keys() -> None:
     assert all(made.name == name for name, made in RECIPES.items())
     assert not recipe("float").int8
     assert recipe("int8-static").int8 and recipe("int8-static").calibration_images == 24
@@ -18,33 +20,40 @@ def test_names_are_keys_and_say_what_they_are() -> None:
 
 def test_from_yaml(tmp_path: Path) -> None:
     path = tmp_path / "mine.yaml"
-    path.write_text("weights: int8\nactivations: int8\ncalibration_images: 8\nfloat_islands: [stem]\n")
+    path.write_text("weights: int8\nactivations: int8\ncalibration_images: 8\nfloat_fallback_layers: [stem]\n")
     made = recipe(path)
     assert made == Recipe(
-        name="mine", weights="int8", activations="int8", calibration_images=8, float_islands=("stem",)
+        name="mine", weights="int8", activations="int8", calibration_images=8, float_fallback_layers=("stem",)
     )
     assert Recipe.model_validate_json(made.model_dump_json()) == made
 
 
+def test_key_of_version_0_1_gives_a_notice(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "old.yaml"
+    path.write_text("weights: int8\nactivations: int8\ncalibration_images: 8\nfloat_islands: [stem]\n")
+    assert recipe(path).float_fallback_layers == ("stem",)
+    assert "'float_islands' is now called 'float_fallback_layers'" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
-        ("wieghts: int8", "wieghts: unknown key; the keys are name, weights"),
+        ("wieghts: int8", "wieghts: unknown key; did you mean 'weights'.; the keys are name, weights"),
         ("weights: int4", "weights: "),
         ("weights: int8", "set activations"),
         ("activations: int8", "int8 activations need int8 weights"),
-        ("{weights: int8, activations: int8}", "calibration_images: int8 activations need at least one picture"),
-        ("float_islands: [stem]", "only an int8 recipe"),
-        ("float_first: 1", "only an int8 recipe"),
-        ("- a list", "should hold keys and values"),
-        ("weights: [", "cannot be read as YAML"),
+        ("{weights: int8, activations: int8}", "calibration_images: int8 activations need at least one image"),
+        ("float_fallback_layers: [stem]", "float_fallback_layers: possible in an int8 recipe only"),
+        ("float_first: 1", "possible in an int8 recipe only"),
+        ("- a list", "not a mapping; write lines of the form"),
+        ("weights: [", "not YAML: "),
         ("name: ../../x", "name: "),
     ],
 )
-def test_wrong_yaml_is_one_line_with_file_and_key(tmp_path: Path, text: str, said: str) -> None:
+def test_wrong_yaml_is_one_line_with_file_and_key(tmp_path: Path, text: str, message: str) -> None:
     path = tmp_path / "wrong.yaml"
     path.write_text(text)
-    with pytest.raises(InputError, match=said) as caught:
+    with pytest.raises(InputError, match=message) as caught:
         recipe(path)
     assert str(caught.value).startswith(f"{path}: ") and "\n" not in str(caught.value)
 
@@ -52,21 +61,21 @@ def test_wrong_yaml_is_one_line_with_file_and_key(tmp_path: Path, text: str, sai
 def test_unknown_name() -> None:
     with pytest.raises(InputError, match="'int7' is not one of float, fp16, int8-static"):
         recipe("int7")
-    with pytest.raises(InputError, match="cannot be read"):
+    with pytest.raises(InputError, match=r"no-such-file\.yaml: No such file or directory; give the path"):
         recipe("no-such-file.yaml")
 
 
 @pytest.mark.parametrize("activation", ["prelu", "prelu_shared", "leaky_relu", "hardswish"])
-def test_audit_refuses_what_litert_cannot_quantize(activation: str) -> None:
+def test_operator_check_rejects_activations_without_int8_kernel(activation: str) -> None:
     arch = preset(f"paper-XS-{activation}@64")
-    with pytest.raises(InputError, match=f"activation: {activation} has no INT8 kernel in LiteRT .*take relu"):
-        audit.check(arch, "litert", recipe("int8-static"))
-    audit.check(arch, "litert", recipe("float"))
-    audit.check(arch, "openvino", recipe("int8-static"))
+    with pytest.raises(InputError, match=f"activation: {activation} has no INT8 kernel in LiteRT .*use relu"):
+        operator_check.check(arch, "litert", recipe("int8-static"))
+    operator_check.check(arch, "litert", recipe("float"))
+    operator_check.check(arch, "openvino", recipe("int8-static"))
 
 
-def test_audit_passes_relu_and_names_unknown_islands() -> None:
+def test_operator_check_accepts_relu_and_names_unknown_layers() -> None:
     arch = preset("paper-XS-relu@64")
-    assert audit.reasons(arch, "litert", recipe("int8-static")) == []
-    island = recipe("int8-static").model_copy(update={"float_islands": ("steam",)})
-    assert "'steam' is no step of this network; take stem, stage0" in audit.reasons(arch, "litert", island)[0]
+    assert operator_check.reasons(arch, "litert", recipe("int8-static")) == []
+    wrong = recipe("int8-static").with_float_layers(("steam",))
+    assert "'steam' is not a step of this network; use stem, stage0" in operator_check.reasons(arch, "litert", wrong)[0]

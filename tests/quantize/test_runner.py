@@ -1,4 +1,4 @@
-"""run.py of a bundle, alone in its folder, says what the toolkit says."""
+"""run.py of a bundle gives the results of the toolkit without importing it; and so does the probe for devices."""
 
 from __future__ import annotations
 
@@ -13,33 +13,77 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from arch.decode import decode_with_confidence, to_normalised
-from quantize import bundle, runner
+from arch.decode import decode_with_confidence, without_gain
+from arch.heads import HEADS as HEADS_BY_NAME
+from arch.space import Arch
+from explore.measure.probe import runtimes as probe
+from quantize import runner, sdk
 from quantize.manifest import Postprocessing
 from quantize.recipes import recipe
-from quantize.runtimes import RUNTIMES
-from tests.quantize.conftest import HEADS, Case, small_arch
-from tests.quantize.test_bundle import write
+from quantize.sdk import edgepose_decoder as decoder
+from tests.helpers.networks import HEADS, Case, small_arch, write_bundle
+from tests.helpers.runtimes import every_runtime
+
+
+def raw_shape(arch: Arch) -> tuple[int, ...]:
+    return HEADS_BY_NAME[arch.head].raw_shape(arch.head_spec)
+
 
 BOX = (30.5, 12.0, 60.0, 90.0)
 
 
+def decode_by(program: str, raw: np.ndarray, arch: Arch, depth_scale: float) -> np.ndarray:
+    """Return the joints (J, 3) in cells that a program decodes from a raw output with scaled depths."""
+    if program == "run.py":
+        rules = Postprocessing(
+            head=arch.head, heatmap=arch.heatmap_size, depth_bins=arch.depth_bins, depth_scale=depth_scale
+        )
+        joints, _ = decoder.decode(raw, rules.model_dump())
+        return joints * (arch.heatmap_size, arch.heatmap_size, arch.depth_bins)
+    return probe.decode(without_gain(raw, arch, depth_scale), arch.head, arch.heatmap_size, arch.depth_bins)
+
+
+every_program = pytest.mark.parametrize("program", ["run.py", "probe"])
+
+
+@every_program
 @pytest.mark.parametrize("head", HEADS)
-def test_decode_is_ours(head: str) -> None:
+def test_standalone_decode_equals_the_toolkit(head: str, program: str) -> None:
+    arch, scale = small_arch(head), 16.0 if HEADS_BY_NAME[head].DEPTH_VALUES else 1.0
+    raw = np.random.default_rng(0).normal(size=(1, *raw_shape(arch))).astype(np.float32) * 3
+    expected, confidence = decode_with_confidence(raw, arch, scale)
+    assert np.abs(decode_by(program, raw, arch, scale) - expected[0]).max() < 1e-4
+    rules = Postprocessing(head=arch.head, heatmap=arch.heatmap_size, depth_bins=arch.depth_bins, depth_scale=scale)
+    assert np.abs(decoder.decode(raw, rules.model_dump())[1] - confidence[0]).max() < 1e-6
+
+
+@every_program
+@pytest.mark.parametrize("head", HEADS)
+def test_peak_is_decoded_to_the_centre_of_its_cell(head: str, program: str) -> None:
+    """The peak is at the cell x = 5, y = 2, z = 6 of 8."""
     arch = small_arch(head)
-    shape = {"volumetric": (17 * 8, 8, 8), "depthmap": (34, 8, 8), "simcc": (17, 40)}[head]
-    gain = 16.0 if head == "depthmap" else 1.0
-    raw = np.random.default_rng(0).normal(size=(1, *shape)).astype(np.float32) * 3
-    rules = Postprocessing(head=arch.head, heatmap=arch.heatmap, depth_bins=arch.depth_bins, depth_gain=gain)
-    joints, confidence = runner.decode(raw, rules.model_dump())
-    cells, expected = decode_with_confidence(raw, arch, gain)
-    assert np.abs(joints - to_normalised(cells, arch)[0]).max() < 1e-5
-    assert np.abs(confidence - expected[0]).max() < 1e-6
+    raw = np.zeros((1, *raw_shape(arch)), np.float32)
+    if head == "simcc":
+        raw[0, :, [10, 11, 16 + 4, 16 + 5, 32 + 6]] = 60
+    elif head == "volumetric":
+        raw.reshape(17, 8, 8, 8)[:, 6, 2, 5] = 60
+    else:
+        raw[0, :17, 2, 5] = 60
+        raw[0, 17:] = 6.5 / 8 - 0.5
+    assert np.abs(decode_by(program, raw, arch, 1.0) - (5.5, 2.5, 6.5)).max() < 1e-3
+
+
+def test_unknown_head_is_rejected() -> None:
+    raw = np.zeros((1, 34, 8, 8), np.float32)
+    with pytest.raises(ValueError, match="head: 'heatmap-4d' is unknown"):
+        decoder.decode(raw, {"head": "heatmap-4d", "heatmap": 8, "depth_bins": 8, "depth_scale": 1.0})
+    with pytest.raises(ValueError, match="head: 'heatmap-4d' is unknown"):
+        probe.decode(raw, "heatmap-4d", 8, 8)
 
 
 @pytest.fixture
 def photo(tmp_path: Path) -> Path:
-    """Smooth colours, 128 x 128, so that two ways to resample agree."""
+    """Return a smooth image of 128 px, for which all ways to resample agree."""
     rng = np.random.default_rng(2)
     small = Image.fromarray(rng.integers(0, 255, (9, 9, 3), np.uint8))
     path = tmp_path / "photo.png"
@@ -48,17 +92,17 @@ def photo(tmp_path: Path) -> Path:
 
 
 def run_alone(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """As a stranger does: without this project on the path."""
+    """Run run.py without this project on the module path."""
     environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
     command = [sys.executable, "-P", str(folder / "run.py"), *arguments]
     return subprocess.run(command, capture_output=True, text=True, timeout=120, cwd="/", env=environment)
 
 
-@pytest.mark.parametrize("runtime", RUNTIMES)
+@every_runtime
 def test_run_alone(
     runtime: str, exported: Callable[[str, str, str], Path], case: Callable[[str], Case], photo: Path, tmp_path: Path
 ) -> None:
-    made = write(tmp_path / "b", exported(runtime, "depthmap", "float"), runtime, recipe=recipe("float"))
+    made = write_bundle(tmp_path / "b", exported(runtime, "heatmap-2.5d", "float"), runtime, recipe=recipe("float"))
     box = ",".join(map(str, BOX))
     done = run_alone(
         made.path, str(photo), "--bbox", box, "--root-depth", "3000", "--draw", str(tmp_path / "drawn.png")
@@ -67,51 +111,56 @@ def test_run_alone(
     answer = json.loads(done.stdout.splitlines()[-1])
     assert answer["joints"] == list(made.manifest.skeleton.joints)
     (person,) = answer["people"]
-    picture, left, top, side = runner.crop(Image.open(photo), BOX, 64, 1.25)
+    region = decoder.region_of_box(BOX, 128, 128, 1.25)
+    image = decoder.sample_region(runner.read_photo(photo), region, 64)
     session = made.session()
-    shares, confidence = made.run_crops(np.asarray(picture)[None], session)
+    joints, confidence = made.run_crops(image[None], session)
     session.close()
-    expected = runner.shares_to_photo(shares[0], left, top, side, 2000)
+    expected = decoder.to_photo(joints[0], region, 2000)
     assert np.abs(np.array(person["joints_px_mm"]) - expected).max() < 0.5
     assert np.abs(np.array(person["confidence"]) - confidence[0]).max() < 1e-3
+    assert person["confidence"] == [round(value, 4) for value in person["confidence"]]
     assert np.array(person["camera_mm"])[:, 2] == pytest.approx(expected[:, 2] + 3000, abs=1)
     assert Image.open(tmp_path / "drawn.png").size == (128, 128)
 
 
 def test_crop_follows_pixels() -> None:
-    """Ramps along x in red and y in green read back at the crop's pixel centres; black where the photo ends."""
+    """Ramps along x in red and y in green have the values of the crop's pixel centres; outside the photo it is black."""
     y, x = np.mgrid[:100, :100]
-    photo = Image.fromarray(np.stack([2 * x, 2 * y, x], 2).astype(np.uint8))
-    picture, left, top, side = runner.crop(photo, (20, 30, 40, 20), 25, 1.25)
-    assert (left, top, side) == (15, 15, 50)
-    centres = left + (np.arange(25) + 0.5) * side / 25
-    colours = np.asarray(picture, np.float64)
-    assert np.abs(colours[:, :, 0] - (2 * centres - 1)[None]).max() < 0.5  # pixel i has its centre at i + 0.5
-    assert np.abs(colours[:, :, 1] - (2 * centres - 1)[:, None]).max() < 0.5
-    edge, *_ = runner.crop(photo, (-40, -40, 80, 80), 64, 1.0)
-    assert np.asarray(edge)[:30, :30].max() == 0 and np.asarray(edge)[40:, 40:].max() > 0
+    photo = np.stack([2 * x, 2 * y, x], 2).astype(np.uint8)
+    region = decoder.region_of_box((20, 30, 40, 20), 100, 100, 1.25)
+    assert region == decoder.Region(40, 40, 50)
+    image = decoder.sample_region(photo, region, 25)
+    centres = 15 + (np.arange(25) + 0.5) * 50 / 25
+    colours = image.astype(np.float64)
+    assert np.abs(colours[:, :, 0] - (2 * centres - 1)[None]).max() <= 0.5  # pixel i has its centre at i + 0.5
+    assert np.abs(colours[:, :, 1] - (2 * centres - 1)[:, None]).max() <= 0.5
+    region = decoder.region_of_box((-40, -40, 80, 80), 100, 100, 2.0)  # the box is clipped to 0, 0, 40, 40
+    assert region == decoder.Region(20, 20, 80)
+    edge = decoder.sample_region(photo, region, 64)
+    assert edge[:15, :15].max() == 0 and edge[20:, 20:].max() > 0
 
 
 @pytest.mark.parametrize("box", ["1,2,3", "1,2,0,5", "1,2,nan,5"])
-def test_wrong_input_is_one_line(box: str, tmp_path: Path, photo: Path) -> None:
+def test_wrong_input_gives_one_line(box: str, tmp_path: Path, photo: Path) -> None:
     model = tmp_path / "model.onnx"
     model.write_bytes(b"x")
-    made = write(tmp_path / "b", model)
+    made = write_bundle(tmp_path / "b", model)
     done = run_alone(made.path, str(photo), "--bbox", box)
-    assert done.returncode == 2 and "should be x,y,w,h" in done.stderr and "Traceback" not in done.stderr
+    assert done.returncode == 2 and "give x,y,w,h in px" in done.stderr and "Traceback" not in done.stderr
     done = run_alone(made.path, str(model))
-    assert done.returncode == 1 and "cannot be read as a picture" in done.stderr and "Traceback" not in done.stderr
+    assert done.returncode == 2 and "cannot be read as an image" in done.stderr and "Traceback" not in done.stderr
     written = (made.path / "manifest.json").read_text()
     (made.path / "manifest.json").write_text(written.replace('"Apache-2.0"', '"MIT"'))
     done = run_alone(made.path, str(photo))
-    assert done.returncode == 1 and "was changed after it was written" in done.stderr
+    assert done.returncode == 2 and "was changed after it was written" in done.stderr
     (made.path / "manifest.json").write_text(written)
     made.model.write_bytes(b"y")
     done = run_alone(made.path, str(photo))
-    assert done.returncode == 1 and "not the file that manifest.json speaks of" in done.stderr
+    assert done.returncode == 2 and "SHA-256 differs from manifest.json" in done.stderr
 
 
-def test_runner_is_the_file_in_the_bundle(tmp_path: Path) -> None:
+def test_bundle_contains_the_runner(tmp_path: Path) -> None:
     model = tmp_path / "model.onnx"
     model.write_bytes(b"x")
-    assert (write(tmp_path / "b", model).path / "run.py").read_bytes() == bundle.RUNNER.read_bytes()
+    assert (write_bundle(tmp_path / "b", model).path / "run.py").read_bytes() == sdk.run_program()

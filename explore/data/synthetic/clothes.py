@@ -1,12 +1,12 @@
-"""Skin, hair and clothes, as functions of where a point lies on the body in the rest pose.
+"""Skin, hair and clothes as functions of the position on the body in the rest pose.
 
-The same function that tells a vertex how thick its garment is tells a pixel its colour, so that hems and
-patterns are as sharp as the picture, not as coarse as the mesh.
+The same function determines the thickness of a garment at a vertex and its colour at a pixel, so that hems and patterns
+have the resolution of the image, not of the mesh.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import IntEnum
 
 import cv2
@@ -25,8 +25,8 @@ _DENIM = np.array([45, 60, 95], np.float32)
 _PART = {name: index for index, name in enumerate(PARTS)}
 
 
-class Cover(IntEnum):
-    """What lies on a point of the body."""
+class Material(IntEnum):
+    """Material on a point of the body."""
 
     SKIN = 0
     TOP = 1
@@ -39,11 +39,13 @@ class Cover(IntEnum):
     LIPS = 8
     BELT = 9
     SOLE = 10
+    HAT = 11
+    GLOVE = 12
 
 
 @dataclass(frozen=True)
 class Landmarks:
-    """Points of one person in the rest pose that clothes hang on, m."""
+    """Heights and points of one person in the rest pose that position the clothes, m."""
 
     floor: float
     waist: float
@@ -58,7 +60,10 @@ class Landmarks:
 
 @dataclass(frozen=True)
 class Outfit:
-    """One person's looks. Colours are RGB 0 to 255; lengths are shares of a limb; heights metres."""
+    """Appearance of one person. Colours are RGB 0 to 255, lengths fractions of a limb, heights metres.
+
+    weave: strength of the fabric's fine texture; photo: (H, W, 3) uint8, shown by the pattern `photo`
+    """
 
     marks: Landmarks
     skin: np.ndarray
@@ -87,13 +92,17 @@ class Outfit:
     beard: bool
     thickness: np.ndarray
     texture: np.ndarray
+    hat: bool = False
+    gloves: bool = False
+    weave: float = 0.0
+    photo: np.ndarray | None = None
 
 
 PATTERNS = ("plain", "stripes", "plaid", "print", "dots", "blocks")
 
 
 def surface(body: Body, vertices: np.ndarray, heads: np.ndarray) -> np.ndarray:
-    """(V, 12) float32: position, share along arm and leg (0 shoulder or hip, 1 wrist or ankle), PARTS weights."""
+    """Return (V, 12) float32: position, fraction along arm and leg (0 shoulder or hip, 1 wrist or ankle), PARTS weights."""
 
     def share(first: str, middle: str, last: str) -> np.ndarray:
         along = np.zeros(len(vertices), np.float32)
@@ -112,7 +121,7 @@ def surface(body: Body, vertices: np.ndarray, heads: np.ndarray) -> np.ndarray:
 
 
 def landmarks(body: Body, vertices: np.ndarray, heads: np.ndarray) -> Landmarks:
-    """Landmarks of a person from rest vertices (V, 3) and bone heads (B, 3)."""
+    """Return the landmarks of a person from rest vertices (V, 3) and bone heads (B, 3)."""
     nose, left_eye, right_eye, left_ear, right_ear = body.keypoints[:5] @ vertices
 
     def height(bone: str) -> float:
@@ -134,13 +143,13 @@ def landmarks(body: Body, vertices: np.ndarray, heads: np.ndarray) -> Landmarks:
 def hsv(
     rng: np.random.Generator, saturation: tuple[float, float], value: tuple[float, float] = (0.1, 1.0)
 ) -> np.ndarray:
-    """A colour of random hue."""
+    """Return an RGB colour of random hue."""
     colour = rng.uniform(0, 180), rng.uniform(*saturation) * 255, rng.uniform(*value) * 255
     return cv2.cvtColor(np.array([[colour]], np.uint8), cv2.COLOR_HSV2RGB)[0, 0].astype(np.float32)
 
 
 def sample_outfit(rng: np.random.Generator, marks: Landmarks) -> Outfit:
-    """Draw one person's looks."""
+    """Sample the appearance of one person."""
     u = rng.uniform
     skin = SKIN_TONES[rng.integers(len(SKIN_TONES))] * u(0.85, 1.1) + rng.normal(0, 5, 3)
     top = hsv(rng, (0, 0.75 if rng.random() < 0.8 else 0.95), (0.08, 1))
@@ -180,7 +189,7 @@ def sample_outfit(rng: np.random.Generator, marks: Landmarks) -> Outfit:
         hair_line=u(-0.015, 0.03),
         long_hair=rng.random() < 0.35,
         beard=rng.random() < 0.2,
-        # in the order of Cover
+        # in the order of Material
         thickness=np.array(
             [0, u(0.008, 0.026), u(0.006, 0.02), 0.006, u(0.008, 0.024), 0.002, 0, 0, 0, 0.016, 0.008], np.float32
         ),
@@ -188,8 +197,39 @@ def sample_outfit(rng: np.random.Generator, marks: Landmarks) -> Outfit:
     )
 
 
-def cover(points: np.ndarray, outfit: Outfit) -> np.ndarray:
-    """Cover of each surface point; points: (N, 12) as from `surface`."""
+def vary(rng: np.random.Generator, outfit: Outfit, photo: np.ndarray) -> Outfit:
+    """Return the outfit with the variety of the level `full`: prints, loose and long garments, hats, gloves, skin tones.
+
+    photo: (H, W, 3) uint8, from which prints are taken
+    """
+    u = rng.uniform
+    first, second = SKIN_TONES[rng.integers(len(SKIN_TONES), size=2)]
+    thickness = np.append(outfit.thickness, [u(0.015, 0.04), 0.003]).astype(np.float32)
+    if rng.random() < 0.35:
+        thickness[[Material.TOP, Material.BOTTOM]] = u(0.02, 0.05), u(0.012, 0.035)
+    kinds, chances = (*PATTERNS, "photo", "upright", "patches"), (0.3, 0.12, 0.1, 0.08, 0.06, 0.06, 0.14, 0.06, 0.08)
+    long_coat = rng.random() < 0.12
+    channels = rng.permutation(3)
+    return replace(
+        outfit,
+        skin=((first + u(0, 1) * (second - first)) * u(0.8, 1.15) + rng.normal(0, 6, 3)).astype(np.float32),
+        pattern=str(rng.choice(kinds, p=chances)),
+        bottom_pattern=str(
+            rng.choice(("plain", "stripes", "plaid", "photo", "patches"), p=(0.72, 0.06, 0.07, 0.09, 0.06))
+        ),
+        top_second=np.clip(outfit.top + rng.normal(0, u(20, 110), 3), 0, 255),
+        hem=outfit.marks.hip - u(0.2, 0.45) if long_coat else outfit.hem,
+        sleeve=0.95 if long_coat else outfit.sleeve,
+        hat=rng.random() < 0.2,
+        gloves=rng.random() < 0.06,
+        weave=u(0, 14),
+        thickness=thickness,
+        photo=photo[..., channels],
+    )
+
+
+def materials(points: np.ndarray, outfit: Outfit) -> np.ndarray:
+    """Return the Material (N,) of surface points (N, 12), as from `surface`."""
     marks = outfit.marks
     x, y, z, arm_share, leg_share = points[:, :5].T
     part = {name: points[:, 5 + index] for name, index in _PART.items()}
@@ -201,39 +241,43 @@ def cover(points: np.ndarray, outfit: Outfit) -> np.ndarray:
     result = np.zeros(len(points), np.int8)
 
     collar = outfit.collar - outfit.collar_v * np.clip(1 - np.abs(x) / 0.07, 0, 1) * (y < marks.ear[1])
-    result[(trunk & (z < outfit.waist)) | (leg & (leg_share < outfit.trouser))] = Cover.BOTTOM
-    result[(trunk & (z >= outfit.waist) & (z < collar)) | (arm & (arm_share < outfit.sleeve))] = Cover.TOP
-    result[(trunk | leg) & (z < outfit.waist) & (z > outfit.hem)] = Cover.TOP
+    result[(trunk & (z < outfit.waist)) | (leg & (leg_share < outfit.trouser))] = Material.BOTTOM
+    result[(trunk & (z >= outfit.waist) & (z < collar)) | (arm & (arm_share < outfit.sleeve))] = Material.TOP
+    result[(trunk | leg) & (z < outfit.waist) & (z > outfit.hem)] = Material.TOP
     if outfit.belt:
-        result[trunk & (np.abs(z - outfit.waist + 0.015) < 0.016)] = Cover.BELT
+        result[trunk & (np.abs(z - outfit.waist + 0.015) < 0.016)] = Material.BELT
     shoe = (part["foot"] > 0.5) | (leg & (leg_share > outfit.shoe_height))
-    result[shoe] = Cover.SHOE
-    result[shoe & (z < marks.floor + 0.02)] = Cover.SOLE
+    result[shoe] = Material.SHOE
+    result[shoe & (z < marks.floor + 0.02)] = Material.SOLE
 
     eye_height = (marks.left_eye[2] + marks.right_eye[2]) / 2
     if not outfit.bald:
         behind, above = y - marks.ear[1], z - marks.ear[2]
         scalp = head & (above + behind * outfit.hair_slope > outfit.hair_line) & (above > -0.07)
         face = (behind < -0.03) & (z < eye_height + 0.045)
-        result[scalp & ~face] = Cover.HAIR
+        result[scalp & ~face] = Material.HAIR
         if outfit.long_hair:
             fall = (head | (part["neck"] > 0.5)) & (behind > -0.01) & (z > marks.neck - 0.02)
-            result[fall] = Cover.HAIR
+            result[fall] = Material.HAIR
         if outfit.beard:
             chin = head & (behind < 0) & (z < eye_height - 0.06) & (z > eye_height - 0.14)
-            result[chin] = Cover.BEARD
+            result[chin] = Material.BEARD
     front = head & (y < marks.ear[1] - 0.04)
     for eye in (marks.left_eye, marks.right_eye):
         dx, dz = np.abs(x - eye[0]), z - eye[2]
-        result[front & (dx < 0.022) & (np.abs(dz - 0.022) < 0.005)] = Cover.BROW
-        result[front & ((dx / 0.014) ** 2 + (dz / 0.006) ** 2 < 1)] = Cover.EYE
+        result[front & (dx < 0.022) & (np.abs(dz - 0.022) < 0.005)] = Material.BROW
+        result[front & ((dx / 0.014) ** 2 + (dz / 0.006) ** 2 < 1)] = Material.EYE
+    if outfit.hat:
+        result[head & (z - marks.ear[2] > 0.075) & ((y > marks.ear[1] - 0.07) | (z > eye_height + 0.06))] = Material.HAT
+    if outfit.gloves:
+        result[part["hand"] > 0.5] = Material.GLOVE
     mouth = (x / 0.024) ** 2 + ((z - marks.nose[2] + 0.045) / 0.008) ** 2 < 1
-    result[front & mouth] = Cover.LIPS
+    result[front & mouth] = Material.LIPS
     return result
 
 
-def colours(points: np.ndarray, covers: np.ndarray, outfit: Outfit) -> np.ndarray:
-    """RGB (N, 3) float32, 0 to 255, of surface points with the covers that `cover` found."""
+def colours(points: np.ndarray, material: np.ndarray, outfit: Outfit) -> np.ndarray:
+    """Return RGB (N, 3) float32, 0 to 255, of surface points with materials (N,)."""
     position = points[:, :3]
     palette = np.stack(
         [
@@ -248,32 +292,49 @@ def colours(points: np.ndarray, covers: np.ndarray, outfit: Outfit) -> np.ndarra
             outfit.skin * 0.75 + np.array([40, 0, 8], np.float32),
             outfit.bottom * 0.4,
             outfit.sole,
+            outfit.top_second,
+            outfit.shoe,
         ]
     ).astype(np.float32)
-    rgb = palette[covers]
+    rgb = palette[material]
     for piece, second, pattern in (
-        (Cover.TOP, outfit.top_second, outfit.pattern),
-        (Cover.BOTTOM, outfit.bottom_second, outfit.bottom_pattern),
+        (Material.TOP, outfit.top_second, outfit.pattern),
+        (Material.BOTTOM, outfit.bottom_second, outfit.bottom_pattern),
     ):
-        if pattern != "plain":
-            marked = (covers == piece) & _pattern(pattern, position, outfit)
+        if pattern == "photo" and outfit.photo is not None:
+            worn = material == piece
+            rgb[worn] = _print(position[worn], outfit.photo, outfit.frequency)
+        elif pattern != "plain":
+            marked = (material == piece) & _pattern(pattern, position, outfit)
             rgb[marked] = second
     strands = np.sin(position @ (outfit.texture[0] * 300)) * 0.1 + 0.97
-    hairy = (covers == Cover.HAIR) | (covers == Cover.BEARD)
+    hairy = (material == Material.HAIR) | (material == Material.BEARD)
     rgb[hairy] *= strands[hairy, None]
     blotches = np.sin(position @ (outfit.texture[1] * 30)) * 5
+    if outfit.weave:
+        blotches += (
+            np.sin(position @ (outfit.texture[2] * 900)) * np.sin(position @ (outfit.texture[0] * 1300)) * outfit.weave
+        )
     return rgb + blotches[:, None]
 
 
-def folds(points: np.ndarray, covers: np.ndarray, outfit: Outfit) -> np.ndarray:
-    """Brightness factor (N,) of creases in cloth; 1 elsewhere."""
-    cloth = (covers == Cover.TOP) | (covers == Cover.BOTTOM)
+def creases(points: np.ndarray, material: np.ndarray, outfit: Outfit) -> np.ndarray:
+    """Return the brightness factor (N,) of creases in cloth, 1 elsewhere."""
+    cloth = (material == Material.TOP) | (material == Material.BOTTOM)
     position = points[:, :3]
     bent = position @ (outfit.texture[2] * 28)
     crease = np.sin(bent + 1.8 * np.sin(position @ (outfit.texture[3] * 17))) * np.sin(
         position @ (outfit.texture[1] * 45)
     )
     return np.where(cloth, 1 + 0.11 * crease, 1).astype(np.float32)
+
+
+def _print(position: np.ndarray, photo: np.ndarray, frequency: float) -> np.ndarray:
+    """Return the colours (N, 3) of a photo that is wrapped around the body; frequency 60 to 200 shows it larger to smaller."""
+    height, width, _ = photo.shape
+    across = ((position[:, 0] + 0.7 * position[:, 1]) * frequency * 4).astype(np.int32) % width
+    down = (position[:, 2] * frequency * -4).astype(np.int32) % height
+    return photo[down, across].astype(np.float32)
 
 
 def _pattern(pattern: str, position: np.ndarray, outfit: Outfit) -> np.ndarray:
@@ -287,5 +348,10 @@ def _pattern(pattern: str, position: np.ndarray, outfit: Outfit) -> np.ndarray:
         return np.sin(z * f) * np.sin(x * f) > 0.5
     if pattern == "blocks":
         return z > outfit.marks.chest - 0.05
-    # a print on the chest
+    if pattern == "upright":
+        return np.sin(x * f) > 0
+    if pattern == "patches":
+        bent = 0.25 * f * position + np.sin(0.4 * f * position[:, [1, 2, 0]])
+        return np.sin(bent).sum(1) > 0.4
+    # print: a square on the chest
     return (np.abs(x) < 0.1) & (y < 0) & (np.abs(z - outfit.marks.chest + 0.05) < 0.1)

@@ -1,8 +1,8 @@
 """Captured motion: ASF skeletons and AMC clips, the format of the CMU motion capture database.
 
-A bone's rest direction is given in the skeleton's axes; its angles turn it about axes of its own (`axis`), in the order
-that the file names: XYZ turns about x first. Lengths are in inches over the `length` unit of the file.
-Joints are metres in the body's axes: x to the person's left, y to the back, z up.
+A bone's rest direction is given in the skeleton's axes. Its angles rotate it about its own axes (`axis`) in the order
+that the file gives; XYZ rotates about x first. Lengths are in inches divided by the `length` unit of the file. Joints
+are in metres in the axes of the body model: x to the person's left, y to the back, z up.
 """
 
 from __future__ import annotations
@@ -17,14 +17,17 @@ from arch.errors import InputError
 from explore.data.synthetic.pose import rotation_x, rotation_y, rotation_z
 
 INCH = 0.0254  # m
-TURN = {"x": rotation_x, "y": rotation_y, "z": rotation_z}
-_FROM_CAPTURE = np.array([[1.0, 0, 0], [0, 0, -1], [0, 1, 0]])  # their x left, y up, z to the front
-TESTED = 0.2  # of the clips, or of the frames where there is one clip, are for the test part
+ROTATIONS = {"x": rotation_x, "y": rotation_y, "z": rotation_z}
+_FROM_CAPTURE = np.array([[1.0, 0, 0], [0, 0, -1], [0, 1, 0]])  # captured axes: x left, y up, z to the front
+HELD_OUT = 0.2  # of the clips, or of the frames of a single clip: for the test split, then for the validation part
 
 
 @dataclass(frozen=True)
 class Bone:
-    """direction: unit vector at rest; length: m; axes: (3, 3) that its angles turn about; dof: names of the angles."""
+    """One bone.
+
+    direction: unit vector at rest; length: m; axes: (3, 3), about which its angles rotate; dof: names of the angles
+    """
 
     parent: str
     direction: np.ndarray
@@ -36,7 +39,10 @@ class Bone:
 
 @dataclass(frozen=True)
 class CapturedSkeleton:
-    """bones: by name, parents first; root_dof: the root's channels in their order; metre: what a unit of length is."""
+    """A skeleton of an ASF file.
+
+    bones: by name, parents first; root_dof: channels of the root in file order; metre: metres per unit of length
+    """
 
     bones: dict[str, Bone]
     root_dof: tuple[str, ...]
@@ -47,24 +53,25 @@ class CapturedSkeleton:
 
 
 Angles = dict[str, tuple[float, ...]]
+Clip = tuple[CapturedSkeleton, tuple[Angles, ...]]
 
 
 def euler(order: str, angles: dict[str, float]) -> np.ndarray:
-    """(3, 3) of angles in degrees about x, y, z; `order` XYZ turns about x first. Absent angles are 0."""
-    turn = np.eye(3)
+    """Return the rotation (3, 3) of angles in degrees about x, y, z, by default 0. `order` XYZ rotates about x first."""
+    rotation = np.eye(3)
     for axis in order.lower():
-        turn = TURN[axis](np.deg2rad(angles.get(axis, 0.0))) @ turn
-    return turn
+        rotation = ROTATIONS[axis](np.deg2rad(angles.get(axis, 0.0))) @ rotation
+    return rotation
 
 
 # ---- ASF ----
 
 
 def read_skeleton(path: Path) -> CapturedSkeleton:
-    """Parse an ASF file.
+    """Read an ASF file.
 
     Raises:
-        InputError: missing, or not a whole skeleton; the line names what is wrong.
+        InputError: the file is missing or not a complete skeleton.
     """
     sections = _sections(path)
     units = {words[0]: words[1] for words in sections.get("units", []) if len(words) > 1}
@@ -97,7 +104,7 @@ def read_skeleton(path: Path) -> CapturedSkeleton:
         dof = tuple(word.lower() for word in root["order"])
     except (KeyError, ValueError, IndexError) as error:
         raise InputError(
-            f"{path}: not a whole ASF skeleton ({error} is missing or no number); fetch it again"
+            f"{path}: not a complete ASF skeleton ({error} is missing or not a number); fetch the file again"
         ) from None
     bones = _parents_first(given, path)
     return CapturedSkeleton(bones, dof, root_order, euler(root_order, orientation), degrees, metre)
@@ -112,7 +119,7 @@ def _sections(path: Path) -> dict[str, list[list[str]]]:
         else:
             current.append(line.split())
     if "bonedata" not in found or "hierarchy" not in found:
-        raise InputError(f"{path}: no ASF skeleton (:bonedata or :hierarchy is missing); fetch it again")
+        raise InputError(f"{path}: not an ASF skeleton (:bonedata or :hierarchy is missing); fetch the file again")
     return found
 
 
@@ -131,8 +138,8 @@ def _parents_first(given: dict[str, Bone], path: Path) -> dict[str, Bone]:
     while len(bones) < len(given):
         ready = [name for name, bone in given.items() if name not in bones and bone.parent in ("root", *bones)]
         if not ready:
-            lost = next(name for name in given if name not in bones)
-            raise InputError(f"{path}: bone {lost} does not hang on the root; mend :hierarchy")
+            unconnected = next(name for name in given if name not in bones)
+            raise InputError(f"{path}: bone {unconnected} is not connected to the root; correct :hierarchy")
         bones |= {name: given[name] for name in ready}
     return bones
 
@@ -141,12 +148,12 @@ def _parents_first(given: dict[str, Bone], path: Path) -> dict[str, Bone]:
 
 
 def read_motion(path: Path, skeleton: CapturedSkeleton) -> list[Angles]:
-    """The frames of an AMC file: values by bone, as they stand there.
+    """Read an AMC file. Return the values of each bone by frame, unconverted.
 
     Raises:
-        InputError: missing, or a bone has not the values that the skeleton asks for.
+        InputError: the file is missing, or a bone has another number of values than in the skeleton.
     """
-    wanted = {"root": len(skeleton.root_dof)} | {name: len(bone.dof) for name, bone in skeleton.bones.items()}
+    expected = {"root": len(skeleton.root_dof)} | {name: len(bone.dof) for name, bone in skeleton.bones.items()}
     frames: list[Angles] = []
     for line in _lines(path):
         if line.startswith(":"):
@@ -155,16 +162,16 @@ def read_motion(path: Path, skeleton: CapturedSkeleton) -> list[Angles]:
         if not values and name.isdigit():
             frames.append({})
             continue
-        if not frames or wanted.get(name) != len(values):
+        if not frames or expected.get(name) != len(values):
             raise InputError(
-                f"{path}: frame {len(frames)}: {name} has {len(values)} values; take the clip's own skeleton"
+                f"{path}: frame {len(frames)}: {name} has {len(values)} values; use the clip's own skeleton"
             )
         try:
             frames[-1][name] = tuple(float(value) for value in values)
         except ValueError:
             raise InputError(f"{path}: frame {len(frames)}: {name}: not a number; fetch the file again") from None
     if not frames or "root" not in frames[-1]:
-        raise InputError(f"{path}: no whole frames; fetch the file again, it may be cut off")
+        raise InputError(f"{path}: no complete frames; fetch the file again, it may be truncated")
     return frames
 
 
@@ -176,19 +183,19 @@ def _lines(path: Path) -> list[str]:
     return [line.strip() for line in text.splitlines() if line.strip() and not line.lstrip().startswith("#")]
 
 
-def place(skeleton: CapturedSkeleton, frame: Angles) -> dict[str, np.ndarray]:
-    """Where every bone ends, and the root, m, by name."""
+def forward_kinematics(skeleton: CapturedSkeleton, frame: Angles) -> dict[str, np.ndarray]:
+    """Return the positions of the root and of the end of each bone by name, m."""
     unit = 1.0 if skeleton.degrees else 180 / np.pi
     channels = dict(zip(skeleton.root_dof, frame["root"], strict=True))
     shift = np.array([channels.get(f"t{axis}", 0.0) for axis in "xyz"]) * skeleton.metre
-    turned = {axis: channels.get(f"r{axis}", 0.0) * unit for axis in "xyz"}
+    angles_of_root = {axis: channels.get(f"r{axis}", 0.0) * unit for axis in "xyz"}
     ends = {"root": shift}
-    turns = {"root": skeleton.root_axes @ euler(skeleton.root_order, turned) @ skeleton.root_axes.T}
+    rotations = {"root": skeleton.root_axes @ euler(skeleton.root_order, angles_of_root) @ skeleton.root_axes.T}
     for name, bone in skeleton.bones.items():
         values = frame.get(name, (0.0,) * len(bone.dof))
         angles = {dof[1]: value * unit for dof, value in zip(bone.dof, values, strict=True) if dof[0] == "r"}
-        turns[name] = turns[bone.parent] @ bone.axes @ euler(bone.order, angles) @ bone.axes.T
-        ends[name] = ends[bone.parent] + turns[name] @ (bone.direction * bone.length)
+        rotations[name] = rotations[bone.parent] @ bone.axes @ euler(bone.order, angles) @ bone.axes.T
+        ends[name] = ends[bone.parent] + rotations[name] @ (bone.direction * bone.length)
     return {name: _FROM_CAPTURE @ end for name, end in ends.items()}
 
 
@@ -197,33 +204,47 @@ def place(skeleton: CapturedSkeleton, frame: Angles) -> dict[str, np.ndarray]:
 
 @dataclass(frozen=True, eq=False)
 class Motion:
-    """Clips of a folder. A clip belongs to the skeleton whose name its own begins with: 02_01.amc to 02.asf."""
+    """Clips of a folder, each with the skeleton that its name begins with: 02_01.amc belongs to 02.asf."""
 
-    clips: tuple[tuple[CapturedSkeleton, tuple[Angles, ...]], ...]
+    clips: tuple[Clip, ...]
     hash: str
 
-    def draw(self, rng: np.random.Generator, split: str) -> dict[str, np.ndarray]:
-        """The joints of one frame of a clip for this split; no frame is in both."""
-        if len(self.clips) == 1:
-            skeleton, frames = self.clips[0]
-            border = min(len(frames) - 1, round(len(frames) * (1 - TESTED)))
-            chosen = [(skeleton, frames[:border] if split == "train" else frames[border:])]
-        else:
-            border = len(self.clips) - max(1, round(len(self.clips) * TESTED))
-            chosen = list(self.clips[:border] if split == "train" else self.clips[border:])
+    def sample(self, rng: np.random.Generator, split: str) -> dict[str, np.ndarray]:
+        """Return the joints of a random frame of this split. No frame is in two splits, nor a clip if there are three.
+
+        Raises:
+            InputError: too few frames for a validation part.
+        """
+        rest, test = _cut(self.clips)
+        train, validation = _cut(rest)
+        chosen = {"train": train, "validation": validation, "test": test}[split]
+        if not chosen:
+            raise InputError("poses: two captured frames are too few for a validation part; give at least three")
         skeleton, frames = chosen[int(rng.integers(len(chosen)))]
-        return place(skeleton, frames[int(rng.integers(len(frames)))])
+        return forward_kinematics(skeleton, frames[int(rng.integers(len(frames)))])
 
 
-def open_motion(folder: Path) -> Motion:
-    """All clips of a folder that holds NAME.asf and NAME_*.amc files.
+def _cut(clips: tuple[Clip, ...]) -> tuple[tuple[Clip, ...], tuple[Clip, ...]]:
+    """Return all but the last clips, and these; a single clip is cut by its frames."""
+    if len(clips) > 1:
+        border = len(clips) - max(1, round(len(clips) * HELD_OUT))
+        return clips[:border], clips[border:]
+    skeleton, frames = clips[0]
+    if len(frames) < 2:
+        return clips, ()
+    border = min(len(frames) - 1, round(len(frames) * (1 - HELD_OUT)))
+    return ((skeleton, frames[:border]),), ((skeleton, frames[border:]),)
+
+
+def load_motion(folder: Path) -> Motion:
+    """Read all clips of a folder of NAME.asf and NAME_*.amc files.
 
     Raises:
         InputError: no clips, a clip without its skeleton, or a file that cannot be read.
     """
     paths = sorted(folder.glob("*.amc"))
     if not paths:
-        raise InputError(f"{folder}: holds no .amc clips; name the folder of SUBJECT.asf and SUBJECT_*.amc")
+        raise InputError(f"{folder}: no .amc clips; give the folder of SUBJECT.asf and SUBJECT_*.amc")
     skeletons, clips, digest = {}, [], sha256()
     for path in paths:
         asf = path.with_name(f"{path.stem.split('_')[0]}.asf")
@@ -233,5 +254,5 @@ def open_motion(folder: Path) -> Motion:
         digest.update(path.read_bytes())
         clips.append((skeletons[asf], tuple(read_motion(path, skeletons[asf]))))
     if len(clips) == 1 and len(clips[0][1]) < 2:
-        raise InputError(f"{paths[0]}: has one frame; training and test need one each, give more")
+        raise InputError(f"{paths[0]}: has one frame; give at least three, for training, validation and test")
     return Motion(tuple(clips), digest.hexdigest()[:12])

@@ -1,4 +1,4 @@
-"""Poses: fifteen kinds of everyday posture with noise, within the limits of human joints."""
+"""Procedural poses: fifteen kinds of everyday posture with noise, within the limits of human joints."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Rng = np.random.Generator
 
 @dataclass
 class Limbs:
-    """Joint angles of one side, degrees; 0 is standing with arms and legs straight down."""
+    """Joint angles of one side in degrees; all 0 is standing with arms and legs straight down."""
 
     shoulder_flexion: float = 0.0
     shoulder_abduction: float = 0.0
@@ -31,7 +31,7 @@ class Limbs:
 
 @dataclass
 class Pose:
-    """Joint angles of a person, degrees."""
+    """Joint angles of a person in degrees. tumble: rotation of the whole body about its left-right axis, such as lying."""
 
     kind: str = "stand"
     lean: float = 0.0
@@ -41,6 +41,7 @@ class Pose:
     neck: float = 0.0
     neck_turn: float = 0.0
     neck_tilt: float = 0.0
+    tumble: float = 0.0
     left: Limbs = field(default_factory=Limbs)
     right: Limbs = field(default_factory=Limbs)
 
@@ -71,8 +72,9 @@ LIMITS = {
 }
 
 
-def sample_pose(rng: Rng, kind: str | None = None) -> Pose:
-    """Draw a pose of the given kind, or of one drawn by the weights of ARCHETYPES."""
+def sample_pose(rng: Rng, kind: str | None = None, archetypes: Archetypes | None = None) -> Pose:
+    """Sample a pose of the given kind, or of a kind sampled by the weights of `archetypes`, by default ARCHETYPES."""
+    archetypes = archetypes or ARCHETYPES
     u = rng.uniform
     pose = Pose(neck=rng.normal(0, 8), neck_turn=rng.normal(0, 18), neck_tilt=rng.normal(0, 6))
     for limbs in pose.sides:
@@ -80,11 +82,11 @@ def sample_pose(rng: Rng, kind: str | None = None) -> Pose:
         limbs.shoulder_rotation, limbs.elbow = u(-25, 25), u(5, 30)
         limbs.hip_flexion, limbs.hip_abduction, limbs.hip_rotation = rng.normal(0, 4), u(0, 10), u(-5, 15)
         limbs.knee, limbs.pronation, limbs.curl = u(0, 8), u(-40, 40), u(5, 45)
-    kinds = list(ARCHETYPES)
-    weights = np.array([weight for weight, _ in ARCHETYPES.values()], float)
+    kinds = list(archetypes)
+    weights = np.array([weight for weight, _ in archetypes.values()], float)
     drawn = kinds[rng.choice(len(kinds), p=weights / weights.sum())]
     pose.kind = kind or drawn
-    ARCHETYPES[pose.kind][1](pose, rng)
+    archetypes[pose.kind][1](pose, rng)
     pose.side += rng.normal(0, 3)
     pose.twist += rng.normal(0, 6)
     pose.bend += rng.normal(0, 4)
@@ -100,8 +102,18 @@ def sample_pose(rng: Rng, kind: str | None = None) -> Pose:
     return pose
 
 
-def _pick(pose: Pose, rng: Rng) -> tuple[Limbs, Limbs]:
-    """The two sides in random order."""
+def sample_varied_pose(rng: Rng) -> Pose:
+    """Sample a pose of the level `full`: of more kinds, and often with one or both arms of another pose."""
+    pose, other = (sample_pose(rng, archetypes=ARCHETYPES | FURTHER) for _ in range(2))
+    for limbs, others in zip(pose.sides, other.sides, strict=True):
+        if rng.random() < OTHER_ARM_P:
+            for angle in ARM_ANGLES:
+                setattr(limbs, angle, getattr(others, angle))
+    return pose
+
+
+def _random_order(pose: Pose, rng: Rng) -> tuple[Limbs, Limbs]:
+    """Return the two sides in random order."""
     return pose.sides if rng.random() < 0.5 else (pose.right, pose.left)
 
 
@@ -187,7 +199,7 @@ def _bend(pose: Pose, rng: Rng) -> None:
 
 def _lunge(pose: Pose, rng: Rng) -> None:
     u = rng.uniform
-    front, back = _pick(pose, rng)
+    front, back = _random_order(pose, rng)
     front.hip_flexion, front.knee = u(45, 90), u(45, 100)
     back.hip_flexion, back.knee = u(-30, -5), u(5, 70)
     pose.lean = u(0, 20)
@@ -197,7 +209,7 @@ def _lunge(pose: Pose, rng: Rng) -> None:
 
 def _kick(pose: Pose, rng: Rng) -> None:
     u = rng.uniform
-    leg, _ = _pick(pose, rng)
+    leg, _ = _random_order(pose, rng)
     leg.hip_flexion, leg.knee, leg.hip_abduction = u(30, 95), u(0, 70), u(0, 35)
     pose.lean = u(-20, 5)
     for limbs in pose.sides:
@@ -206,7 +218,7 @@ def _kick(pose: Pose, rng: Rng) -> None:
 
 def _kneel(pose: Pose, rng: Rng) -> None:
     u = rng.uniform
-    front, _ = _pick(pose, rng)
+    front, _ = _random_order(pose, rng)
     for limbs in pose.sides:
         limbs.knee, limbs.hip_flexion = u(85, 135), u(-5, 20)
         limbs.shoulder_flexion, limbs.elbow = u(0, 80), u(0, 100)
@@ -216,7 +228,7 @@ def _kneel(pose: Pose, rng: Rng) -> None:
 
 def _phone(pose: Pose, rng: Rng) -> None:
     u = rng.uniform
-    hand, _ = _pick(pose, rng)
+    hand, _ = _random_order(pose, rng)
     hand.shoulder_flexion, hand.elbow = u(10, 50), u(110, 145)
     hand.shoulder_rotation, hand.shoulder_abduction = u(0, 60), u(5, 40)
 
@@ -237,8 +249,45 @@ def _random(pose: Pose, rng: Rng) -> None:
     pose.lean, pose.bend, pose.side, pose.twist = u(-10, 35), u(-15, 30), u(-20, 20), u(-30, 30)
 
 
-# How often each kind is drawn, relative to the others. The order numbers the actions of the data set.
-ARCHETYPES: dict[str, tuple[float, Callable[[Pose, Rng], None]]] = {
+def _akimbo(pose: Pose, rng: Rng) -> None:
+    """Put one or both hands on the hips or into pockets."""
+    u = rng.uniform
+    for limbs in pose.sides[: rng.integers(1, 3)] if rng.random() < 0.5 else pose.sides:
+        hips = rng.random() < 0.5
+        limbs.shoulder_flexion, limbs.shoulder_abduction = u(-35, -5), u(25, 50) if hips else u(10, 25)
+        limbs.shoulder_rotation, limbs.elbow = u(50, 80) if hips else u(20, 60), u(80, 115) if hips else u(25, 60)
+
+
+def _folded(pose: Pose, rng: Rng) -> None:
+    """Fold the arms or hold the hands together."""
+    u = rng.uniform
+    for limbs in pose.sides:
+        limbs.shoulder_flexion, limbs.shoulder_abduction = u(10, 45), u(0, 20)
+        limbs.shoulder_rotation, limbs.elbow = u(45, 80), u(70, 125)
+
+
+def _cross(pose: Pose, rng: Rng) -> None:
+    """Sit with one leg across the other."""
+    u = rng.uniform
+    _sit(pose, rng)
+    upper, lower = _random_order(pose, rng)
+    upper.hip_flexion, upper.hip_abduction, upper.hip_rotation, upper.knee = u(90, 110), -10, u(-10, 20), u(60, 100)
+    lower.hip_flexion, lower.knee = u(75, 95), u(70, 100)
+
+
+def _lie(pose: Pose, rng: Rng) -> None:
+    u = rng.uniform
+    _random(pose, rng)
+    for limbs in pose.sides:
+        limbs.hip_flexion, limbs.knee = u(-10, 90), u(0, 110)
+    pose.tumble = u(60, 110) * rng.choice((-1, 1))
+    pose.lean, pose.bend = u(-5, 5), u(-10, 20)
+
+
+Archetypes = dict[str, tuple[float, Callable[[Pose, Rng], None]]]
+
+# Sampling weight and function of each kind. The order determines the action numbers of the data set.
+ARCHETYPES: Archetypes = {
     "stand": (8, _stand),
     "walk": (14, _walk),
     "run": (6, _run),
@@ -255,6 +304,10 @@ ARCHETYPES: dict[str, tuple[float, Callable[[Pose, Rng], None]]] = {
     "random": (12, _random),
     "jump": (3, _jump),
 }
+# Further kinds of the level full
+FURTHER: Archetypes = {"akimbo": (9, _akimbo), "folded": (6, _folded), "cross": (4, _cross), "lie": (4, _lie)}
+OTHER_ARM_P = 0.35  # probability that an arm is that of another pose
+ARM_ANGLES = ("shoulder_flexion", "shoulder_abduction", "shoulder_rotation", "elbow", "pronation", "curl")
 
 
 # ---- angles to bones ----
@@ -279,15 +332,15 @@ def _skew(v: np.ndarray) -> np.ndarray:
     return np.array([[0, -v[2], v[1]], [v[2], 0, -v[0]], [-v[1], v[0], 0]])
 
 
-def swing(source: np.ndarray, target: np.ndarray) -> np.ndarray:
-    """The shortest rotation that turns one direction into another."""
+def shortest_rotation(source: np.ndarray, target: np.ndarray) -> np.ndarray:
+    """Return the shortest rotation (3, 3) from one direction to another."""
     a, b = source / np.linalg.norm(source), target / np.linalg.norm(target)
     k = np.outer(b, a) - np.outer(a, b)
     return np.eye(3) + k + k @ k / (1 + a @ b + 1e-9)
 
 
 def bone_rotations(body: Body, heads: np.ndarray, pose: Pose) -> dict[str, np.ndarray]:
-    """Global rotation (3, 3) of every bone that the pose turns; heads: (B, 3) rest bone heads of this person."""
+    """Return the global rotation (3, 3) of each posed bone. heads: (B, 3) rest bone heads."""
     rad = np.deg2rad
     down = np.array([0.0, 0.0, -1.0])
 
@@ -295,7 +348,7 @@ def bone_rotations(body: Body, heads: np.ndarray, pose: Pose) -> dict[str, np.nd
         return heads[body.bone_index[bone]]
 
     root = rotation_x(rad(pose.lean))
-    turns = {"root": root}
+    rotations = {"root": root}
     chest = root
     for bone, share in zip(("spine05", "spine04", "spine03", "spine02", "spine01"), (0.1, 0.2, 0.25, 0.25, 0.2),
                            strict=True):  # fmt: skip
@@ -305,52 +358,54 @@ def bone_rotations(body: Body, heads: np.ndarray, pose: Pose) -> dict[str, np.nd
             @ rotation_y(rad(pose.side * share))
             @ rotation_z(rad(pose.twist * share))
         )
-        turns[bone] = chest
-    # people keep their eyes near the horizon, unless they look at what they bend down to
+        rotations[bone] = chest
+    # people keep their eyes near the horizon, unless they look at something on the floor
     nod = pose.neck - (0 if pose.kind == "bend" else 0.35 * (pose.lean + pose.bend))
     neck = chest
     for bone in ("neck01", "neck02", "neck03", "head"):
         neck = (
             neck @ rotation_x(rad(nod / 4)) @ rotation_y(rad(pose.neck_tilt / 4)) @ rotation_z(rad(pose.neck_turn / 4))
         )
-        turns[bone] = neck
+        rotations[bone] = neck
 
     for side, sign, limbs in (("L", 1.0, pose.left), ("R", -1.0, pose.right)):
-        upper = swing(head(f"lowerarm01.{side}") - head(f"upperarm01.{side}"), down)
-        lower = swing(head(f"wrist.{side}") - head(f"lowerarm01.{side}"), down)
+        upper = shortest_rotation(head(f"lowerarm01.{side}") - head(f"upperarm01.{side}"), down)
+        lower = shortest_rotation(head(f"wrist.{side}") - head(f"lowerarm01.{side}"), down)
         shoulder = (
             rotation_x(-rad(limbs.shoulder_flexion))
             @ rotation_y(-sign * rad(limbs.shoulder_abduction))
             @ rotation_z(-sign * rad(limbs.shoulder_rotation))
         )
-        # the collar bone follows once the arm is raised
+        # the collar bone moves when the arm is raised
         elevation = np.arccos(np.clip(-(shoulder @ down)[2], -1, 1))
-        turns[f"clavicle.{side}"] = chest @ rotation_y(-sign * 0.28 * max(0.0, elevation - rad(40)))
-        turns[f"upperarm01.{side}"] = chest @ shoulder @ upper
+        rotations[f"clavicle.{side}"] = chest @ rotation_y(-sign * 0.28 * max(0.0, elevation - rad(40)))
+        rotations[f"upperarm01.{side}"] = chest @ shoulder @ upper
         elbow = chest @ shoulder @ rotation_x(-rad(limbs.elbow))
-        turns[f"lowerarm01.{side}"] = elbow @ lower
-        turns[f"lowerarm02.{side}"] = elbow @ rotation_z(sign * rad(limbs.pronation) / 2) @ lower
+        rotations[f"lowerarm01.{side}"] = elbow @ lower
+        rotations[f"lowerarm02.{side}"] = elbow @ rotation_z(sign * rad(limbs.pronation) / 2) @ lower
         wrist = elbow @ rotation_z(sign * rad(limbs.pronation)) @ lower
-        turns[f"wrist.{side}"] = wrist
+        rotations[f"wrist.{side}"] = wrist
         axis = head(f"finger5-1.{side}") - head(f"finger2-1.{side}")
         k = _skew(axis / np.linalg.norm(axis))
         for phalanx in (1, 2, 3):
             angle = sign * rad(limbs.curl) * phalanx * 0.8
             curl = wrist @ (np.eye(3) + np.sin(angle) * k + (1 - np.cos(angle)) * k @ k)
             for finger in (2, 3, 4, 5):
-                turns[f"finger{finger}-{phalanx}.{side}"] = curl
+                rotations[f"finger{finger}-{phalanx}.{side}"] = curl
 
-        # leaning happens in the hips: legs hang in the upright frame
-        thigh = swing(head(f"lowerleg01.{side}") - head(f"upperleg01.{side}"), down)
-        shin = swing(head(f"foot.{side}") - head(f"lowerleg01.{side}"), down)
+        # leaning bends the hips: legs are relative to the upright frame
+        thigh = shortest_rotation(head(f"lowerleg01.{side}") - head(f"upperleg01.{side}"), down)
+        shin = shortest_rotation(head(f"foot.{side}") - head(f"lowerleg01.{side}"), down)
         hip = (
             rotation_x(-rad(limbs.hip_flexion))
             @ rotation_y(-sign * rad(limbs.hip_abduction))
             @ rotation_z(sign * rad(limbs.hip_rotation))
         )
         knee = hip @ rotation_x(rad(limbs.knee))
-        turns[f"pelvis.{side}"] = root
-        turns[f"upperleg01.{side}"] = hip @ thigh
-        turns[f"lowerleg01.{side}"] = knee @ shin
-        turns[f"foot.{side}"] = knee @ rotation_x(rad(limbs.ankle))
-    return turns
+        rotations[f"pelvis.{side}"] = root
+        rotations[f"upperleg01.{side}"] = hip @ thigh
+        rotations[f"lowerleg01.{side}"] = knee @ shin
+        rotations[f"foot.{side}"] = knee @ rotation_x(rad(limbs.ankle))
+    if pose.tumble:
+        rotations = {bone: rotation_x(rad(pose.tumble)) @ rotation for bone, rotation in rotations.items()}
+    return rotations

@@ -1,22 +1,24 @@
-"""A z-buffer in numpy, and the light that falls on what it finds."""
+"""Rendering: visible surface by the painter's algorithm in numpy, and shading."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
 
-from explore.data.synthetic import clothes, scene
+from explore.data.synthetic import clothes, panorama, scene
 from explore.data.synthetic.body import Body, dot, normalised, skin
 from explore.data.synthetic.clothes import Outfit
+from explore.data.synthetic.panorama import Surroundings
 
 Rng = np.random.Generator
+PANORAMA_P = 0.8  # probability of a panorama as surroundings at the level full; else a drawn room
 
 
 @dataclass(frozen=True)
 class View:
-    """A person before a camera: x_cam = rotation @ x_model + shift, m; f (2,) and c (2,) px."""
+    """Camera view of a person: x_cam = rotation @ x_model + shift, m; f (2,) and c (2,) px."""
 
     rotation: np.ndarray
     shift: np.ndarray
@@ -24,7 +26,7 @@ class View:
     c: np.ndarray
 
     def place(self, points: np.ndarray) -> np.ndarray:
-        """Model coordinates (N, 3) to camera coordinates, float32, m."""
+        """Transform model coordinates (N, 3) to camera coordinates, m."""
         x, y, z = points.T
         out = np.empty_like(points)
         for axis, (row, shift) in enumerate(zip(self.rotation.tolist(), self.shift.tolist(), strict=True)):
@@ -32,7 +34,7 @@ class View:
         return out
 
     def project(self, points: np.ndarray) -> np.ndarray:
-        """Camera coordinates (N, 3) to px (N, 2)."""
+        """Project camera coordinates (N, 3) to px (N, 2)."""
         uv = np.empty((len(points), 2), points.dtype)
         for axis in range(2):
             uv[:, axis] = points[:, axis] / points[:, 2] * float(self.f[axis]) + float(self.c[axis])
@@ -41,7 +43,7 @@ class View:
 
 @dataclass(frozen=True)
 class Fragments:
-    """Visible surface. pixel: (M,) flat index; triangle: (M,) row of the faces; weight: (M, 3) of its corners."""
+    """Visible surface. pixel: (M,) flat index; triangle: (M,) index of the face; weight: (M, 3) of its corners."""
 
     pixel: np.ndarray
     triangle: np.ndarray
@@ -49,10 +51,12 @@ class Fragments:
 
 
 def rasterise(uv: np.ndarray, depth: np.ndarray, faces: np.ndarray, size: int) -> Fragments:
-    """Which triangle each pixel centre of a size x size picture sees.
+    """Return the triangle that is visible at each pixel centre of a size x size image.
 
-    uv: (V, 2) px, depth: (V,) any unit; faces (F, 3), only those that face the camera. Triangles are painted
-    from far to near by their mean depth: on a fine mesh that equals a z-buffer, and needs no scattered minimum.
+    Triangles are painted from far to near by their mean depth. On a fine mesh this equals a z-buffer and avoids its
+    scattered minimum.
+
+    uv: (V, 2) px; depth: (V,) in any unit; faces: (F, 3), only those that face the camera
     """
     u, v = np.ascontiguousarray(uv[:, 0]), np.ascontiguousarray(uv[:, 1])
     i, j, k = (np.ascontiguousarray(column) for column in faces.T)
@@ -87,7 +91,7 @@ def rasterise(uv: np.ndarray, depth: np.ndarray, faces: np.ndarray, size: int) -
     hit = np.nonzero((w1 >= 0) & (w2 >= 0) & (w1 + w2 <= 1))[0]
 
     last = np.full(size * size, -1, np.int32)
-    last[y[hit] * size + x[hit]] = hit  # the nearest, painted last, stays
+    last[y[hit] * size + x[hit]] = hit  # the nearest triangle is painted last
     pixel = np.nonzero(last >= 0)[0]
     winner = last[pixel]
     w1, w2 = w1[winner], w2[winner]
@@ -96,13 +100,17 @@ def rasterise(uv: np.ndarray, depth: np.ndarray, faces: np.ndarray, size: int) -
 
 @dataclass(frozen=True)
 class Light:
-    """toward: unit vector to the lamp in camera axes; the rest are shares and colours of what it gives."""
+    """Light. toward: unit vector to the lamp in camera axes; ambient, gloss, shadow: strengths; tint: RGB factors.
+
+    surroundings: replace ambient and tint, if the light is that of a panorama
+    """
 
     toward: np.ndarray
     ambient: float
     tint: np.ndarray
     gloss: float
     shadow: float
+    surroundings: Surroundings | None = None
 
 
 def sample_light(rng: Rng) -> Light:
@@ -118,35 +126,67 @@ def sample_light(rng: Rng) -> Light:
     )
 
 
+@dataclass(frozen=True)
+class Figure:
+    """A posed person in front of a camera. rest (V, 3), heads (B, 3), transforms (V, 3, 4): as from Body, m."""
+
+    rest: np.ndarray
+    heads: np.ndarray
+    transforms: np.ndarray
+    view: View
+
+    def outfit(self, rng: Rng, body: Body, easy: bool) -> Outfit:
+        """Sample clothes and appearance."""
+        outfit = clothes.sample_outfit(rng, clothes.landmarks(body, self.rest, self.heads))
+        return outfit if easy else clothes.vary(rng, outfit, panorama.texture(rng, 128, 256))
+
+    def dressed(self, body: Body, outfit: Outfit) -> tuple[np.ndarray, np.ndarray]:
+        """Return the surface points (V, 12), as from `clothes.surface`, and the vertices with clothes in camera axes."""
+        points = clothes.surface(body, self.rest, self.heads)
+        thickness = body.smooth(outfit.thickness[clothes.materials(points, outfit)], 2)
+        dressed = self.rest + body.mean_normals * thickness[:, None]
+        return points, self.view.place(skin(self.transforms, dressed))
+
+
 def render(
     rng: Rng,
     body: Body,
-    rest: np.ndarray,
-    heads: np.ndarray,
-    transforms: np.ndarray,
-    view: View,
+    figure: Figure,
     size: int,
     easy: bool,
+    bystander: Figure | None = None,
     supersample: int = 2,
 ) -> np.ndarray:
-    """RGB uint8 (size, size, 3) of a posed person; rest (V, 3), heads (B, 3), transforms (V, 3, 4) as from Body."""
-    outfit = clothes.sample_outfit(rng, clothes.landmarks(body, rest, heads))
+    """Render a posed person with random clothes, light and surroundings to RGB uint8 (size, size, 3).
+
+    bystander: a second person, behind the first
+    """
+    outfit = figure.outfit(rng, body, easy)
     light = sample_light(rng)
-    points = clothes.surface(body, rest, heads)
-    thickness = body.smooth(outfit.thickness[clothes.cover(points, outfit)], 2)
-    dressed = rest + body.mean_normals * thickness[:, None]
-    vertices = view.place(skin(transforms, dressed))
-    uv = view.project(vertices)
+    if not easy and rng.random() < PANORAMA_P:
+        around = panorama.surroundings(rng, figure.view.rotation @ np.array([0.0, 0.0, 1.0]), size)
+        light = replace(light, toward=around.toward, gloss=0.3 * light.gloss, surroundings=around)
+    points, vertices = figure.dressed(body, outfit)
+    uv = figure.view.project(vertices)
 
     person, alpha = _person(body, vertices, uv * np.float32(supersample), points, outfit, light, size * supersample)
     person = cv2.resize(person, (size, size), interpolation=cv2.INTER_AREA)
     alpha = cv2.resize(alpha, (size, size), interpolation=cv2.INTER_AREA)[..., None]
-    image = scene.background(rng, size, easy)
-    image *= 1 - scene.floor_shadow(_cast(vertices, view, light), size, light.shadow)
+    if light.surroundings is None:
+        image = scene.background(rng, size, easy)
+    else:
+        image = light.surroundings.background
+        image = scene.clutter(rng, image) if rng.random() < 0.5 else image
+    if bystander is not None:
+        other = bystander.outfit(rng, body, easy)
+        surface, place = bystander.dressed(body, other)
+        layer, cover = _person(body, place, bystander.view.project(place), surface, other, light, size)
+        image += layer - image * cover[..., None]
+    image *= 1 - scene.floor_shadow(_floor_shadow_points(vertices, figure.view, light), size, light.shadow)
     image += person - image * alpha
     if not easy and rng.random() < 0.3:
         image = scene.occluders(rng, image)
-    return scene.develop(rng, image, easy)
+    return scene.apply_camera(rng, image, easy)
 
 
 def _person(
@@ -158,36 +198,42 @@ def _person(
     light: Light,
     size: int,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Premultiplied RGB (size, size, 3) and coverage (size, size) of the person alone, float32."""
+    """Return premultiplied RGB (size, size, 3) and coverage (size, size) of the person, float32."""
     vectors = body.face_vectors(vertices)
     faces = body.faces[dot(vectors, np.take(vertices, body.corners[0], axis=0)) < 0]
     found = rasterise(uv, vertices[:, 2], faces, size)
 
     normals = body.normals(vectors)
-    attributes = np.concatenate([points, normals, vertices[:, 2:], _lit(body, vertices, light)[:, None]], 1)
+    attributes = np.concatenate([points, normals, vertices[:, 2:], _shadow_map(body, vertices, light)[:, None]], 1)
+    if light.surroundings is not None:
+        attributes = np.concatenate([attributes, light.surroundings.sky(normals)], 1)
     corners = faces[found.triangle]
     value = np.zeros((len(corners), attributes.shape[1]), np.float32)
     for corner in range(3):
         value += np.take(attributes, corners[:, corner], axis=0) * found.weight[:, corner, None]
     surface, normal, depth, lit = value[:, :12], normalised(value[:, 12:15]), value[:, 15], value[:, 16]
 
-    covers = clothes.cover(surface, outfit)
-    albedo = clothes.colours(surface, covers, outfit) * clothes.folds(surface, covers, outfit)[:, None]
+    materials = clothes.materials(surface, outfit)
+    albedo = clothes.colours(surface, materials, outfit) * clothes.creases(surface, materials, outfit)[:, None]
     lambert = np.clip(normal @ light.toward, 0, 1) * lit
+    occlusion = _ambient_occlusion(found.pixel, depth, size)
     sky = 0.8 - 0.2 * normal[:, 1]
     shade = light.ambient * sky + (1.15 - light.ambient) * lambert
     halfway = light.toward + np.array([0, 0, -1], np.float32)
     gloss = np.clip(normal @ (halfway / np.linalg.norm(halfway)), 0, 1) ** 30 * lit * light.gloss
-    hollow = _hollows(found.pixel, depth, size)
-    rgb = albedo * shade[:, None] * light.tint * (1 - 0.55 * hollow[:, None]) + gloss[:, None]
+    if light.surroundings is None:
+        rgb = albedo * shade[:, None] * light.tint * (1 - 0.55 * occlusion[:, None]) + gloss[:, None]
+    else:
+        received = value[:, 17:] * (1 - 0.8 * occlusion[:, None]) + lambert[:, None] * light.surroundings.lamp
+        rgb = panorama.exposed(np.square(np.clip(albedo, 0, 255) / 255) * received) + gloss[:, None]
 
     image, alpha = np.zeros((size * size, 3), np.float32), np.zeros(size * size, np.float32)
     image[found.pixel], alpha[found.pixel] = rgb, 1
     return image.reshape(size, size, 3), alpha.reshape(size, size)
 
 
-def _hollows(pixel: np.ndarray, depth: np.ndarray, size: int) -> np.ndarray:
-    """0 to 1 (M,): how far each visible point lies behind what surrounds it, where less light comes in."""
+def _ambient_occlusion(pixel: np.ndarray, depth: np.ndarray, size: int) -> np.ndarray:
+    """Return the ambient occlusion (M,), 0 to 1, of visible points: how far they lie behind their surroundings."""
     field: np.ndarray = np.full(size * size, depth.max(initial=0.0) + 0.3, np.float32)
     field[pixel] = depth
     field = field.reshape(size, size)
@@ -195,8 +241,8 @@ def _hollows(pixel: np.ndarray, depth: np.ndarray, size: int) -> np.ndarray:
     return np.clip((field - around) / 0.12, 0, 1).ravel()[pixel]
 
 
-def _lit(body: Body, vertices: np.ndarray, light: Light) -> np.ndarray:
-    """0 to 1 (V,): whether the lamp sees each vertex, from a coarse map of what is nearest to the lamp."""
+def _shadow_map(body: Body, vertices: np.ndarray, light: Light) -> np.ndarray:
+    """Return whether the lamp reaches each vertex (V,), 0 to 1, from a coarse shadow map."""
     cell, clearance = 0.025, 0.05  # m
     side = np.cross(light.toward, (0.0, 0.0, 1.0)).astype(np.float32)
     side /= np.linalg.norm(side)
@@ -212,10 +258,10 @@ def _lit(body: Body, vertices: np.ndarray, light: Light) -> np.ndarray:
     return body.smooth((nearest[where] - nearness < clearance).astype(np.float32), 1)
 
 
-def _cast(vertices: np.ndarray, view: View, light: Light) -> np.ndarray:
-    """Picture px (V', 2) where the body's vertices throw their shadows on the floor under its lowest point."""
+def _floor_shadow_points(vertices: np.ndarray, view: View, light: Light) -> np.ndarray:
+    """Return the image px (V', 2) of the vertices' shadows on the floor below the lowest vertex."""
     up = (view.rotation @ np.array([0.0, 0.0, 1.0])).astype(np.float32)
-    ray = light.toward + 0.8 * up  # a steeper lamp than the one that shades keeps the shadow near the feet
+    ray = light.toward + 0.8 * up  # steeper than the shading light, to keep the shadow near the feet
     height = vertices @ up
     height -= height.min()
     fallen = vertices - height[:, None] * (ray / (ray @ up))

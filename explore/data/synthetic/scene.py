@@ -1,17 +1,18 @@
-"""What stands around the person: backgrounds, shadows on the floor, things in the way, and the camera's noise."""
+"""Surroundings of the person: backgrounds, floor shadows, occluders, and camera noise."""
 
 from __future__ import annotations
 
 import cv2
 import numpy as np
 
+from explore.data.synthetic import panorama
 from explore.data.synthetic.clothes import hsv
 
 Rng = np.random.Generator
 
 
-def cloudy(rng: Rng, size: int, octaves: int = 5, base: int = 2) -> np.ndarray:
-    """(size, size) float32 fractal noise, about unit variance."""
+def fractal_noise(rng: Rng, size: int, octaves: int = 5, base: int = 2) -> np.ndarray:
+    """Return fractal noise (size, size) float32 of about unit variance."""
     noise: np.ndarray = np.zeros((size, size), np.float32)
     amplitude = 1.0
     for octave in range(octaves):
@@ -25,19 +26,19 @@ def cloudy(rng: Rng, size: int, octaves: int = 5, base: int = 2) -> np.ndarray:
 
 
 def background(rng: Rng, size: int, easy: bool) -> np.ndarray:
-    """(size, size, 3) float32 RGB 0 to 255. Easy ones are plain: a gradient, clouds, or a wall and a floor."""
+    """Return a background (size, size, 3), float32 RGB 0 to 255. Easy: a gradient, noise, or a wall and a floor."""
     kind = rng.integers(3 if easy else 5)
     first, second = hsv(rng, (0, 0.35)), hsv(rng, (0, 0.4))
     if kind == 0:
         mix = np.linspace(0, 1, size, dtype=np.float32)[:, None, None]
         image: np.ndarray = np.broadcast_to(first * (1 - mix) + second * mix, (size, size, 3)).copy()
     elif kind == 1:
-        cloud = np.clip(cloudy(rng, size) * 0.35 + 0.5, 0, 1)[..., None]
+        cloud = np.clip(fractal_noise(rng, size) * 0.35 + 0.5, 0, 1)[..., None]
         image = first * (1 - cloud) + second * cloud
     else:
-        image = _room(rng, size, first, second, things=0 if easy else int(rng.integers(0, 9)))
+        image = _room(rng, size, first, second, shapes=0 if easy else int(rng.integers(0, 9)))
     if rng.random() < 0.5:
-        image += cloudy(rng, size, 7, 4)[..., None] * rng.uniform(2, 14)
+        image += fractal_noise(rng, size, 7, 4)[..., None] * rng.uniform(2, 14)
     if rng.random() < 0.4:
         cell = max(int(rng.integers(6, 24) * size / 256), 2)
         tiles = np.arange(size) // cell
@@ -48,22 +49,24 @@ def background(rng: Rng, size: int, easy: bool) -> np.ndarray:
     return np.clip(image, 0, 255)
 
 
-def _room(rng: Rng, size: int, wall: np.ndarray, floor: np.ndarray, things: int) -> np.ndarray:
+def _room(rng: Rng, size: int, wall: np.ndarray, floor: np.ndarray, shapes: int) -> np.ndarray:
     horizon = int(size * rng.uniform(0.35, 0.75))
     image = np.empty((size, size, 3), np.float32)
     image[:horizon], image[horizon:] = wall, floor
-    image += cloudy(rng, size)[..., None] * rng.uniform(3, 22)
-    # a floor darkens towards the wall, a wall towards its corner
+    image += fractal_noise(rng, size)[..., None] * rng.uniform(3, 22)
+    # the floor darkens towards the wall, the wall towards one side
     ramp = np.linspace(0.8, 1.08, size - horizon, dtype=np.float32)
     image[horizon:] *= ramp[:, None, None]
-    for _ in range(things):
-        _thing(rng, image, size // 16, size // 2, saturation=(0, 0.6))
+    for _ in range(shapes):
+        _draw_shape(rng, image, size // 16, size // 2, saturation=(0, 0.6))
     slope = np.linspace(-1, 1, size, dtype=np.float32)[None, :, None]
     return image * (1 + 0.25 * slope * float(rng.normal()))
 
 
-def _thing(rng: Rng, image: np.ndarray, smallest: int, largest: int, saturation: tuple[float, float]) -> None:
-    """Paint a box or an ellipse with a shaded side onto the picture, in place."""
+def _draw_shape(
+    rng: Rng, image: np.ndarray, smallest: int, largest: int, saturation: tuple[float, float], textured_p: float = 0.0
+) -> None:
+    """Draw a shaded rectangle or ellipse onto the image, in place. textured_p: probability of a photo as its surface."""
     size = len(image)
     x, y = (int(value) for value in rng.integers(-size // 6, size, 2))
     w, h = (int(value) for value in rng.integers(smallest, largest, 2))
@@ -74,19 +77,31 @@ def _thing(rng: Rng, image: np.ndarray, smallest: int, largest: int, saturation:
     else:
         cv2.ellipse(shape, (x, y), (w // 2, h // 2), float(rng.uniform(0, 180)), 0, 360, 1.0, -1, cv2.LINE_AA)
     light = np.linspace(1 - 0.3 * rng.random(), 1.1, size, dtype=np.float32)[:, None, None]
+    if textured_p and rng.random() < textured_p:
+        colour = panorama.texture(rng, size, size).astype(np.float32)
     image += shape[..., None] * (colour * light - image)
 
 
+def clutter(rng: Rng, image: np.ndarray) -> np.ndarray:
+    """Draw up to four sharp shapes, such as posters and boxes, onto a background, and fine noise."""
+    size = len(image)
+    for _ in range(rng.integers(0, 5)):
+        _draw_shape(rng, image, size // 16, size // 2, saturation=(0, 0.7), textured_p=0.6)
+    if rng.random() < 0.5:
+        image += fractal_noise(rng, size, 7, 8)[..., None] * rng.uniform(1, 10)
+    return np.clip(image, 0, 255)
+
+
 def occluders(rng: Rng, image: np.ndarray) -> np.ndarray:
-    """One or two things in front of the person."""
+    """Draw one or two shapes in front of the person."""
     size = len(image)
     for _ in range(rng.integers(1, 3)):
-        _thing(rng, image, size // 12, size // 3, saturation=(0, 1))
+        _draw_shape(rng, image, size // 12, size // 3, saturation=(0, 1), textured_p=0.5)
     return image
 
 
 def floor_shadow(points: np.ndarray, size: int, strength: float) -> np.ndarray:
-    """(size, size, 1) darkness from the picture positions (N, 2) px of the body's points cast onto the floor."""
+    """Return the shadow's darkness (size, size, 1) from the points (N, 2) px of the body projected onto the floor."""
     scale = 2 if size <= 160 else 4
     small = max(size // scale, 16)
     cells = np.floor(points * (small / size)).astype(np.int32)
@@ -98,8 +113,8 @@ def floor_shadow(points: np.ndarray, size: int, strength: float) -> np.ndarray:
     return cv2.resize(mask, (size, size), interpolation=cv2.INTER_LINEAR)[..., None]
 
 
-def develop(rng: Rng, image: np.ndarray, easy: bool) -> np.ndarray:
-    """Exposure, blur and noise of a camera; returns uint8."""
+def apply_camera(rng: Rng, image: np.ndarray, easy: bool) -> np.ndarray:
+    """Apply blur, exposure and noise of a camera; return uint8."""
     size = len(image)
     if not easy and rng.random() < 0.4:
         image = cv2.GaussianBlur(image, (0, 0), rng.uniform(0.4, 1.3) * size / 256)

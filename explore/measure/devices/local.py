@@ -1,54 +1,48 @@
-"""This machine. The models run in child processes, so that a bad one fails its measurement and nothing else."""
+"""`local`: this machine. Models run in child processes, so that a model that crashes fails only its measurement."""
 
 from __future__ import annotations
 
 import sys
-import tempfile
 from collections.abc import Sequence
 
 from arch.errors import InputError
-from explore.measure import probe
-from explore.measure.devices import Report, dialogue
-from explore.measure.rows import Machine, Model, Row, Settings, checked
+from explore.measure.devices import Progress
+from explore.measure.devices.probe_client import parse_rows, run_here
+from explore.measure.probe.machine import describe_machine
+from explore.measure.probe.runtimes import RUNTIMES
+from explore.measure.rows import Machine, Model, Row, Settings, validated
 
 
 class Local:
     name = "local"
 
     def describe(self) -> Machine:
-        return checked(Machine, probe.machine(), self.name)
+        return validated(Machine, describe_machine(), self.name)
 
-    def measure(self, models: Sequence[Model], settings: Settings, report: Report) -> list[Row]:
+    def measure(self, models: Sequence[Model], settings: Settings, progress: Progress) -> list[Row]:
         check_request(models, settings)
-        with tempfile.TemporaryDirectory() as scratch:
-            command = [sys.executable, probe.__file__, "serve", scratch]
-            result = dialogue.converse(self.name, command, b"", models, settings.for_count(len(models)), True, report)
-        return dialogue.rows(self.name, result, models)
+        result = run_here(self.name, sys.executable, models, settings.for_count(len(models)), progress)
+        return parse_rows(self.name, result, models)
 
 
 def check_request(models: Sequence[Model], settings: Settings) -> None:
-    """What the measuring program can never do.
+    """Reject requests that the measuring program does not support.
 
     Raises:
-        InputError: a cap on a runtime that has none, or a runtime that it does not know.
+        InputError: an unknown runtime, or a cap on the instruction set of a runtime without one.
     """
     for model in models:
-        if model.runtime not in probe.RUNTIMES:
-            raise InputError(f"{model.name}: runtime: {model.runtime} is not one of {', '.join(probe.RUNTIMES)}")
+        if model.runtime not in RUNTIMES:
+            raise InputError(f"{model.name}: runtime: {model.runtime} is not one of {', '.join(RUNTIMES)}")
         if settings.isa and model.runtime != "openvino":
+            library = {"litert": "XNNPACK", "onnxruntime": "MLAS", "executorch": "XNNPACK"}[model.runtime]
             raise InputError(
-                f"{model.name}: isa: only openvino can be capped (oneDNN); {CAPLESS[model.runtime]}; "
-                f"leave --isa away or measure openvino bundles"
+                f"{model.name}: isa: only openvino can be capped, {library} always uses the best instruction set of the "
+                f"processor; omit --isa, or measure openvino bundles"
             )
-
-
-CAPLESS = {
-    "litert": "XNNPACK picks the best instruction set of the processor and has no switch for it",
-    "onnxruntime": "ONNX Runtime's MLAS picks the best instruction set of the processor and has no switch for it",
-}
 
 
 def open(address: str) -> Local:
     if address != "local":
-        raise InputError(f"device: '{address}': local takes no more than its name")
+        raise InputError(f"target: {address}: local has no options; write local")
     return Local()

@@ -1,29 +1,37 @@
-// The camera's people in 3D, live: detector and network run here, in LiteRT.js.
+// Live 3D poses of the people in front of the camera. Detector and network run in the page, in LiteRT.js.
 import { loadLiteRt, loadAndCompile, Tensor } from "@litertjs/core";
-import { anchors, decode, overlap, people, SIDE } from "./decode.js";
-import { overlay, room } from "./view.js";
+import {
+  clipBox, decode, normalise, OneEuro, regionOfBox, regionOfJoints, rootDepth, sampleRegion, toCamera, toPhoto,
+} from "./decoder.js";
+import { anchors, decodeDetections, INPUT_SIZE, iou } from "./detector.js";
+import { drawOverlay, drawView } from "./view.js";
 
 const element = (id) => document.getElementById(id);
-const DETECT_EVERY = 6, MOST = 3, STEADY = 0.5, MISSED = 3; // frames, people, share of a new box, searches
+const DETECT_EVERY = 6; // frames
+const MAX_PEOPLE = 3;
+const SMOOTHING = 0.5; // weight of a new detection in the box of its track
+const MAX_MISSED = 3; // detections without a match after which a track ends
+const LOST = 0.6; // confidence of a followed person, relative to the track's mean, below which the box gives the region
+const MEAN_WEIGHT = 0.1; // of a frame in the mean confidence of its track
+const REFERENCE_MM = 2000; // size of a person for the One-Euro filter of camera coordinates
 const dark = matchMedia("(prefers-color-scheme: dark)");
-const middles = anchors();
-let facing = "environment", turn = 0.5, held = null, known = [], frame = 0, found = [];
-const spent = {};
+const anchorCentres = anchors();
+let facing = "environment", azimuth = 0.5, drag = null, tracks = [], frame = 0, people = [];
+const canvas = document.createElement("canvas"), context = canvas.getContext("2d", { willReadFrequently: true });
+const timings = {}; // ms by stage, exponential moving average
 
-function tell(text, bad = false) {
-  element("text").textContent = text;
-  element("text").className = bad ? "bad" : "";
+function showStatus(text, isError = false) {
+  element("status").textContent = text;
+  element("status").className = isError ? "error" : "";
 }
 
 async function load(url) {
-  const answer = await fetch(url);
-  if (!answer.ok) throw new Error(`${url}: ${await answer.text()}`);
-  const bytes = new Uint8Array(await answer.arrayBuffer());
+  const response = await fetch(url);
+  if (!response.ok) throw new Error(`${url}: ${await response.text()}`);
+  const bytes = new Uint8Array(await response.arrayBuffer());
   const compiled = await loadAndCompile(bytes, { accelerator: "wasm", cpuOptions: { numThreads: 1 } });
   const shape = Array.from(compiled.getInputDetails()[0].shape);
-  const pad = document.createElement("canvas");
-  pad.width = pad.height = shape[1];
-  return { compiled, shape, side: shape[1], pen: pad.getContext("2d", { willReadFrequently: true }) };
+  return { compiled, shape, size: shape[1] };
 }
 
 async function run(model, values) {
@@ -38,138 +46,145 @@ async function run(model, values) {
   return results;
 }
 
-// The square [x, y, side] px of the video as the model's input, black outside; scale and shift a channel.
-function pixels(model, video, [x, y, side], scale, shift) {
-  const { pen, side: size } = model;
-  pen.fillStyle = "#000";
-  pen.fillRect(0, 0, size, size);
-  pen.imageSmoothingQuality = "high";
-  const zoom = size / side;
-  pen.drawImage(video, -x * zoom, -y * zoom, video.videoWidth * zoom, video.videoHeight * zoom);
-  const rgba = pen.getImageData(0, 0, size, size).data, values = new Float32Array(3 * size * size);
-  for (let at = 0, to = 0; at < rgba.length; at += 4) {
-    for (let channel = 0; channel < 3; channel++) values[to++] = rgba[at + channel] * scale[channel] + shift[channel];
+// Returns the pixels of the current video frame.
+function grab(video) {
+  const { videoWidth: width, videoHeight: height } = video;
+  if (canvas.width !== width || canvas.height !== height) [canvas.width, canvas.height] = [width, height];
+  context.drawImage(video, 0, 0, width, height);
+  return context.getImageData(0, 0, width, height);
+}
+
+function addTiming(stage, started) {
+  const ms = performance.now() - started;
+  timings[stage] = timings[stage] === undefined ? ms : timings[stage] + 0.1 * (ms - timings[stage]);
+}
+
+// Detects people in the full frame and updates the tracks.
+async function detect(detector, config, picture) {
+  const started = performance.now(), { width, height } = picture, side = Math.max(width, height);
+  const [left, top] = [(width - side) / 2, (height - side) / 2], half = Array(3).fill(0.5);
+  const rgb = sampleRegion(picture, { x: width / 2, y: height / 2, side }, detector.size);
+  const outputs = await run(detector, normalise(rgb, { mean: half, std: half }));
+  const [scores, points] = outputs.sort((a, b) => a.length - b.length);
+  const zoom = side / INPUT_SIZE;
+  const boxes = decodeDetections(scores, points, anchorCentres, config.detector).slice(0, MAX_PEOPLE)
+    .map(([x, y, w, h]) => clipBox([x * zoom + left, y * zoom + top, w * zoom, h * zoom], width, height))
+    .filter((box) => box[2] >= 1 && box[3] >= 1);
+  for (const track of tracks) {
+    const match = boxes.findIndex((box) => iou(box, track.box) > config.detector.same_person_iou);
+    track.missed = match < 0 ? track.missed + 1 : 0;
+    if (match >= 0) track.box = boxes.splice(match, 1)[0].map((value, at) => track.box[at] + SMOOTHING * (value - track.box[at]));
   }
-  return values;
+  const alive = tracks.filter((track) => track.missed < MAX_MISSED);
+  tracks = [...alive, ...boxes.map((box) => ({ box, missed: 0 }))].slice(0, MAX_PEOPLE);
+  addTiming("detect", started);
 }
 
-function clock(stage, began) {
-  const ms = performance.now() - began;
-  spent[stage] = spent[stage] === undefined ? ms : spent[stage] + 0.1 * (ms - spent[stage]);
-}
-
-async function detect(detector, about, video) {
-  const began = performance.now(), side = Math.max(video.videoWidth, video.videoHeight);
-  const square = [(video.videoWidth - side) / 2, (video.videoHeight - side) / 2, side];
-  const answers = await run(detector, pixels(detector, video, square, [1, 1, 1].map(() => 1 / 127.5), [-1, -1, -1]));
-  const [scores, places] = answers.sort((a, b) => a.length - b.length);
-  const boxes = people(scores, places, middles, about.detector).slice(0, MOST)
-    .map(([x, y, w, h]) => [[x, square[0]], [y, square[1]], [w, 0], [h, 0]].map(([value, zero]) => (value * side) / SIDE + zero))
-    .map((box) => inside(box, video)).filter((box) => box[2] >= 1 && box[3] >= 1);
-  for (const one of known) {
-    const match = boxes.findIndex((box) => overlap(box, one.box) > about.detector.same);
-    one.missed = match < 0 ? one.missed + 1 : 0;
-    if (match >= 0) one.box = boxes.splice(match, 1)[0].map((value, at) => one.box[at] + STEADY * (value - one.box[at]));
+// Returns the joints of a track, in px of the video and in camera mm, with their confidence. With framing roi, the joints
+// give the region of the next pass and of the next frame.
+async function predictTrack(network, config, picture, track) {
+  const region = track.region ?? regionOfBox(track.box, picture.width, picture.height, config.box_padding);
+  let person = await predict(network, config, picture, region);
+  if (config.roi) {
+    if (!track.region) person = await predict(network, config, picture, regionOfJoints(person.px, config.roi));
+    const confidence = person.confidence.reduce((sum, value) => sum + value, 0) / person.confidence.length;
+    const lost = confidence < LOST * (track.confidence ?? 0), next = regionOfJoints(person.px, config.roi);
+    track.region = lost || next.side < 1 ? null : next;
+    track.confidence = (track.confidence ?? confidence) + MEAN_WEIGHT * (confidence - (track.confidence ?? confidence));
   }
-  known = [...known.filter((one) => one.missed < MISSED), ...boxes.map((box) => ({ box, missed: 0 }))].slice(0, MOST);
-  clock("detect", began);
+  const time = performance.now() / 1000;
+  track.filters ??= [new OneEuro(), new OneEuro()];
+  const px = track.filters[0].filter(person.px, time, person.region.side);
+  const mm = track.filters[1].filter(person.mm, time, REFERENCE_MM);
+  return { ...person, box: track.box, ...(element("smooth").checked ? { px, mm } : {}) };
 }
 
-function inside([x, y, w, h], video) {
-  const [left, top] = [Math.max(x, 0), Math.max(y, 0)];
-  return [left, top, Math.min(x + w, video.videoWidth) - left, Math.min(y + h, video.videoHeight) - top];
-}
-
-// Joints of a box: shares of the crop, px of the video, mm in camera axes.
-async function pose(network, about, video, box) {
-  let began = performance.now();
-  const longer = Math.max(box[2], box[3]), side = longer * about.box_padding;
-  const [left, top] = [box[0] + box[2] / 2 - side / 2, box[1] + box[3] / 2 - side / 2];
-  const scale = about.std.map((std) => 1 / (255 * std)), shift = about.mean.map((mean, at) => -mean / about.std[at]);
-  const values = pixels(network, video, [left, top, side], scale, shift);
-  clock("crop", began);
-  began = performance.now();
+// Returns the joints in a region, in px of the video and in camera mm, with their confidence.
+async function predict(network, config, picture, region) {
+  let started = performance.now();
+  const { width, height } = picture;
+  const values = normalise(sampleRegion(picture, region, network.size, config.border), config);
+  addTiming("crop", started);
+  started = performance.now();
   const [raw] = await run(network, values);
-  clock("network", began);
-  began = performance.now();
-  const { joints, confidence } = decode(raw, about);
-  const focal = Math.max(video.videoWidth, video.videoHeight), depth = (about.reference_mm * focal) / side;
-  const px = joints.map(([x, y]) => [left + x * side, top + y * side]);
-  const mm = joints.map((joint, at) => {
-    const z = depth + (joint[2] - 0.5) * about.depth_range_mm;
-    return [((px[at][0] - video.videoWidth / 2) / focal) * z, ((px[at][1] - video.videoHeight / 2) / focal) * z, z];
-  });
-  clock("decode", began);
-  return { box, joints, confidence, px, mm };
+  addTiming("network", started);
+  started = performance.now();
+  const { joints, confidence } = decode(raw, config, config.joints, "NHWC");
+  const focal = Math.max(width, height), placed = toPhoto(joints, region, config.depth_range_mm);
+  const mm = toCamera(placed, rootDepth(region, focal), focal, [width / 2, height / 2]);
+  addTiming("decode", started);
+  return { confidence, region, px: placed.map(([x, y]) => [x, y]), mm };
 }
 
-async function step(detector, network, about, video) {
-  if (frame % DETECT_EVERY === 0 || !known.length) await detect(detector, about, video);
-  const now = [];
-  for (const one of known) now.push(await pose(network, about, video, one.box));
-  found = now;
+async function processFrame(detector, network, config, video) {
+  const picture = grab(video);
+  if (frame % DETECT_EVERY === 0 || !tracks.length) await detect(detector, config, picture);
+  const predicted = [];
+  for (const track of tracks) predicted.push(await predictTrack(network, config, picture, track));
+  people = predicted;
   frame++;
-  window.edgepose = { frame, found, spent, width: video.videoWidth, height: video.videoHeight }; // for the console
+  window.edgepose = { frame, people, timings, width: picture.width, height: picture.height }; // for the console
 }
 
-async function open() {
+async function openCamera() {
   const video = element("video");
   for (const track of video.srcObject?.getTracks() ?? []) track.stop();
   if (!navigator.mediaDevices) {
-    throw new Error("Browsers give the camera to https or localhost only: adb reverse and localhost, or serve with --cert self");
+    throw new Error("browsers allow the camera on https or localhost only; use adb reverse, or serve with --cert self");
   }
-  const wish = { facingMode: facing, width: { ideal: 640 }, height: { ideal: 480 } };
-  video.srcObject = await navigator.mediaDevices.getUserMedia({ video: wish, audio: false });
+  const constraints = { facingMode: facing, width: { ideal: 640 }, height: { ideal: 480 } };
+  video.srcObject = await navigator.mediaDevices.getUserMedia({ video: constraints, audio: false });
   await video.play();
   const settings = video.srcObject.getVideoTracks()[0].getSettings();
-  element("stage").className = settings.facingMode === "environment" ? "" : "mirrored";
+  element("camera").className = settings.facingMode === "environment" ? "" : "mirrored";
   [element("overlay").width, element("overlay").height] = [video.videoWidth, video.videoHeight];
-  known = [];
+  tracks = [];
 }
 
-function turning() {
-  const canvas = element("room");
-  canvas.addEventListener("pointerdown", (event) => { held = [event.clientX, turn]; canvas.setPointerCapture(event.pointerId); });
-  canvas.addEventListener("pointermove", (event) => { if (held) turn = held[1] + (event.clientX - held[0]) / 120; });
-  for (const end of ["pointerup", "pointercancel"]) canvas.addEventListener(end, () => { held = null; });
+function enableDragging() {
+  const canvas = element("view");
+  canvas.addEventListener("pointerdown", (event) => { drag = [event.clientX, azimuth]; canvas.setPointerCapture(event.pointerId); });
+  canvas.addEventListener("pointermove", (event) => { if (drag) azimuth = drag[1] + (event.clientX - drag[0]) / 120; });
+  for (const end of ["pointerup", "pointercancel"]) canvas.addEventListener(end, () => { drag = null; });
 }
 
 async function start() {
-  const about = await (await fetch("about.json")).json();
-  element("name").textContent = about.title;
+  const config = await (await fetch("config.json")).json();
+  element("title").textContent = config.title;
+  element("smooth").checked = config.smooth;
   await loadLiteRt("./core/wasm/", { threads: false });
   const [network, detector] = [await load("model"), await load("person")];
-  tell("Asking for the camera");
-  await open();
-  element("flip").addEventListener("click", () => {
+  showStatus("Waiting for permission to use the camera");
+  await openCamera();
+  element("switch").addEventListener("click", () => {
     facing = facing === "user" ? "environment" : "user";
-    open().catch(fail);
+    openCamera().catch(showError);
   });
-  turning();
+  enableDragging();
   let last = performance.now(), period = 0;
   for (;;) {
     await new Promise(requestAnimationFrame);
     const video = element("video");
     if (document.hidden || !video.videoWidth) continue;
-    await step(detector, network, about, video);
-    const began = performance.now();
-    if (!held) turn += 0.0006 * Math.min(began - last, 100);
-    overlay(element("overlay"), about, found);
-    room(element("room"), about, found, turn, dark.matches);
-    clock("draw", began);
+    await processFrame(detector, network, config, video);
+    const started = performance.now();
+    if (!drag) azimuth += 0.0006 * Math.min(started - last, 100);
+    drawOverlay(element("overlay"), config, people);
+    drawView(element("view"), config, people, azimuth, dark.matches);
+    addTiming("draw", started);
     const now = performance.now();
     period = period ? period + 0.1 * (now - last - period) : now - last;
     last = now;
-    tell(found.length ? `${found.length} ${found.length > 1 ? "people" : "person"}` : "Nobody found: step back until all of you is seen");
-    element("times").textContent = [
-      `${(1000 / period).toFixed(0)} frames/s`, ...Object.entries(spent).map(([stage, ms]) => `${stage} ${ms.toFixed(1)} ms`),
-    ].join(" · ");
+    const count = people.length;
+    showStatus(count ? `${count} ${count > 1 ? "people" : "person"}` : "No person found: step back until your whole body is visible");
+    const stages = Object.entries(timings).map(([stage, ms]) => `${stage} ${ms.toFixed(1)} ms`);
+    element("timings").textContent = [`${(1000 / period).toFixed(0)} frames/s`, ...stages].join(" · ");
   }
 }
 
-function fail(error) {
-  const words = { NotAllowedError: "The camera was refused: allow it in the browser and load again", NotFoundError: "No camera here" };
-  tell(words[error?.name] ?? `Failed: ${error?.message ?? error}`, true);
+function showError(error) {
+  const messages = { NotAllowedError: "Camera access denied: allow it in the browser and reload the page", NotFoundError: "No camera found" };
+  showStatus(messages[error?.name] ?? `Error: ${error?.message ?? error}`, true);
 }
 
-start().catch(fail);
+start().catch(showError);

@@ -1,122 +1,124 @@
-// Skeletons over the camera's picture, and in a room that turns.
+// Draws skeletons over the camera image, and in a 3D view that rotates.
 
-const CASING = "#1b222b", FLOOR = 500; // mm of a tile
-const hue = (about, number) => about.people[number % about.people.length];
+const OUTLINE = "#1b222b";
+const TILE = 500; // mm between two lines of the ground grid
+const personColour = (config, index) => config.people[index % config.people.length];
 
-function bones(pen, about, spots, thick, order = about.edges.map((_, index) => index)) {
-  pen.lineCap = "round";
-  for (const at of order) {
-    const [start, end] = about.edges[at];
-    for (const [width, colour] of [[thick + 2, CASING], [thick, about.colours[at]]]) {
-      pen.lineWidth = width;
-      pen.strokeStyle = colour;
-      pen.beginPath();
-      pen.moveTo(...spots[start]);
-      pen.lineTo(...spots[end]);
-      pen.stroke();
+function drawBones(context, config, joints, thickness, order = config.edges.map((_, index) => index)) {
+  context.lineCap = "round";
+  for (const index of order) {
+    const [start, end] = config.edges[index];
+    for (const [width, colour] of [[thickness + 2, OUTLINE], [thickness, config.colours[index]]]) {
+      context.lineWidth = width;
+      context.strokeStyle = colour;
+      context.beginPath();
+      context.moveTo(...joints[start]);
+      context.lineTo(...joints[end]);
+      context.stroke();
     }
   }
 }
 
-function joints(pen, spots, radius, colour) {
-  for (const [x, y] of spots) {
-    pen.beginPath();
-    pen.arc(x, y, radius, 0, 7);
-    pen.fillStyle = colour;
-    pen.fill();
-    pen.lineWidth = Math.max(radius / 3, 0.8);
-    pen.strokeStyle = "#fff";
-    pen.stroke();
+function drawJoints(context, joints, radius, colour) {
+  for (const [x, y] of joints) {
+    context.beginPath();
+    context.arc(x, y, radius, 0, 7);
+    context.fillStyle = colour;
+    context.fill();
+    context.lineWidth = Math.max(radius / 3, 0.8);
+    context.strokeStyle = "#fff";
+    context.stroke();
   }
 }
 
-// found: [{box, px, mm}] in px of the picture; canvas has the picture's size.
-export function overlay(canvas, about, found) {
-  const pen = canvas.getContext("2d");
-  pen.clearRect(0, 0, canvas.width, canvas.height);
-  const thick = Math.max(2, Math.max(canvas.width, canvas.height) / 160);
-  found.forEach((person, number) => {
-    pen.lineWidth = thick / 3;
-    pen.strokeStyle = hue(about, number);
-    pen.strokeRect(...person.box);
-    bones(pen, about, person.px, thick);
-    joints(pen, person.px, thick * 0.75, hue(about, number));
+// people: [{box, px}] in px of the camera image; the canvas has the size of the image.
+export function drawOverlay(canvas, config, people) {
+  const context = canvas.getContext("2d");
+  context.clearRect(0, 0, canvas.width, canvas.height);
+  const thickness = Math.max(2, Math.max(canvas.width, canvas.height) / 160);
+  people.forEach((person, index) => {
+    context.lineWidth = thickness / 3;
+    context.strokeStyle = personColour(config, index);
+    context.strokeRect(...person.box);
+    drawBones(context, config, person.px, thickness);
+    drawJoints(context, person.px, thickness * 0.75, personColour(config, index));
   });
 }
 
-const calm = { middle: null, radius: 1000, floor: 0 };
+// middle and radius of the people and height of the ground, in camera mm, averaged over frames
+const smoothed = { middle: null, radius: 1000, ground: 0 };
 
-// found: people with mm in camera axes (x right, y down, z away); turn in radians.
-export function room(canvas, about, found, turn, dark) {
-  const ratio = window.devicePixelRatio || 1, box = canvas.getBoundingClientRect();
-  canvas.width = Math.round(box.width * ratio);
-  canvas.height = Math.round(box.height * ratio);
-  const pen = canvas.getContext("2d"), size = Math.min(canvas.width, canvas.height);
-  pen.fillStyle = dark ? "#15181c" : "#eef1f5";
-  pen.fillRect(0, 0, canvas.width, canvas.height);
-  if (found.length) follow(found.flatMap((person) => person.mm));
-  if (!calm.middle) return;
-  const [cos, sin] = [Math.cos(turn), Math.sin(turn)], rise = 0.3, away = 3.2 * calm.radius + 500;
-  // room: x right, y up above the floor, z away, about the people's middle
+// people: [{mm}] in camera coordinates (x right, y down, z away); azimuth in radians.
+export function drawView(canvas, config, people, azimuth, dark) {
+  const ratio = window.devicePixelRatio || 1, bounds = canvas.getBoundingClientRect();
+  canvas.width = Math.round(bounds.width * ratio);
+  canvas.height = Math.round(bounds.height * ratio);
+  const context = canvas.getContext("2d"), size = Math.min(canvas.width, canvas.height);
+  context.fillStyle = dark ? "#15181c" : "#eef1f5";
+  context.fillRect(0, 0, canvas.width, canvas.height);
+  if (people.length) updateView(people.flatMap((person) => person.mm));
+  if (!smoothed.middle) return;
+  const [cos, sin] = [Math.cos(azimuth), Math.sin(azimuth)], elevation = 0.3, distance = 3.2 * smoothed.radius + 500;
   const project = ([x, y, z]) => {
-    const [dx, dy, dz] = [x - calm.middle[0], y - calm.middle[1], z - calm.middle[2]];
+    const [dx, dy, dz] = [x - smoothed.middle[0], y - smoothed.middle[1], z - smoothed.middle[2]];
     const [rx, rz] = [dx * cos + dz * sin, dz * cos - dx * sin];
-    const [up, deep] = [-dy * Math.cos(rise) + rz * Math.sin(rise), rz * Math.cos(rise) + dy * Math.sin(rise)];
-    const zoom = (1.6 * size) / (deep + away);
-    return [canvas.width / 2 + rx * zoom, canvas.height / 2 - up * zoom, deep];
+    const up = -dy * Math.cos(elevation) + rz * Math.sin(elevation);
+    const depth = rz * Math.cos(elevation) + dy * Math.sin(elevation);
+    const zoom = (1.6 * size) / (depth + distance);
+    return [canvas.width / 2 + rx * zoom, canvas.height / 2 - up * zoom, depth];
   };
-  tiles(pen, project, dark);
-  const shown = found.map((person, number) => ({ number, person, spots: person.mm.map(project) }));
+  drawGround(context, project, dark);
+  const shown = people.map((person, index) => ({ index, person, joints: person.mm.map(project) }));
   for (const { person } of shown) {
-    pen.strokeStyle = dark ? "#0a0c0e" : "#aeb8c4";
-    pen.lineWidth = 2 * ratio;
-    for (const [start, end] of about.edges) {
-      pen.beginPath();
-      for (const joint of [start, end]) pen.lineTo(...project([person.mm[joint][0], calm.floor, person.mm[joint][2]]).slice(0, 2));
-      pen.stroke();
+    context.strokeStyle = dark ? "#0a0c0e" : "#aeb8c4"; // shadow
+    context.lineWidth = 2 * ratio;
+    for (const edge of config.edges) {
+      context.beginPath();
+      for (const joint of edge) context.lineTo(...project([person.mm[joint][0], smoothed.ground, person.mm[joint][2]]).slice(0, 2));
+      context.stroke();
     }
   }
-  const depth = (spots) => spots.reduce((sum, spot) => sum + spot[2], 0) / spots.length;
-  for (const { number, spots } of shown.sort((a, b) => depth(b.spots) - depth(a.spots))) {
-    const order = about.edges.map((_, index) => index);
-    const deep = (at) => spots[about.edges[at][0]][2] + spots[about.edges[at][1]][2];
-    const thick = size / 95;
-    bones(pen, about, spots.map((spot) => spot.slice(0, 2)), thick, order.sort((a, b) => deep(b) - deep(a)));
-    joints(pen, spots, thick * 0.7, hue(about, number));
+  const meanDepth = (joints) => joints.reduce((sum, joint) => sum + joint[2], 0) / joints.length;
+  for (const { index, joints } of shown.sort((a, b) => meanDepth(b.joints) - meanDepth(a.joints))) {
+    const depth = (edge) => joints[config.edges[edge][0]][2] + joints[config.edges[edge][1]][2];
+    const order = config.edges.map((_, edge) => edge).sort((a, b) => depth(b) - depth(a));
+    const thickness = size / 95;
+    drawBones(context, config, joints.map((joint) => joint.slice(0, 2)), thickness, order);
+    drawJoints(context, joints, thickness * 0.7, personColour(config, index));
   }
 }
 
-function follow(points) {
+function updateView(points) {
   const low = [0, 1, 2].map((axis) => Math.min(...points.map((point) => point[axis])));
   const high = [0, 1, 2].map((axis) => Math.max(...points.map((point) => point[axis])));
   const middle = low.map((value, axis) => (value + high[axis]) / 2);
-  const share = calm.middle ? 0.1 : 1;
-  calm.middle = (calm.middle || middle).map((value, axis) => value + share * (middle[axis] - value));
-  calm.floor = calm.floor + (share < 1 ? 0.25 : 1) * (high[1] - calm.floor);
+  const weight = smoothed.middle ? 0.1 : 1;
+  smoothed.middle = (smoothed.middle || middle).map((value, axis) => value + weight * (middle[axis] - value));
+  smoothed.ground += (weight < 1 ? 0.25 : 1) * (high[1] - smoothed.ground);
   const radius = Math.hypot(...low.map((value, axis) => high[axis] - value)) / 2;
-  calm.radius = Math.max(calm.radius + share * (radius - calm.radius), 900);
+  smoothed.radius = Math.max(smoothed.radius + weight * (radius - smoothed.radius), 900);
 }
 
-function tiles(pen, project, dark) {
-  const half = FLOOR * Math.ceil((1.1 * calm.radius + 300) / FLOOR);
-  const from = [0, 2].map((axis) => Math.floor((calm.middle[axis] - half) / FLOOR) * FLOOR);
-  const path = (points) => {
-    pen.beginPath();
-    for (const [x, z] of points) pen.lineTo(...project([x, calm.floor, z]).slice(0, 2));
-  };
+function drawGround(context, project, dark) {
+  const half = TILE * Math.ceil((1.1 * smoothed.radius + 300) / TILE);
+  const from = [0, 2].map((axis) => Math.floor((smoothed.middle[axis] - half) / TILE) * TILE);
   const to = from.map((value) => value + 2 * half);
+  const path = (points) => {
+    context.beginPath();
+    for (const [x, z] of points) context.lineTo(...project([x, smoothed.ground, z]).slice(0, 2));
+  };
   path([[from[0], from[1]], [to[0], from[1]], [to[0], to[1]], [from[0], to[1]]]);
-  pen.fillStyle = dark ? "#1d2127" : "#fbfcfd";
-  pen.fill();
-  pen.strokeStyle = dark ? "#333a44" : "#cfd6df";
-  for (let step = 0; step <= (2 * half) / FLOOR; step++) {
-    pen.lineWidth = step % 2 ? 1 : 1.6;
+  context.fillStyle = dark ? "#1d2127" : "#fbfcfd";
+  context.fill();
+  context.strokeStyle = dark ? "#333a44" : "#cfd6df";
+  for (let step = 0; step <= (2 * half) / TILE; step++) {
+    context.lineWidth = step % 2 ? 1 : 1.6;
     for (const line of [
-      [[from[0] + step * FLOOR, from[1]], [from[0] + step * FLOOR, to[1]]],
-      [[from[0], from[1] + step * FLOOR], [to[0], from[1] + step * FLOOR]],
+      [[from[0] + step * TILE, from[1]], [from[0] + step * TILE, to[1]]],
+      [[from[0], from[1] + step * TILE], [to[0], from[1] + step * TILE]],
     ]) {
       path(line);
-      pen.stroke();
+      context.stroke();
     }
   }
 }

@@ -1,80 +1,80 @@
-// People: the network's answer drawn on the picture, and in a room that turns with the pointer.
+// Poses drawn on pictures, and in 3D views that rotate with the pointer.
 const view = { yaw: 0.6, pitch: 0.12, person: 0 };
-const pictures = []; // decoded once
+const SIDE = 176; // px of a picture
+const decoded = []; // images by person
 
-function picture(people, index) {
-  if (!pictures[index]) {
-    pictures[index] = new Image();
-    pictures[index].src = `data:image/jpeg;base64,${people.people[index].jpeg}`;
+function decode(people, person) {
+  if (!decoded[person]) {
+    decoded[person] = new Image();
+    decoded[person].src = `data:image/jpeg;base64,${people.people[person].jpeg}`;
   }
-  return pictures[index].decode().then(() => pictures[index]);
+  return decoded[person].decode().then(() => decoded[person]);
 }
 
-async function drawOnPicture(canvas, people, index, joints) {
-  const image = await picture(people, index);
-  const side = (canvas.width = canvas.height = 176);
-  const pen = canvas.getContext("2d");
-  pen.drawImage(image, 0, 0, side, side);
-  pen.lineCap = "round";
-  for (const [width, casing] of [[5, true], [3, false]]) {
+// joints: (x, y) as fractions of the picture's side
+async function drawOnPicture(canvas, people, person, joints) {
+  const image = await decode(people, person);
+  canvas.width = canvas.height = SIDE;
+  const context = canvas.getContext("2d");
+  context.drawImage(image, 0, 0, SIDE, SIDE);
+  context.lineCap = "round";
+  for (const [width, outline] of [[5, true], [3, false]]) {
     people.edges.forEach(([start, end], edge) => {
-      pen.strokeStyle = casing ? "#000a" : { left: "#ff8a1f", right: "#2f8fff", middle: "#ffffff" }[people.sides[edge]];
-      pen.lineWidth = width;
-      pen.beginPath();
-      pen.moveTo(joints[start][0] * side, joints[start][1] * side);
-      pen.lineTo(joints[end][0] * side, joints[end][1] * side);
-      pen.stroke();
+      context.strokeStyle = outline ? "#000a" : { left: "#ff8a1f", right: "#2f8fff", middle: "#ffffff" }[people.sides[edge]];
+      context.lineWidth = width;
+      line(context, joints[start].map((value) => value * SIDE), joints[end].map((value) => value * SIDE));
     });
   }
 }
 
-// Camera mm (x right, y down, z away) as seen after turning about the upright axis and tipping.
-function turned([x, y, z]) {
+function line(context, [fromX, fromY], [toX, toY]) {
+  context.beginPath();
+  context.moveTo(fromX, fromY);
+  context.lineTo(toX, toY);
+  context.stroke();
+}
+
+// Rotate camera coordinates in mm (x right, y down, z away) by the yaw and pitch of the view.
+function rotate([x, y, z]) {
   const [cy, sy, cp, sp] = [Math.cos(view.yaw), Math.sin(view.yaw), Math.cos(view.pitch), Math.sin(view.pitch)];
   const across = cy * x - sy * z, away = sy * x + cy * z;
   return [across, cp * y + sp * away, cp * away - sp * y];
 }
 
-function drawRoom(canvas, people, figures) {
+// poses: joints in mm from the root; a pose with `faint` is drawn in grey
+function draw3D(canvas, people, poses) {
   const size = Math.max(160, canvas.clientWidth) * devicePixelRatio;
   canvas.width = canvas.height = size;
-  const pen = canvas.getContext("2d");
-  const every = figures.flatMap((each) => each.joints);
-  const reach = Math.max(600, ...every.map((joint) => Math.hypot(...joint)));
-  const floor = Math.max(...every.map((joint) => joint[1]));
-  const place = (point) => {
-    const [x, y, z] = turned(point);
+  const context = canvas.getContext("2d");
+  const joints = poses.flatMap((pose) => pose.joints);
+  const reach = Math.max(600, ...joints.map((joint) => Math.hypot(...joint)));
+  const floor = Math.max(...joints.map((joint) => joint[1]));
+  const project = (point) => {
+    const [x, y, z] = rotate(point);
     const zoom = (size * 0.43) / reach / (1 + (0.25 * z) / reach);
     return [size / 2 + x * zoom, size / 2 + y * zoom, z];
   };
-  pen.lineCap = "round";
-  pen.strokeStyle = colour("grid");
-  pen.lineWidth = devicePixelRatio;
+  context.lineCap = "round";
+  context.strokeStyle = colour("grid");
+  context.lineWidth = devicePixelRatio;
   for (let at = -1000; at <= 1000; at += 250) {
-    for (const [a, b] of [[[at, floor, -1000], [at, floor, 1000]], [[-1000, floor, at], [1000, floor, at]]]) {
-      const [from, to] = [place(a), place(b)];
-      pen.beginPath();
-      pen.moveTo(from[0], from[1]);
-      pen.lineTo(to[0], to[1]);
-      pen.stroke();
-    }
+    line(context, project([at, floor, -1000]), project([at, floor, 1000]));
+    line(context, project([-1000, floor, at]), project([1000, floor, at]));
   }
-  for (const { joints, ghost } of figures) {
-    const seen = joints.map(place);
-    const order = people.edges.map((edge, index) => [seen[edge[0]][2] + seen[edge[1]][2], index]).sort((a, b) => b[0] - a[0]);
-    for (const [, index] of order) {
-      const [start, end] = people.edges[index];
-      pen.strokeStyle = ghost ? colour("truth") : colour(people.sides[index]);
-      pen.lineWidth = (ghost ? 3 : 5) * devicePixelRatio * (size / devicePixelRatio / 260);
-      pen.beginPath();
-      pen.moveTo(seen[start][0], seen[start][1]);
-      pen.lineTo(seen[end][0], seen[end][1]);
-      pen.stroke();
+  for (const pose of poses) {
+    const points = pose.joints.map(project);
+    const depth = ([start, end]) => points[start][2] + points[end][2];
+    const farthestFirst = people.edges.map((_, edge) => edge).sort((a, b) => depth(people.edges[b]) - depth(people.edges[a]));
+    for (const edge of farthestFirst) {
+      const [start, end] = people.edges[edge];
+      context.strokeStyle = colour(pose.faint ? "truth" : people.sides[edge]);
+      context.lineWidth = ((pose.faint ? 3 : 5) * size) / 260;
+      line(context, points[start], points[end]);
     }
   }
 }
 
-function turnable(canvas, redraw) {
+function makeRotatable(canvas, redraw) {
   let from = null;
   canvas.addEventListener("pointerdown", (event) => {
     from = [event.clientX, event.clientY];

@@ -1,114 +1,133 @@
-// The study: its rows, what may be asked of them, and which of them are shown. A row is a place in the columns.
-const METRICS = {
-  mpjpe_mm: { title: "MPJPE, mm", brief: "MPJPE", unit: "mm", scale: 1, digits: 1, axis: "linear" },
-  latency_ms: { title: "latency of the file, ms", brief: "latency", unit: "ms", scale: 1, digits: 3, axis: "log" },
-  macs: { title: "MACs, millions", brief: "MACs", unit: "M", scale: 1e6, digits: 1, axis: "log" },
-  params: { title: "parameters, millions", brief: "params", unit: "M", scale: 1e6, digits: 2, axis: "log" },
-  bytes: { title: "size of the file, MB", brief: "size", unit: "MB", scale: 1e6, digits: 2, axis: "log" },
-  memory: { title: "peak activation memory in INT8, MB", brief: "memory", unit: "MB", scale: 1e6, digits: 3, axis: "log" },
-};
+// The study: its rows, the filters, and the rows that these show. A row is an index into the arrays of `values`.
 const KINDS = {
-  candidate: "candidates", shipped: "shipped files", paperCandidate: "to compare with, as candidates",
-  paperShipped: "to compare with, shipped alike", reference: "your references",
+  candidate: "candidates", exported: "exported files", baselineCandidate: "baselines, candidates",
+  baselineExported: "baselines, exported", reference: "your references",
 };
 const STEPS = 200; // of a slider
 
-let study, columns, rows;
-let later = null; // what is unpacked on first use
+let study, values, rows;
+let columns = {}; // by key: header, title, unit, scale, digits, tooltip, log
+let later = null; // unpacked on first use
 const state = { x: "latency_ms", y: "mpjpe_mm", runtime: "", kinds: {}, limits: {}, text: "", chosen: -1, sort: ["mpjpe_mm", 1], theme: "" };
 
-function takeStudy(read) {
+function loadStudy(read) {
   study = read;
-  columns = read.columns;
-  for (const key of ["kind", "runtime", "recipe"]) columns[key] = columns[key].map((place) => columns[`${key}_values`][place]);
-  for (const key of study.elsewhere) {
-    const device = key.split(" ").slice(1).join(" ");
-    METRICS[key] = { title: `latency on ${device}, ms`, brief: `on ${device}`, unit: "ms", scale: 1, digits: 3, axis: "log" };
-  }
-  rows = columns.name.map((_, row) => row);
-  columns.group = rows.map((row) => !columns.paper[row] || columns.kind[row] === "reference" ? columns.kind[row] : columns.kind[row] === "shipped" ? "paperShipped" : "paperCandidate");
-  columns.words = rows.map((row) => `${columns.name[row]} ${columns.id[row]} ${columns.network[row]} ${columns.recipe[row]}`.toLowerCase());
-  state.runtime = study.about.runtime || "";
+  values = read.values;
+  columns = Object.fromEntries(read.columns.map((column) => [column.key, column]));
+  for (const key of ["kind", "runtime", "recipe"]) values[key] = values[key].map((place) => values[`${key}_values`][place]);
+  rows = values.name.map((_, row) => row);
+  values.group = rows.map((row) => (!values.baseline[row] ? values.kind[row] : values.kind[row] === "exported" ? "baselineExported" : "baselineCandidate"));
+  values.searchable = rows.map((row) => `${values.name[row]} ${values.arch_id[row]} ${values.network[row]} ${values.recipe[row]}`.toLowerCase());
+  state.x = study.objectives.find((key) => key !== "mpjpe_mm" && has(key)) ?? state.x;
+  state.runtime = values.runtime_values.includes(study.about.runtime) ? study.about.runtime : "";
+  state.chosen = lowestError();
 }
 
-const has = (key) => rows.some((row) => columns[key][row] !== null);
-const metrics = () => Object.keys(METRICS).filter(has);
+// The study's own network with the lowest error: an exported file whose checks passed where there is one.
+function lowestError() {
+  const known = rows.filter((row) => !values.baseline[row] && values.runtime[row] === state.runtime && values.mpjpe_mm[row] !== null);
+  const own = passing(deployable(known));
+  return own.reduce((best, row) => (best < 0 || values.mpjpe_mm[row] < values.mpjpe_mm[best] ? row : best), -1);
+}
+
+const has = (key) => rows.some((row) => values[key][row] !== null);
+const metrics = () => study.plotted.filter(has);
 
 function range(key) {
-  const values = rows.map((row) => columns[key][row]).filter((value) => value !== null);
-  return [Math.min(...values), Math.max(...values)];
+  const known = rows.map((row) => values[key][row]).filter((value) => value !== null);
+  return [Math.min(...known), Math.max(...known)];
 }
 
-// A slider is even in the metric's own scale; its right end lets everything through.
+// Sliders are even on the scale of the metric's axis; the right end is no limit.
 function limitAt(key, step) {
   const [low, high] = range(key);
   if (step >= STEPS) return high;
   const share = step / STEPS;
-  return METRICS[key].axis === "log" && low > 0 ? low * (high / low) ** share : low + (high - low) * share;
+  return columns[key].log && low > 0 ? low * (high / low) ** share : low + (high - low) * share;
 }
 
 function isShown(row) {
-  if (state.kinds[columns.group[row]] === false) return false;
-  if (columns.kind[row] !== "reference" && state.runtime && columns.runtime[row] !== state.runtime) return false;
+  if (state.kinds[values.group[row]] === false) return false;
+  if (values.kind[row] !== "reference" && state.runtime && values.runtime[row] !== state.runtime) return false;
   for (const [key, step] of Object.entries(state.limits)) {
-    const value = columns[key][row];
+    const value = values[key][row];
     if (value === null || value > limitAt(key, step) * (1 + 1e-9)) return false;
   }
-  return state.text.toLowerCase().split(/\s+/).every((word) => columns.words[row].includes(word));
+  return state.text.toLowerCase().split(/\s+/).every((word) => values.searchable[row].includes(word));
 }
 
 const shown = () => rows.filter(isShown);
 
-// Rows of which none other of them is better in both metrics; in order along the first.
+// Non-dominated rows in two metrics, sorted by the first.
 function frontOf(some, x, y) {
-  const known = some.filter((row) => columns[x][row] !== null && columns[y][row] !== null);
-  known.sort((a, b) => columns[x][a] - columns[x][b] || columns[y][a] - columns[y][b]);
+  const known = some.filter((row) => values[x][row] !== null && values[y][row] !== null);
+  known.sort((a, b) => values[x][a] - values[x][b] || values[y][a] - values[y][b]);
   let least = Infinity;
-  return known.filter((row) => columns[y][row] < least && ((least = columns[y][row]), true));
+  return known.filter((row) => values[y][row] < least && ((least = values[y][row]), true));
 }
 
-// Shipped files are what a user takes; where none is shown, candidates are.
-function takeable(some) {
-  const shipped = some.filter((row) => columns.kind[row] === "shipped");
-  return shipped.length ? shipped : some.filter((row) => columns.kind[row] === "candidate");
+// Exported files if there are any, else candidates.
+function deployable(some) {
+  const exported = some.filter((row) => values.kind[row] === "exported");
+  return exported.length ? exported : some.filter((row) => values.kind[row] === "candidate");
 }
 
-// The row with the least of `by` among those whose `key` is at most `limit`; -1 where there is none.
+// Those without a failed check.
+const passing = (some) => some.filter((row) => !values.checks_failed[row]);
+
+// The shown row with the least `by` among those that passed their checks and whose `key` is at most `limit`; -1 if there
+// is none.
 function least(by, key, limit) {
-  const fitting = takeable(shown()).filter((row) => columns[key][row] !== null && columns[key][row] <= limit && columns[by][row] !== null);
-  fitting.sort((a, b) => columns[by][a] - columns[by][b] || columns.mpjpe_mm[a] - columns.mpjpe_mm[b]);
+  const fitting = passing(deployable(shown())).filter((row) => values[key][row] !== null && values[key][row] <= limit && values[by][row] !== null);
+  fitting.sort((a, b) => values[by][a] - values[by][b] || values.mpjpe_mm[a] - values.mpjpe_mm[b]);
   return fitting.length ? fitting[0] : -1;
 }
 
-function figure(key, value, unit = true) {
-  const metric = METRICS[key];
-  if (value === null || value === undefined) return "–";
-  if (!metric) return String(value);
-  return (value / metric.scale).toFixed(metric.digits) + (unit ? ` ${metric.unit}` : "");
+// The MPJPE of a row with its 95% interval, such as 136.8 (132.1 to 141.7).
+function withInterval(row, unit = true) {
+  const text = format("mpjpe_mm", values.mpjpe_mm[row], unit);
+  const [low, high] = [values.mpjpe_low_mm[row], values.mpjpe_high_mm[row]];
+  return low === null || high === null ? text : `${text} (${format("mpjpe_mm", low, false)} to ${format("mpjpe_mm", high, false)})`;
 }
 
-// What is asked stands in the address, so that a reload and a link show the same.
+// Whether a figure is a prediction in place of a measurement; these are marked with ~.
+const isPredicted = (key, row) => Boolean(study.sources[key]) && study.predicted.includes(values[study.sources[key]][row]);
+
+const figure = (key, row, unit = true) => (key === "mpjpe_mm" ? withInterval(row, unit) : (isPredicted(key, row) ? "~" : "") + format(key, values[key][row], unit));
+
+// A value as text in the unit of its column.
+function format(key, value, unit = true) {
+  if (value === null || value === undefined) return unit ? "–" : "";
+  const column = columns[key];
+  if (typeof value === "boolean") return value ? "yes" : "";
+  if (column.digits === null) return String(value);
+  return (value / column.scale).toFixed(column.digits) + (unit ? ` ${column.unit}` : "");
+}
+
+const axisTitle = (key) => `${columns[key].header} (${columns[key].log ? "log" : "linear"} scale, lower is better)`;
+
+// Filters and choice are kept in the address, so that a reload and a link show the same.
 function remember() {
   const { chosen, ...rest } = state;
   const key = chosen < 0 ? "" : rowKey(chosen);
   history.replaceState(null, "", `#${encodeURIComponent(JSON.stringify({ ...rest, key }))}`);
 }
 
-const rowKey = (row) => [columns.kind[row], columns.name[row], columns.runtime[row], columns.recipe[row], columns.trial[row]].join(" ");
+const rowKey = (row) => [values.kind[row], values.name[row], values.runtime[row], values.recipe[row], values.trial[row]].join(" ");
 
 function recall() {
-  let asked = {};
+  let saved = {};
   try {
-    asked = JSON.parse(decodeURIComponent(location.hash.slice(1)) || "{}");
+    saved = JSON.parse(decodeURIComponent(location.hash.slice(1)) || "{}");
   } catch {
-    return; // a link that was cut off shows everything
+    return; // a truncated link shows everything
   }
-  for (const axis of ["x", "y"]) if (metrics().includes(asked[axis])) state[axis] = asked[axis];
-  if (["light", "dark"].includes(asked.theme)) state.theme = asked.theme;
-  if (typeof asked.text === "string") state.text = asked.text;
-  if (typeof asked.runtime === "string" && ["", ...columns.runtime_values].includes(asked.runtime)) state.runtime = asked.runtime;
-  for (const kind of Object.keys(KINDS)) if (asked.kinds?.[kind] === false) state.kinds[kind] = false;
-  for (const key of metrics()) if (asked.limits?.[key] >= 0 && asked.limits[key] < STEPS) state.limits[key] = Number(asked.limits[key]);
-  if (Array.isArray(asked.sort) && columns[asked.sort[0]]) state.sort = [asked.sort[0], asked.sort[1] < 0 ? -1 : 1];
-  state.chosen = rows.find((row) => rowKey(row) === asked.key) ?? -1;
+  for (const axis of ["x", "y"]) if (metrics().includes(saved[axis])) state[axis] = saved[axis];
+  if (["light", "dark"].includes(saved.theme)) state.theme = saved.theme;
+  if (typeof saved.text === "string") state.text = saved.text;
+  if (typeof saved.runtime === "string" && ["", ...values.runtime_values].includes(saved.runtime)) state.runtime = saved.runtime;
+  for (const kind of Object.keys(KINDS)) if (saved.kinds?.[kind] === false) state.kinds[kind] = false;
+  for (const key of metrics()) if (saved.limits?.[key] >= 0 && saved.limits[key] < STEPS) state.limits[key] = Number(saved.limits[key]);
+  if (Array.isArray(saved.sort) && values[saved.sort[0]]) state.sort = [saved.sort[0], saved.sort[1] < 0 ? -1 : 1];
+  state.chosen = rows.find((row) => rowKey(row) === saved.key) ?? state.chosen;
 }

@@ -1,49 +1,57 @@
-// The rows as a table that sorts; as many as one reads, more on demand.
-const COLUMNS = [
-  ["name", "name"], ["kind", "kind"], ["runtime", "runtime"], ["recipe", "recipe"], ["mpjpe_mm", "MPJPE mm"], ["pa_mpjpe_mm", "PA mm"], ["float_mpjpe_mm", "float mm"],
-  ["latency_ms", "ms"], ["float_latency_ms", "float ms"], ["macs", "M MACs"], ["params", "M params"], ["bytes", "MB"], ["memory", "memory MB"],
-  ["samples", "samples"], ["network", "network"],
-];
-const TEXT = new Set(["name", "kind", "runtime", "recipe", "network"]);
+// The rows as a sortable table. Long tables grow on demand.
+const TEXT = new Set(["name", "kind", "runtime", "recipe", "part", "front", "checks_failed", "network"]);
+const isText = (key) => TEXT.has(key) || key.startsWith("source ");
 const PAGE = 60;
-let long = PAGE;
+let tableLength = PAGE;
 
 function cell(key, row) {
-  const value = columns[key][row];
-  if (value === null || value === undefined) return "";
-  if (METRICS[key]) return figure(key, value, false);
-  if (key.endsWith("_mm")) return value.toFixed(1);
-  if (key.endsWith("_ms")) return value.toFixed(3);
-  return String(value);
+  if (key === "checks_failed" && values.kind[row] === "exported") return values[key][row] || "none";
+  return figure(key, row, false);
 }
 
 function sorted(some) {
   const [key, way] = state.sort;
   const order = (a, b) => (typeof a === "string" ? a.localeCompare(b) : a - b);
-  const empty = (row) => columns[key][row] === null || columns[key][row] === "";
-  return some.sort((a, b) => empty(a) - empty(b) || (empty(a) ? 0 : way * order(columns[key][a], columns[key][b])) || a - b);
+  const empty = (row) => values[key][row] === null || values[key][row] === "";
+  return some.sort((a, b) => empty(a) - empty(b) || (empty(a) ? 0 : way * order(values[key][a], values[key][b])) || a - b);
+}
+
+function tableKeys() {
+  const single = (key) => ["runtime", "recipe"].includes(key) && new Set(shown().map((row) => values[key][row]).filter(Boolean)).size < 2;
+  const hidden = new Set(["arch_id", "trial", "bundle", "mpjpe_low_mm", "mpjpe_high_mm", "units"]);
+  const plain = (key) => key.startsWith("source ") && rows.every((row) => ["", "measured"].includes(values[key][row]));
+  return study.columns.map((column) => column.key).filter((key) => !plain(key) && !hidden.has(key) && !single(key) && rows.some((row) => cell(key, row) !== ""));
 }
 
 function drawTable() {
-  const alike = (key) => key === "recipe" && columns.recipe_values.filter(Boolean).length < 2;
-  const all = [...COLUMNS.slice(0, 8), ...study.elsewhere.map((key) => [key, METRICS[key].brief]), ...COLUMNS.slice(8)];
-  const used = all.filter(([key]) => !alike(key) && rows.some((row) => columns[key][row] !== null && columns[key][row] !== ""));
+  const keys = tableKeys();
   const some = sorted(shown());
   const head = make("tr");
-  for (const [key, title] of used) {
+  for (const key of keys) {
     const sort = state.sort[0] === key ? (state.sort[1] > 0 ? "ascending" : "descending") : "none";
-    const button = make("button", { type: "button", onclick: () => sortBy(key) }, title);
-    head.append(make("th", { class: TEXT.has(key) ? "text" : "", "aria-sort": sort, scope: "col", "data-key": key }, button));
+    const button = make("button", { type: "button", title: `${columns[key].tooltip}; click to sort`, onclick: () => sortBy(key) }, columns[key].header);
+    head.append(make("th", { class: isText(key) ? "text" : "", "aria-sort": sort, scope: "col", "data-key": key }, button));
   }
   document.querySelector("#table thead").replaceChildren(head);
-  const body = some.slice(0, long).map((row) =>
+  const focused = document.activeElement?.closest("#table tbody tr")?.dataset.row;
+  const cellClass = (key, row) => [isText(key) && "text", key === "network" && "wide", key === "front" && "wrap", key === "checks_failed" && values[key][row] && "failed"].filter(Boolean).join(" ");
+  const body = some.slice(0, tableLength).map((row) =>
     make("tr", {
-      tabindex: 0, class: row === state.chosen ? "chosen" : "", "data-row": row, onclick: () => choose(row), onkeydown: (event) => event.key === "Enter" && choose(row),
-    }, ...used.map(([key]) => make("td", { class: `${TEXT.has(key) ? "text" : ""}${key === "network" ? " wide" : ""}` }, cell(key, row)))),
+      tabindex: 0, class: row === state.chosen ? "chosen" : "", "data-row": row, "aria-selected": row === state.chosen ? "true" : "false",
+      onclick: () => showDetails(row), onkeydown: (event) => event.key === "Enter" && showDetails(row),
+    }, ...keys.map((key) => make("td", { class: cellClass(key, row), "data-key": key }, cell(key, row)))),
   );
   document.querySelector("#table tbody").replaceChildren(...body);
-  $("more").hidden = some.length <= long;
-  $("more").textContent = `show ${Math.min(some.length - long, 10 * PAGE)} more of ${some.length}`;
+  if (focused) document.querySelector(`#table tr[data-row="${focused}"]`)?.focus({ preventScroll: true });
+  $("more").hidden = some.length <= tableLength;
+  $("more").textContent = `show ${Math.min(some.length - tableLength, 10 * PAGE)} more of ${some.length}`;
+}
+
+// Choose a row and scroll to its details.
+function showDetails(row) {
+  choose(row);
+  const still = matchMedia("(prefers-reduced-motion: reduce)").matches;
+  $("card").scrollIntoView({ block: "start", behavior: still ? "auto" : "smooth" });
 }
 
 function sortBy(key) {
@@ -52,7 +60,7 @@ function sortBy(key) {
   drawTable();
 }
 
-// A spreadsheet runs a text that begins like a formula; such a text gets a quote before it.
+// Spreadsheets execute text that begins like a formula; a leading quote prevents this.
 function csvCell(value) {
   if (value === null || value === undefined) return "";
   const text = typeof value === "string" && /^[=+\-@\t\r]/.test(value) ? `'${value}` : String(value);
@@ -60,9 +68,11 @@ function csvCell(value) {
 }
 
 function download() {
-  const keys = ["name", "id", "kind", "runtime", "recipe", "mpjpe_mm", "pa_mpjpe_mm", "float_mpjpe_mm", "latency_ms", ...study.elsewhere, "float_latency_ms", "macs", "params", "bytes", "memory", "samples", "trial", "network", "bundle"];
-  const lines = [keys.join(","), ...sorted(shown()).map((row) => keys.map((key) => csvCell(columns[key][row])).join(","))];
-  const link = make("a", { href: URL.createObjectURL(new Blob([`${lines.join("\n")}\n`], { type: "text/csv" })), download: `${study.study}.csv` });
+  const keys = study.columns.map((column) => column.key);
+  const number = (key, value) => (typeof value === "number" && columns[key].scale !== 1 ? value / columns[key].scale : value);
+  const lines = sorted(shown()).map((row) => keys.map((key) => csvCell(number(key, values[key][row]))).join(","));
+  const header = keys.map((key) => csvCell(columns[key].header)).join(",");
+  const link = make("a", { href: URL.createObjectURL(new Blob([`${[header, ...lines].join("\n")}\n`], { type: "text/csv" })), download: `${study.study}.csv` });
   link.click();
   URL.revokeObjectURL(link.href);
 }

@@ -1,4 +1,4 @@
-// What the page carries, compressed: text of a script element by its id.
+// Decompress the text of a script element.
 async function unpack(id) {
   const packed = Uint8Array.from(atob(document.getElementById(id).textContent.trim()), (c) => c.charCodeAt(0));
   return new Response(new Blob([packed]).stream().pipeThrough(new DecompressionStream("gzip"))).text();
@@ -8,7 +8,7 @@ async function unpackJson(id) {
   return JSON.parse(await unpack(id));
 }
 
-// plotly.js runs as a script of the page's own, under its nonce.
+// plotly.js runs under the nonce of the page's own script.
 const nonce = document.currentScript.nonce;
 async function loadPlotly() {
   const script = document.createElement("script");
@@ -17,7 +17,7 @@ async function loadPlotly() {
   document.head.append(script);
 }
 
-// An element with attributes and children; texts become text, never markup.
+// Create an element; attributes that begin with "on" are listeners. Children that are strings become text, never markup.
 function make(tag, attributes = {}, ...children) {
   const element = document.createElement(tag);
   for (const [key, value] of Object.entries(attributes)) {

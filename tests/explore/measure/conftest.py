@@ -1,57 +1,48 @@
-"""A bundle a runtime, made once, and a real sshd on loopback with keys of its own."""
+"""Fixtures: one bundle per runtime, and an SSH server on loopback with keys of its own."""
 
 from __future__ import annotations
 
-import getpass
 import os
 import shutil
 import socket
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
 import pytest
 
-from explore.config import MeasureConfig
-from explore.measure.rows import Model, Settings, from_bundle
+from explore.measure.rows import Model, from_bundle
 from quantize import bundle
+from quantize.checkpoint import save_network
 from quantize.convert import Converter
 from quantize.manifest import Data, Skeleton
 from quantize.recipes import recipe
-from quantize.weights import save_weights
-from tests.quantize.conftest import settled_net, small_arch, smooth_pictures
+from tests.helpers.measure import Sshd
+from tests.helpers.networks import settled_net, small_arch, smooth_images
 
-RECIPES = {"litert": "int8-static", "openvino": "float", "onnxruntime": "float"}
+RECIPES = {"litert": "int8-static", "openvino": "float", "onnxruntime": "float", "executorch": "int8-static"}
 JOINTS = tuple(f"joint {index}" for index in range(17))
-
-
-def quick(**changes: object) -> Settings:
-    """A short measurement that minds no other process."""
-    rules = MeasureConfig(rounds=3, calls=3, budget=0.3)
-    return Settings(**({"rules": rules, "limit_s": 60.0, "quiet": -9.0} | changes))  # type: ignore[arg-type]
 
 
 @pytest.fixture(scope="session")
 def bundle_of(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
-    """The bundle of a runtime."""
+    """A function that returns the bundle of a runtime."""
     root = tmp_path_factory.mktemp("bundles")
     arch = small_arch()
-    pictures = smooth_pictures(24, arch.input, 0)
+    pictures = smooth_images(24, arch.input_size, 0)
 
     @cache
     def make(runtime: str) -> Path:
         weights = root / "weights.safetensors"
         if not weights.exists():
-            save_weights(settled_net(arch, pictures[:4]), weights)
+            save_network(weights, settled_net(arch, pictures[:4]))
         chosen = recipe(RECIPES[runtime])
         with Converter(root / "convert.log") as converter:
             given = pictures if chosen.int8 else None
             model = converter.export(arch, weights, runtime, chosen, given, root / "files" / runtime)
-        skeleton = Skeleton(name="seventeen", joints=JOINTS, edges=((0, 1),), root=0)
+        skeleton = Skeleton(name="seventeen", joints=JOINTS, edges=tuple((0, i) for i in range(1, len(JOINTS))), root=0)
         bundle.write(
             root / runtime,
             model,
@@ -68,32 +59,8 @@ def bundle_of(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]
 
 @pytest.fixture(scope="session")
 def model_of(bundle_of: Callable[[str], Path]) -> Callable[[str], Model]:
+    """A function that returns the model of a runtime's bundle."""
     return lambda runtime: from_bundle(bundle.load(bundle_of(runtime)))
-
-
-@dataclass(frozen=True)
-class Sshd:
-    """A running server: what is needed to get in, and where it lets programs keep their cache."""
-
-    folder: Path
-    port: int
-    process: subprocess.Popen[bytes]
-
-    @property
-    def known_hosts(self) -> Path:
-        return self.folder / "known_hosts"
-
-    @property
-    def cache(self) -> Path:
-        return self.folder / "cache" / "edgepose"
-
-    def address(self, *options: str, python: str = sys.executable) -> str:
-        query = "&".join([f"config={self.folder / 'client'}", f"python={python}", *options])
-        return f"ssh://{getpass.getuser()}@127.0.0.1:{self.port}?{query}"
-
-    def host_key_line(self) -> str:
-        kind, key, *_ = (self.folder / "host_key.pub").read_text().split()
-        return f"[127.0.0.1]:{self.port} {kind} {key}\n"
 
 
 @pytest.fixture(scope="session")
@@ -130,7 +97,7 @@ def sshd_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sshd]:
 
 @pytest.fixture
 def sshd(sshd_server: Sshd) -> Sshd:
-    """The server, its key known, its cache empty."""
+    """The server with a known key and an empty cache."""
     sshd_server.known_hosts.write_text(sshd_server.host_key_line())
     shutil.rmtree(sshd_server.cache, ignore_errors=True)
     return sshd_server

@@ -13,10 +13,10 @@ import pytest
 
 from explore import cli
 from explore.measure import calibration
-from explore.measure.devices import DEVICES, DeviceError, Machine, Model, Report, Row, Settings
+from explore.measure.devices import DEVICES, DeviceError, Machine, Model, Progress, Row, Settings
 from explore.measure.features import features
-from explore.measure.probe import Disturbed
-from explore.measure.untrained import Job
+from explore.measure.latency import Disturbed
+from explore.measure.untrained import Conversion
 
 
 class Formula:
@@ -30,7 +30,7 @@ class Formula:
     def describe(self) -> Machine:
         return Machine(system="none", processor="formula")
 
-    def measure(self, models: Sequence[Model], settings: Settings, report: Report) -> list[Row]:
+    def measure(self, models: Sequence[Model], settings: Settings, progress: Progress) -> list[Row]:
         if Formula.faults:
             raise Formula.faults.pop(0)
         if len(Formula.calls) >= Formula.lifetime:
@@ -58,19 +58,19 @@ def _row(model: Model, ms: float, reference_ms: float, settings: Settings) -> Ro
         calls=1,
         rounds=1,
         dropped_rounds=0,
-        settled=True,
+        converged=True,
         **interval,
     )
 
 
 @pytest.fixture
 def formula(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """The calls of the device; nothing is converted, for it looks at no file."""
+    """The calls of the device, which needs no files, so that nothing is converted."""
     module = ModuleType("formula_device")
     module.open = lambda address: Formula()  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "formula_device", module)
     monkeypatch.setitem(DEVICES, "formula", "formula_device")
-    monkeypatch.setattr(calibration, "make_all", _no_files)
+    monkeypatch.setattr(calibration, "convert_all", _no_files)
     monkeypatch.setattr(calibration, "PAUSE_S", 0.0)
     monkeypatch.setattr(Formula, "calls", [])
     monkeypatch.setattr(Formula, "faults", [])
@@ -78,9 +78,9 @@ def formula(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     return Formula.calls
 
 
-def _no_files(jobs: Sequence[Job], workers: int, logs: Path) -> Iterator[Model]:
-    for job in jobs:
-        yield Model(job.arch.name, (job.folder / "model.tflite",), job.runtime, job.recipe.name, job.arch)
+def _no_files(conversions: Sequence[Conversion], workers: int, logs: Path) -> Iterator[Model]:
+    for one in conversions:
+        yield Model(one.arch.name, (one.folder / "model.tflite",), one.runtime, one.recipe.name, one.arch)
 
 
 def calibrate(folder: Path, *options: str) -> int:
@@ -88,7 +88,7 @@ def calibrate(folder: Path, *options: str) -> int:
     return cli.main(["measure", "--calibrate", "formula", *given, *options])
 
 
-def test_stopped_it_goes_on_and_measures_nothing_twice(
+def test_interrupted_calibration_continues(
     formula: list[int], tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(Formula, "lifetime", 2)
@@ -107,18 +107,32 @@ def test_stopped_it_goes_on_and_measures_nothing_twice(
     assert calibrate(tmp_path, "--networks", "28") == 0 and sum(formula) > 30
 
 
-def test_a_disturbed_or_absent_device_is_asked_again(formula: list[int], tmp_path: Path) -> None:
+def test_failed_measurements_are_retried(formula: list[int], tmp_path: Path) -> None:
     Formula.faults += [Disturbed("busy"), DeviceError("formula: full")]
     assert calibrate(tmp_path) == 0
     assert sum(formula) == 30
 
 
-def test_rows_of_another_calibration_are_not_mixed(
+def test_rows_of_another_calibration_are_rejected(
     formula: list[int], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert calibrate(tmp_path) == 0
     assert calibrate(tmp_path, "--threads", "2") == 2
-    assert "threads: the rows were measured with 1, not 2; give --out another name" in capsys.readouterr().err
+    assert "threads: the rows were measured with 1, not 2; choose another file with --out" in capsys.readouterr().err
+
+
+def test_rows_of_version_0_1_are_read(formula: list[int], tmp_path: Path) -> None:
+    assert calibrate(tmp_path) == 0
+    path = tmp_path / "p.jsonl"
+    old = {"converged": "settled", "input_size": "scale", "quantization": "recipe"}
+    first, *rows = [
+        {old.get(key, key): value for key, value in json.loads(line).items()} for line in path.read_text().splitlines()
+    ]
+    for row in rows:
+        if "row" in row:
+            row["row"]["settled"] = row["row"].pop("converged")
+    path.write_text("".join(json.dumps(line) + "\n" for line in (first, *rows)))
+    assert calibrate(tmp_path) == 0 and sum(formula) == 30
 
 
 @pytest.mark.parametrize(
@@ -126,10 +140,10 @@ def test_rows_of_another_calibration_are_not_mixed(
     [
         (["--networks", "3"], "networks"),
         (["--space", "nowhere"], "space: 'nowhere'"),
-        (["--scale", "100"], "scale"),
-        (["--recipe", "int3"], "recipe: 'int3'"),
+        (["--input-size", "100"], "input_size"),
+        (["--quantization", "int3"], "int3"),
         (["--threads", "1,2"], "one number of threads"),
-        (["--device", "local"], "makes its own networks"),
+        (["--target", "local"], "creates its own networks"),
     ],
 )
 def test_wrong_input(

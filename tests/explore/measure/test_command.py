@@ -12,38 +12,38 @@ import pytest
 from explore import cli
 from explore.measure.rows import Settings
 
-QUICK = ("--rounds", "3", "--calls", "3", "--budget", "0.3")
+QUICK = ("--rounds", "3", "--calls", "3", "--max-seconds", "0.3")
 
 
 @pytest.fixture
 def undisturbed(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Other processes do not matter."""
+    """Measure however busy the machine is."""
     original = Settings.for_probe
 
     def lenient(self: Settings) -> dict[str, Any]:
-        made = original(self)
-        made["rules"]["quiet"] = -9.0  # waiting may add up to more than the time, over several threads
-        return made
+        request = original(self)
+        request["settings"]["min_cpu_share"] = -9.0  # several threads may wait longer than the wall time
+        return request
 
     monkeypatch.setattr(Settings, "for_probe", lenient)
 
 
 def test_rows_as_json(undisturbed: None, bundle_of: Callable[[str], Path], capsys: pytest.CaptureFixture[str]) -> None:
     one, two = str(bundle_of("litert")), str(bundle_of("onnxruntime"))
-    assert cli.main(["measure", one, "--against", two, "--threads", "1,2", *QUICK, "--json"]) == 0
+    assert cli.main(["measure", one, "--baseline", two, "--threads", "1,2", *QUICK, "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
     assert [(row["model"], row["threads"]) for row in found["rows"]] == [(two, 1), (one, 1), (two, 2), (one, 2)]
     assert {row["reference"] for row in found["rows"]} == {two} and found["failures"] == []
 
 
-def test_a_table(undisturbed: None, bundle_of: Callable[[str], Path], capsys: pytest.CaptureFixture[str]) -> None:
+def test_table(undisturbed: None, bundle_of: Callable[[str], Path], capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["measure", str(bundle_of("litert")), *QUICK]) == 0
     out = capsys.readouterr().out
     for word in (
         "local: ",
         "before: ",
         "after: ",
-        "network ms",
+        "latency ms",
         "end to end",
         "XNNPACK, 100%",
         "ai-edge-litert",
@@ -52,11 +52,11 @@ def test_a_table(undisturbed: None, bundle_of: Callable[[str], Path], capsys: py
         assert word in out
 
 
-def test_a_device_that_fails_does_not_take_the_others_with_it(
+def test_failed_device_does_not_stop_the_others(
     undisturbed: None, bundle_of: Callable[[str], Path], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    devices = ["--device", "ssh://127.0.0.1:1", "--device", "local"]
-    assert cli.main(["measure", str(bundle_of("litert")), *devices, *QUICK, "--json"]) == 1
+    targets = ["--target", "ssh://127.0.0.1:1", "--target", "local"]
+    assert cli.main(["measure", str(bundle_of("litert")), *targets, *QUICK, "--json"]) == 1
     captured = capsys.readouterr()
     found = json.loads(captured.out)
     assert [row["device"] for row in found["rows"]] == ["local"]
@@ -68,11 +68,11 @@ def test_a_device_that_fails_does_not_take_the_others_with_it(
     [
         (["--threads", "0"], "threads: '0'"),
         (["--threads", "1,x"], "threads: '1,x'"),
-        (["--isa", "mmx"], "isa: 'mmx' is not one of avx2"),
+        (["--isa", "mmx"], "isa: mmx is not one of avx2"),
         (["--isa", "avx2"], "only openvino can be capped"),
-        (["--device", "toaster"], "device: 'toaster' is not one of local"),
-        (["--limit", "0"], "limit: 0"),
-        (["--against", "nowhere"], "nowhere: is no bundle"),
+        (["--target", "toaster"], "target: toaster: unknown device; the devices are local"),
+        (["--timeout", "0"], "timeout: 0"),
+        (["--baseline", "nowhere"], "nowhere: not a bundle"),
         (["--rounds", "1"], "rounds"),
     ],
 )
@@ -81,3 +81,15 @@ def test_wrong_input(
 ) -> None:
     assert cli.main(["measure", str(bundle_of("litert")), *options]) == 2
     assert words in capsys.readouterr().err
+
+
+def test_options_of_version_0_1(
+    undisturbed: None, bundle_of: Callable[[str], Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    one, two = str(bundle_of("litert")), str(bundle_of("onnxruntime"))
+    old = ["--device", "local", "--against", two, "--limit", "60", "--rounds", "3", "--calls", "3", "--budget", "0.3"]
+    assert cli.main(["measure", one, *old, "--width", "0.05", "--json"]) == 0
+    captured = capsys.readouterr()
+    assert {row["reference"] for row in json.loads(captured.out)["rows"]} == {two}
+    for name in ("--target", "--baseline", "--timeout", "--max-seconds", "--ci-width"):
+        assert f"is now called {name};" in captured.err

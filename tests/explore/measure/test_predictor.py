@@ -1,4 +1,4 @@
-"""The predictor: its features, what it recovers, its file."""
+"""The latency predictor: features, accuracy on known latencies, and its file."""
 
 from __future__ import annotations
 
@@ -15,45 +15,15 @@ from arch.errors import InputError
 from arch.search_space import Space
 from arch.space import Arch, preset
 from explore.measure.features import features
-from explore.measure.predictor import KINDS, About, Predictor, _table, fit, score
-from explore.measure.sampling import design, unseen
+from explore.measure.predictor import KINDS, Predictor, feature_table, fit, score
+from explore.measure.sampling import sample_fit_set, sample_test_set
 from quantize.recipes import recipe
-
-SPACE = Space.named("mobile").at(64)
-ABOUT = About(
-    device="local",
-    processor="none",
-    instruction_sets=("avx2",),
-    runtime="litert",
-    runtime_version="1",
-    recipe="int8-static",
-    threads=1,
-    isa=None,
-    space="mobile",
-    scale=64,
-    reference="paper-XS-relu@64",
-    reference_ms=0.25,
-)
-PRICES = {"dense 1: macs": 2e-8, "depthwise 3 stride 1: macs": 2e-7, "dense 3: macs": 1e-8, "add: elements": 1e-7}
-
-
-def rows(fitted: int, others: int) -> list[dict[str, Any]]:
-    """Networks whose latency is a sum of prices, a tenth of an odd percent off."""
-    rng = random.Random(0)
-    made = []
-    for index in range(fitted + others):
-        arch = SPACE.sample(rng)
-        sums = features(arch)
-        ratio = 0.05 + sum(price * sums.get(name, 0) for name, price in PRICES.items())
-        part = "fit" if index < fitted else "unseen"
-        ratio *= 1 + 0.001 * rng.uniform(-1, 1)
-        made.append({"part": part, "arch": arch.model_dump(mode="json"), "ratio": ratio, "settled": True})
-    return made
+from tests.helpers.measure import CONDITIONS, PREDICTOR_SPACE, predictor_rows
 
 
 @pytest.mark.parametrize("name", ["paper-L-relu", "paper-XS-relu@64"])
 def test_features_hold_all_macs(name: str) -> None:
-    """Channels are rounded up to whole vectors and pixels to tiles, so a little more than the closed form counts."""
+    """Channels are rounded up to vectors and pixels to tiles, so the sum exceeds the exact MACs slightly."""
     arch = preset(name)
     total = sum(value for key, value in features(arch).items() if key.endswith(": macs"))
     assert cost(arch).macs <= total < 1.6 * cost(arch).macs
@@ -67,26 +37,26 @@ def test_every_network_of_a_space_has_features() -> None:
         assert all(value >= 0 and np.isfinite(value) for value in found.values()) and found["edge out: elements"] > 0
 
 
-def test_known_prices_are_found_and_macs_alone_are_worse() -> None:
-    made = fit(rows(80, 30), ABOUT)
-    assert made.report is not None
-    assert made.report.predictor.within_5 == 1.0 and made.report.predictor.tau > 0.98
-    assert made.report.macs.within_10 < 0.9
-    assert made.report.fitted_on == 80 and made.report.unseen == 30
+def test_known_prices_are_recovered_and_macs_are_worse() -> None:
+    predictor = fit(predictor_rows(80, 30), CONDITIONS)
+    assert predictor.report is not None
+    assert predictor.report.predictor.within_5 == 1.0 and predictor.report.predictor.tau > 0.98
+    assert predictor.report.macs.within_10 < 0.9
+    assert predictor.report.fitted_on == 80 and predictor.report.unseen == 30
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_each_kind_survives_its_file(kind: Any, tmp_path: Path) -> None:
-    given = rows(60, 0)
+def test_each_kind_is_restored_from_its_file(kind: Any, tmp_path: Path) -> None:
+    given = predictor_rows(60, 0)
     archs = [Arch(**{**row["arch"], **_tuples(row["arch"])}) for row in given]
     names = tuple(sorted({name for arch in archs for name in features(arch)}))
     ratios = np.array([row["ratio"] for row in given])
-    made = KINDS[kind](ABOUT, names, _table(archs, names), ratios)
-    made.save(tmp_path / "p.json")
-    again = Predictor.load(tmp_path / "p.json")
-    assert again == made and (again.ratios(archs) == made.ratios(archs)).all()
-    assert score(again.ratios(archs), ratios).within_10 > 0.8
-    assert again.ms(archs, 1.0) == pytest.approx(again.ms(archs) / 0.25)
+    predictor = KINDS[kind](CONDITIONS, names, feature_table(archs, names), ratios)
+    predictor.save(tmp_path / "p.json")
+    restored = Predictor.load(tmp_path / "p.json")
+    assert restored == predictor and (restored.ratios(archs) == predictor.ratios(archs)).all()
+    assert score(restored.ratios(archs), ratios).within_10 > 0.8
+    assert restored.ms(archs, 1.0) == pytest.approx(restored.ms(archs) / 0.25)
 
 
 def _tuples(values: dict[str, Any]) -> dict[str, Any]:
@@ -94,27 +64,35 @@ def _tuples(values: dict[str, Any]) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("content", ["", "{}", "[1]", '{"version": 2}'])
-def test_other_files_are_refused(content: str, tmp_path: Path) -> None:
+def test_other_files_are_rejected(content: str, tmp_path: Path) -> None:
     path = tmp_path / "p.json"
     path.write_text(content)
-    with pytest.raises(InputError, match="is no predictor"):
+    with pytest.raises(InputError, match="not a latency predictor"):
         Predictor.load(path)
     with pytest.raises(InputError, match="No such file"):
         Predictor.load(tmp_path / "q.json")
 
 
-def test_the_file_is_plain_json(tmp_path: Path) -> None:
-    fit(rows(40, 10), ABOUT).save(tmp_path / "p.json")
+def test_file_is_json(tmp_path: Path) -> None:
+    fit(predictor_rows(40, 10), CONDITIONS).save(tmp_path / "p.json")
     assert json.loads((tmp_path / "p.json").read_text())["about"]["device"] == "local"
 
 
-def test_the_sample_is_spread_and_keeps_the_unseen_apart() -> None:
+def test_fit_set_is_spread_and_excludes_the_test_set() -> None:
     chosen = recipe("int8-static")
-    tests = unseen(SPACE, 64, "litert", chosen, 10, 0)
-    assert unseen(SPACE, 64, "litert", chosen, 20, 0)[:10] == tests
-    learned = design(SPACE, 64, "litert", chosen, 50, 0, tests)
+    tests = sample_test_set(PREDICTOR_SPACE, 64, "litert", chosen, 10, 0)
+    assert sample_test_set(PREDICTOR_SPACE, 64, "litert", chosen, 20, 0)[:10] == tests
+    learned = sample_fit_set(PREDICTOR_SPACE, 64, "litert", chosen, 50, 0, tests)
     assert len({arch.id for arch in learned}) == 50 and not {a.id for a in learned} & {a.id for a in tests}
     families = [sum(arch.encoder == name for arch in learned) for name in {arch.encoder for arch in learned}]
     assert max(families) - min(families) <= 1
     macs = [cost(arch).macs for arch in learned]
     assert max(macs) / min(macs) > 20
+
+
+def test_predictor_of_version_0_1_is_read() -> None:
+    path = next((Path(__file__).parents[3] / "results" / "predictors").glob("*.json"))
+    predictor = Predictor.load(path)
+    assert predictor.about.input_size == 64 and predictor.report and predictor.report.predictor.within_5 >= 0.98
+    small, large = predictor.ms([preset("paper-XS-relu@64"), preset("paper-L-relu@64")])
+    assert small == pytest.approx(predictor.about.reference_ms, rel=0.1) and large > 5 * small

@@ -1,23 +1,23 @@
-// Times the models of the job in interleaved rounds and posts every round; the server says when there are enough.
+// Time the models in interleaved rounds and post every round; the server decides when to stop.
 import { loadLiteRt, loadAndCompile, Tensor } from "@litertjs/core";
 
 const element = (id) => document.getElementById(id);
 let hidden = document.hidden;
-let again = false;  // whether to come back for the next measurement
+let again = false;  // return for the next measurement
 document.addEventListener("visibilitychange", () => { hidden ||= document.hidden; });
 
-async function post(what, body) {
-  const answer = await fetch(what, { method: "POST", body: JSON.stringify(body) });
+async function post(name, body) {
+  const answer = await fetch(name, { method: "POST", body: JSON.stringify(body) });
   if (!answer.ok) throw new Error(await answer.text());
   return answer.json();
 }
 
-function tell(text, share) {
+function showStatus(text, share) {
   element("text").textContent = text;
   if (share !== undefined) element("bar").value = share;
 }
 
-// The smallest step of the clock, ms: 0.005 in an isolated page, 0.1 or more elsewhere.
+// Resolution of the clock, ms: 0.005 in an isolated page, 0.1 or more elsewhere.
 function clockStep() {
   let step = Infinity;
   for (let index = 0; index < 20; index++) {
@@ -33,7 +33,7 @@ async function once(model) {
   for (const output of await model.compiled.run(model.input)) output.delete();
 }
 
-// Mean ms of a call in each of `calls` samples; a sample is long enough for the clock to tell.
+// Mean ms of a call in each of `calls` samples; a sample is long compared with the clock's resolution.
 async function timed(model, calls) {
   const times = [];
   await once(model);
@@ -45,9 +45,9 @@ async function timed(model, calls) {
   return times;
 }
 
-async function open(job, threads, step) {
+async function open(request, threads, step) {
   const models = [];
-  for (const given of job.models) {
+  for (const given of request.models) {
     const bytes = new Uint8Array(await (await fetch(given.url)).arrayBuffer());
     const began = performance.now();
     const compiled = await loadAndCompile(bytes, { accelerator: "wasm", cpuOptions: { numThreads: threads } });
@@ -79,8 +79,8 @@ function shuffled(count) {
   return order;
 }
 
-function show(job, threads, times) {
-  element("figures").replaceChildren(...job.models.map((given, index) => {
+function show(request, threads, times) {
+  element("latencies").replaceChildren(...request.models.map((given, index) => {
     const row = document.createElement("tr");
     const middle = [...times[index]].sort((a, b) => a - b)[times[index].length >> 1];
     for (const text of [given.name, `${threads} thread${threads > 1 ? "s" : ""}`, `${middle.toFixed(2)} ms`]) {
@@ -91,23 +91,23 @@ function show(job, threads, times) {
 }
 
 async function measure() {
-  const job = await post("hello", {
+  const request = await post("hello", {
     agent: navigator.userAgent,
     platform: navigator.userAgentData?.platform || navigator.platform,
     cores: navigator.hardwareConcurrency || null,
     memory_gb: navigator.deviceMemory || null,
     isolated: self.crossOriginIsolated,
   });
-  again = job.again;
-  const threaded = job.threads.some((count) => count > 1);
+  again = request.again;
+  const threaded = request.threads.some((count) => count > 1);
   if (threaded && !self.crossOriginIsolated) {
     throw new Error("several threads need a page of localhost or https; measure with --threads 1");
   }
   const runtime = await loadLiteRt("./core/wasm/", { threads: threaded });
   const step = clockStep();
-  for (const [index, threads] of job.threads.entries()) {
-    tell(`Compiling for ${threads} thread${threads > 1 ? "s" : ""}`);
-    const models = await open(job, threads, step);
+  for (const [index, threads] of request.threads.entries()) {
+    showStatus(`Compiling for ${threads} thread${threads > 1 ? "s" : ""}`);
+    const models = await open(request, threads, step);
     await post("loaded", {
       threads,
       pool: runtime.liteRtWasm.getThreadCount(),
@@ -119,11 +119,11 @@ async function measure() {
     for (let round = 1, more = true; more; round++) {
       hidden = document.hidden;
       const times = models.map(() => []);
-      for (const at of shuffled(models.length)) times[at] = await timed(models[at], job.calls);
+      for (const at of shuffled(models.length)) times[at] = await timed(models[at], request.calls);
       const answer = await post("round", { threads, hidden, times });
       more = answer.more;
-      show(job, threads, times);
-      tell(`${threads} thread${threads > 1 ? "s" : ""}, round ${round}`, (index + answer.share) / job.threads.length);
+      show(request, threads, times);
+      showStatus(`${threads} thread${threads > 1 ? "s" : ""}, round ${round}`, (index + answer.share) / request.threads.length);
     }
     for (const model of models) {
       model.input.delete();
@@ -131,13 +131,13 @@ async function measure() {
     }
   }
   await post("done", {});
-  if (again) return comeBack();
-  tell("Done. The figures are where the measurement was started; this page can be closed.", 1);
+  if (again) return waitForNext();
+  showStatus("Done. The results are shown where the measurement was started; this page can be closed.", 1);
 }
 
-// The server listens only while there is something to measure.
-async function comeBack() {
-  tell("Waiting for the next measurement; keep this page in front.", 1);
+// The server runs only during a measurement.
+async function waitForNext() {
+  showStatus("Waiting for the next measurement; keep this page in the foreground.", 1);
   for (;;) {
     await new Promise((resolve) => setTimeout(resolve, 1000));
     const answer = await fetch("./").catch(() => null);
@@ -147,7 +147,7 @@ async function comeBack() {
 
 measure().catch(async (error) => {
   element("text").className = "bad";
-  tell(`Failed: ${error.message ?? error}`);
+  showStatus(`Failed: ${error.message ?? error}`);
   await fetch("error", { method: "POST", body: JSON.stringify({ error: String(error.message ?? error) }) });
-  if (again) await comeBack();
+  if (again) await waitForNext();
 });

@@ -1,0 +1,108 @@
+"""Searches of the project's own space: hypervolume of the exported files on the test part.
+
+Each search is a run of the command. An interrupted one is resumed, a finished one is reused.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import subprocess
+import sys
+from collections.abc import Callable, Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from arch.errors import WorkError
+from benchmarks import Claim
+from benchmarks.intervals import mean_interval
+from benchmarks.search.results import OURS, Row
+from benchmarks.search.steps import run_steps
+from explore.data.synthetic.dataset import default_cache
+from explore.pareto import hypervolume
+from explore.search.config import SearchConfig
+
+CONFIG: dict[str, Any] = {"samplers": [OURS, "tpe", "random"], "own_seeds": 5, "budget": "15m"}
+COSTS = {"latency": "ms", "macs": "macs"}  # hypervolume in mm x decades of these
+
+
+def own_rows(config: Mapping[str, Any], progress: Callable[[float], None]) -> list[Row]:
+    """Run the searches and return a row for each.
+
+    Both reference points have the error of the mean-pose baseline, and the largest cost of all exported files.
+
+    Raises:
+        WorkError: a search failed.
+    """
+    steps = {
+        f"own-{name}": partial(_search, name, sampler, seed, config["budget"])
+        for seed in range(config["own_seeds"])
+        for sampler in config["samplers"]
+        for name in [f"{sampler}-{seed}-{config['budget']}-{SearchConfig(seed=seed).hash}"]
+    }
+    rows = list(run_steps(default_cache() / "bench-search", steps, progress).values())
+    for name, key in COSTS.items():
+        costs = [file[key] for row in rows for file in row["files"]]
+        for row in rows:
+            points = np.array([[file["mm"], math.log10(file[key])] for file in row["files"] if file[key]])
+            corner = np.array([row["mean_pose_mm"], math.log10(max(filter(None, costs), default=1.0))])
+            row[f"hypervolume_{name}"] = round(hypervolume(points.reshape(-1, 2), corner), 3)
+    return rows
+
+
+def own_claims(rows: list[Row]) -> list[Claim]:
+    """Compare our sampler with each rival, seed by seed."""
+    found = []
+    for rival in dict.fromkeys(row["sampler"] for row in rows if row["sampler"] != OURS):
+        for name in COSTS:
+            key = f"hypervolume_{name}"
+            of = {(row["sampler"], row["seed"]): row[key] for row in rows}
+            differences = [value - of[rival, seed] for (sampler, seed), value in of.items() if sampler == OURS]
+            low, high = mean_interval(differences)
+            found.append(
+                Claim(
+                    name=f"own space: hypervolume of error and {name}, {OURS} minus {rival}, mean of {len(differences)} seeds",
+                    target="> 0, interval included",
+                    measured=f"{np.mean(differences):+.3g}",
+                    passed=low > 0,
+                    low=low,
+                    high=high,
+                )
+            )
+    return found
+
+
+def _search(name: str, sampler: str, seed: int, budget: str) -> Row:
+    """Run one search and return its exported files: error on the test part, latency and MACs."""
+    folder = default_cache() / "bench-search" / "studies"
+    done = subprocess.run(
+        [
+            *(sys.executable, "explore.py", "search", "--json", f"--sampler={sampler}", f"--seed={seed}"),
+            *(f"--budget={budget}", f"--results={folder}", f"--study={name}", "--cache=none"),
+        ],
+        cwd=Path(__file__).resolve().parents[2],
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    if done.returncode:
+        raise WorkError(
+            f"search with sampler {sampler}, seed {seed}: exit status {done.returncode}; its message is above"
+        )
+    found = json.loads(done.stdout)
+    files = [
+        {"name": row["name"], "mm": row["mpjpe_mm"], "ms": row["latency_ms"], "macs": row["macs"]}
+        for row in found["exported"]
+        if row["runtime"] == "litert" and row["name"] not in found["baselines"]
+    ]
+    return {
+        "sampler": sampler,
+        "seed": seed,
+        "budget": budget,
+        "trials": len(found["trials"]),
+        "minutes": found["run_minutes"],
+        "mean_pose_mm": found["mean_pose_mm"],
+        "files": files,
+    }

@@ -1,0 +1,437 @@
+"""Crops as arrays: augmented training batches and the evaluation set."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from typing import Any
+
+import cv2
+import numpy as np
+
+from arch.decode import BOX_PADDING
+from explore.data.crop import (
+    affine,
+    crop,
+    crop_region,
+    crop_roi,
+    region_matrix,
+    source_px_per_crop_px,
+    to_camera,
+    training_target,
+    warp,
+)
+from explore.data.framing import Region, region_of_box
+from explore.data.images import read_frame, read_mask
+from explore.data.sample import Dataset
+from explore.data.sample_errors import SampleError
+from explore.data.synthetic import panorama
+
+MAX_RETRIES = 20  # samples tried in place of one whose image cannot be used
+
+
+def sample_crop(dataset: Dataset, index: int, size: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return the unaugmented crop of a sample, as `crop` and `crop_roi` do. Raises SampleError for an unusable image."""
+    region = dataset.region(index)
+    part = crop_region(region_matrix(region, size), size)
+    image, _ = read_frame(dataset.path(index), dataset.size[index], region=part)  # full size, like `predict`
+    return crop_roi(image, region, size) if dataset.framing == "roi" else crop(image, dataset.bbox[index], size)
+
+
+@dataclass(frozen=True)
+class Augment:
+    """Ranges of the random augmentation. The preset `paper` has those of the reference training code.
+
+    scale:       (low, high) factor on the crop's side, a clipped normal around 1
+    shift:       standard deviation of the crop's centre, as a fraction of the crop
+    rotation:    standard deviation in degrees, clipped at two of them; applied with probability rotation_p
+    flip_p:      probability of a horizontal flip
+    colour:      each channel is multiplied by a factor within 1 +- colour
+    occlusion_p: probability of a rectangle of noise over up to occlusion_area of the box (random erasing)
+
+    The preset `real` is for photos and videos; the others leave the following out.
+
+    background_p: probability of another background, where the person has a mask
+    truncate_p:   probability of a box that ends inside the body, as at the border of an image
+    degrade_p:    probability of each of blur, sensor noise and JPEG artefacts
+    """
+
+    scale: tuple[float, float] = (1.0, 1.0)
+    shift: float = 0.0
+    rotation: float = 0.0
+    rotation_p: float = 0.0
+    flip_p: float = 0.0
+    colour: float = 0.0
+    occlusion_p: float = 0.0
+    occlusion_area: float = 0.7
+    background_p: float = 0.0
+    truncate_p: float = 0.0
+    degrade_p: float = 0.0
+
+
+AUGMENTS = {
+    "none": Augment(),
+    "light": Augment(scale=(0.85, 1.2), shift=0.06, flip_p=0.5, colour=0.2),
+    "paper": Augment((0.75, 1.25), 0.0, 30.0, 0.6, 0.5, 0.2, 0.5),
+    "real": Augment(
+        (0.75, 1.3), 0.05, 20.0, 0.5, 0.5, 0.15, 0.15, 0.3, background_p=0.5, truncate_p=0.15, degrade_p=0.25
+    ),
+}
+ROI_JITTER = Augment(scale=(0.85, 1.2), shift=0.03, rotation=10.0, rotation_p=0.7)  # least jitter of framing roi
+MAX_CUT = 0.5  # largest part of a box that truncation takes away
+CUT_SIDES = ("bottom", "top", "left", "right")
+CUT_CHANCES = (0.6, 0.1, 0.15, 0.15)
+EMPTY_P = 0.5  # probability that the other background is an image without people, if there are any, not a panorama
+BLANK_P = 0.5  # probability that a truncated image ends at its box; otherwise the body continues outside the box
+
+
+@dataclass(frozen=True)
+class AugmentParams:
+    """Sampled augmentation of one crop; see Augment. cut: side and fraction of the box that truncation takes away."""
+
+    scale: float
+    shift: tuple[float, float]
+    rotation: float
+    flip: bool
+    occlude: bool
+    background: bool = False
+    cut: tuple[str, float] | None = None
+
+
+def sample_params(augment: Augment, rng: np.random.Generator) -> AugmentParams:
+    """Sample the augmentation of one crop."""
+    spread = float(np.clip(rng.standard_normal(), -1, 1))
+    low, high = augment.scale
+    scale = 1 + spread * (high - 1 if spread > 0 else 1 - low)
+    shift = rng.standard_normal(2) * augment.shift
+    angle = float(np.clip(rng.standard_normal(), -2, 2)) * augment.rotation
+    chance = rng.random(3)
+    rotation = angle if chance[0] < augment.rotation_p else 0.0
+    flip, occlude = bool(chance[1] < augment.flip_p), bool(chance[2] < augment.occlusion_p)
+    background = augment.background_p > 0 and bool(rng.random() < augment.background_p)
+    cut = None
+    if augment.truncate_p and rng.random() < augment.truncate_p:
+        cut = CUT_SIDES[rng.choice(len(CUT_SIDES), p=CUT_CHANCES)], float(rng.uniform(0.1, MAX_CUT))
+    return AugmentParams(scale, (float(shift[0]), float(shift[1])), rotation, flip, occlude, background, cut)
+
+
+def with_jitter(augment: Augment) -> Augment:
+    """Return the augmentation with at least the jitter that regions of interest have in use: they follow from landmarks
+    of another frame or another pass."""
+    (low, high), (least, most) = augment.scale, ROI_JITTER.scale
+    return replace(
+        augment,
+        scale=(min(low, least), max(high, most)),
+        shift=max(augment.shift, ROI_JITTER.shift),
+        rotation=max(augment.rotation, ROI_JITTER.rotation),
+        rotation_p=max(augment.rotation_p, ROI_JITTER.rotation_p),
+    )
+
+
+def cut_box(bbox: np.ndarray, cut: tuple[str, float] | None) -> np.ndarray:
+    """Return the box (x, y, w, h px) without the fraction `cut[1]` at its side `cut[0]`."""
+    if cut is None:
+        return bbox
+    side, fraction = cut
+    x, y, w, h = bbox
+    if side in ("left", "right"):
+        return np.array([x + (fraction * w if side == "left" else 0), y, (1 - fraction) * w, h])
+    return np.array([x, y + (fraction * h if side == "top" else 0), w, (1 - fraction) * h])
+
+
+def training_crop(
+    image: np.ndarray,
+    bbox: np.ndarray,
+    joints_img: np.ndarray,
+    vis: np.ndarray,
+    size: int,
+    augment: Augment,
+    rng: np.random.Generator,
+    flip_order: np.ndarray,
+    params: AugmentParams | None = None,
+    reduced: int = 1,
+    mask: np.ndarray | None = None,
+    behind: np.ndarray | None = None,
+    region: Region | None = None,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return one augmented crop: RGB uint8 (size, size, 3), target (J, 3), weights (J,).
+
+    params: sampled from `rng` by default; reduced: reduction of `image` relative to the annotated size
+    mask: uint8 (H, W), 255 on the person, of the whole image at any resolution; required to replace the background
+    behind: uint8 (size, size, 3), the other background; by default a view of a panorama
+    region: of framing roi. Truncation does not move it, but ends the image inside the body
+    """
+    params = params or sample_params(augment, rng)
+    move = (params.scale, params.rotation, params.flip, params.shift, reduced)
+    bbox = cut_box(bbox, params.cut)
+    if region is None:
+        cropped, matrix = crop(image, bbox, size, *move)
+    elif params.cut is None:
+        cropped, matrix = crop_roi(image, region, size, *move)
+    else:
+        cropped, matrix = _crop_truncated(image, bbox, params.cut[0], region, size, move)
+    if params.background and mask is not None:
+        width, height = image.shape[1] * reduced, image.shape[0] * reduced
+        person = warp(mask, matrix * [width / mask.shape[1], height / mask.shape[0], 1], size, region is not None)
+        _replace_background(cropped, person, panorama.background(rng, size) if behind is None else behind)
+    if params.cut and region is None and rng.random() < BLANK_P:
+        _blank_beyond(cropped, bbox, matrix, params.cut[0])
+    if params.occlude:
+        _occlude(cropped, augment.occlusion_area, rng)
+    if augment.degrade_p and rng.random() < augment.degrade_p:
+        cropped = cv2.GaussianBlur(cropped, (0, 0), rng.uniform(0.3, 1.2) * size / 128)
+    if augment.colour:
+        factors = rng.uniform(1 - augment.colour, 1 + augment.colour, 3)
+        table = np.rint(np.arange(256)[:, None] * factors).clip(0, 255).astype(np.uint8)
+        cropped = cv2.LUT(cropped, table[None])
+    if augment.degrade_p:
+        cropped = _degrade(cropped, augment.degrade_p, rng)
+    return cropped, *training_target(joints_img, vis, matrix, size, flip_order if params.flip else None)
+
+
+def _crop_truncated(
+    image: np.ndarray, bbox: np.ndarray, side: str, region: Region, size: int, move: tuple[Any, ...]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the crop of a region, as `crop_roi`, from the part of the image that ends at one side of the box."""
+    reduced = move[-1]
+    left, top = (math.floor(float(value) / reduced) for value in bbox[:2])
+    right, bottom = (math.ceil(float(value) / reduced) for value in bbox[:2] + bbox[2:])
+    x, y = (left if side == "left" else 0), (top if side == "top" else 0)
+    part = image[y : bottom if side == "bottom" else None, x : right if side == "right" else None]
+    moved = replace(region, centre=region.centre - reduced * np.array([x, y]))
+    cropped, matrix = crop_roi(part, moved, size, *move)
+    matrix[:, 2] -= reduced * matrix[:, :2] @ [x, y]
+    return cropped, matrix
+
+
+def _replace_background(image: np.ndarray, person: np.ndarray, behind: np.ndarray) -> None:
+    """Put (S, S, 3) RGB 0 to 255 behind the person, in place. person: (S, S) uint8, 255 on the person."""
+    alpha = person[..., None].astype(np.float32) / 255
+    image[:] = np.rint(behind + alpha * (image.astype(np.float32) - behind)).clip(0, 255)
+
+
+def _blank_beyond(image: np.ndarray, bbox: np.ndarray, matrix: np.ndarray, side: str) -> None:
+    """Fill the crop beyond one side of the box with black, as beyond the border of an image, in place."""
+    x, y, w, h = bbox
+    far = 10 * max(w, h)
+    left, right = {"left": (x - far, x), "right": (x + w, x + w + far)}.get(side, (x - far, x + w + far))
+    top, bottom = {"top": (y - far, y), "bottom": (y + h, y + h + far)}.get(side, (y - far, y + h + far))
+    corners = np.array([[left, top], [right, top], [right, bottom], [left, bottom]]) @ matrix[:, :2].T + matrix[:, 2]
+    cv2.fillConvexPoly(image, np.rint(corners).astype(np.int32), (0, 0, 0))
+
+
+def _degrade(image: np.ndarray, chance: float, rng: np.random.Generator) -> np.ndarray:
+    """Return the image with sensor noise and JPEG artefacts, each with the given probability."""
+    if rng.random() < chance:
+        noise = rng.standard_normal(image.shape, np.float32) * np.float32(rng.uniform(2, 14))
+        image = np.rint(image + noise).clip(0, 255).astype(np.uint8)
+    if rng.random() < chance:
+        quality = (cv2.IMWRITE_JPEG_QUALITY, int(rng.integers(20, 75)))
+        image = np.asarray(cv2.imdecode(cv2.imencode(".jpg", image[..., ::-1], quality)[1], cv2.IMREAD_COLOR_RGB))
+    return image
+
+
+def _occlude(image: np.ndarray, largest: float, rng: np.random.Generator) -> None:
+    """Fill a random rectangle inside the box with noise, in place (random erasing, reference [52] of the paper)."""
+    size = len(image)
+    side = size / BOX_PADDING
+    area, aspect = rng.uniform(0, largest) * side * side, rng.uniform(0.3, 1 / 0.3)
+    height, width = int(min(math.sqrt(area * aspect), side)), int(min(math.sqrt(area / aspect), side))
+    corner = (size - side) / 2 + rng.random(2) * (side - width, side - height)
+    x, y = int(corner[0]), int(corner[1])
+    image[y : y + height, x : x + width] = rng.integers(0, 256, (height, width, 3), np.uint8)
+
+
+# ---- batches ----
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Training batch: images (B, S, S, 3) uint8 RGB, target (B, J, 3) float32 normalised, vis (B, J) float32 weights.
+
+    depth_weight: (B,) float32, weight of the depths; 0 where the target has no valid z
+    negative:     (B,) float32, 1 for images without people
+    errors:       a line for each sample that could not be used and was replaced by the next one
+    """
+
+    images: np.ndarray
+    target: np.ndarray
+    vis: np.ndarray
+    depth_weight: np.ndarray
+    negative: np.ndarray
+    errors: tuple[str, ...] = ()
+
+
+def batch_at(
+    dataset: Dataset, step: int, batch: int, size: int, augment: Augment, seed: int, share: tuple[int, int] = (0, 1)
+) -> Batch:
+    """Return the step-th training batch, a pure function of the arguments, so that training can resume at any step.
+
+    Each group of samples (`Dataset.groups`) has its share of every batch and is drawn in shuffled epochs of its own, so
+    that its samples are seen equally often. A sample whose image cannot be used is replaced by the next one
+    (explore.data.sample_errors). Images are flipped only if the skeleton allows it. Of an image without people, a random
+    square is taken.
+
+    share: (k, n) returns the k-th of n equal parts of the batch, for distributed training
+
+    Raises:
+        InputError: MAX_RETRIES samples in a row cannot be used.
+    """
+    order = dataset.skeleton.flip_order
+    if dataset.framing == "roi" and augment != AUGMENTS["none"]:
+        augment = with_jitter(augment)
+    if not dataset.skeleton.flippable:
+        augment = replace(augment, flip_p=0.0)
+    joints = len(dataset.skeleton)
+    part, parts = share
+    places = range(step * batch + batch * part // parts, step * batch + batch * (part + 1) // parts)
+    images = np.empty((len(places), size, size, 3), np.uint8)
+    target = np.empty((len(places), joints, 3), np.float32)
+    vis = np.empty((len(places), joints), np.float32)
+    depth_weight, negative = np.empty((2, len(places)), np.float32)
+    errors: list[str] = []
+    for slot, place in enumerate(places):
+        rng = np.random.default_rng((seed, 1, place))
+        params = sample_params(augment, rng)
+        found = _read_usable(dataset, place, size, params, seed, errors)
+        index = found.index
+        images[slot], target[slot], vis[slot] = training_crop(
+            found.image, found.bbox, dataset.joints_img[index], dataset.vis[index], size, augment, rng, order,
+            found.params, found.reduced, found.mask, found.behind, found.region,
+        )  # fmt: skip
+        depth_weight[slot], negative[slot] = dataset.depth_weight[index], dataset.negative[index]
+    return Batch(images, target, vis, depth_weight, negative, tuple(errors))
+
+
+@dataclass(frozen=True)
+class _Usable:
+    """A sample that has been read. image: reduced by the factor `reduced`; mask, behind, region: as of `training_crop`."""
+
+    index: int
+    bbox: np.ndarray
+    params: AugmentParams
+    image: np.ndarray
+    reduced: int
+    mask: np.ndarray | None
+    behind: np.ndarray | None
+    region: Region | None
+
+
+def _read_usable(
+    dataset: Dataset, place: int, size: int, params: AugmentParams, seed: int, errors: list[str]
+) -> _Usable:
+    """Read the sample at `place` of the training order, or the next usable one."""
+    rng = np.random.default_rng((seed, 2, place))  # of all attempts: a broken background is not drawn each time
+    for attempt in range(MAX_RETRIES):
+        index = sample_at(dataset, place, seed, attempt)
+        bbox, chosen = dataset.bbox[index], params
+        if dataset.negative[index]:
+            bbox, chosen = _random_square(bbox, rng), replace(params, cut=None)
+        region = None
+        if dataset.framing == "roi":
+            region = region_of_box(bbox) if dataset.negative[index] else dataset.region(index)
+            chosen = replace(chosen, background=chosen.background and chosen.cut is None)
+        move = (chosen.scale, chosen.rotation, chosen.flip, chosen.shift)
+        try:
+            square = region or region_of_box(cut_box(bbox, chosen.cut))
+            part, allowed = crop_region(region_matrix(square, size, *move), size), square.size * chosen.scale / size
+            image, reduced = read_frame(dataset.path(index), dataset.size[index], allowed, part)
+            mask = behind = None
+            if chosen.background and dataset.masks and dataset.masks[index]:
+                mask = read_mask(dataset.root / dataset.masks[index])
+                if dataset.negative.any() and rng.random() < EMPTY_P:
+                    behind = _empty_place(dataset, size, rng)
+            return _Usable(index, bbox, chosen, image, reduced, mask, behind, region)
+        except SampleError as error:
+            errors.append(str(error))
+            last = error
+    raise last
+
+
+def _empty_place(dataset: Dataset, size: int, rng: np.random.Generator) -> np.ndarray:
+    """Return a part (size, size, 3) of a random image without people."""
+    index = int(rng.choice(np.flatnonzero(dataset.negative)))
+    box = _random_square(dataset.bbox[index], rng)
+    image, reduced = read_frame(dataset.path(index), dataset.size[index], source_px_per_crop_px(box, size))
+    return crop(image, box, size, 1 / BOX_PADDING, reduced=reduced)[0]
+
+
+def _random_square(bbox: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Return a random square inside a box (x, y, w, h px), at least a quarter as long as its shorter side."""
+    side = min(bbox[2:]) * rng.uniform(0.25, 1)
+    corner = bbox[:2] + rng.random(2) * (bbox[2:] - side)
+    return np.array([*corner, side, side])
+
+
+def sample_at(dataset: Dataset, place: int, seed: int, ahead: int = 0) -> int:
+    """Return the index of the sample at `place` of the training order, or of the one `ahead` of it in its epoch."""
+    counts = _counts(dataset)
+    order, rank = _period(counts)
+    cycle, slot = divmod(place, len(order))
+    number = int(order[slot])
+    group = dataset.groups[number][0]
+    epoch, position = divmod(cycle * counts[number] + int(rank[slot]), len(group))
+    return int(group[_epoch_order(seed, epoch, len(group))[(position + ahead) % len(group)]])
+
+
+def epoch_length(dataset: Dataset) -> int:
+    """Return the number of samples per epoch: until each group has been seen once, as in the reference code."""
+    counts = _counts(dataset)
+    groups = zip(dataset.groups, counts, strict=True)
+    return max(-(-len(indices) * sum(counts) // count) for (indices, _), count in groups)
+
+
+def _counts(dataset: Dataset) -> tuple[int, ...]:
+    """Return the number of places of each group in a period of the training order, by weights in thousandths."""
+    counts = [max(1, round(1000 * weight)) for _, weight in dataset.groups]
+    return tuple(count // math.gcd(*counts) for count in counts)
+
+
+@lru_cache(maxsize=8)
+def _period(counts: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
+    """Return the group at each place of a period, evenly interleaved, and the place's rank within its group."""
+    group = np.repeat(np.arange(len(counts)), counts)
+    rank = np.concatenate([np.arange(count) for count in counts])
+    order = np.argsort((rank + 0.5) / np.array(counts)[group], kind="stable")
+    return group[order], rank[order]
+
+
+@lru_cache(maxsize=16)
+def _epoch_order(seed: int, epoch: int, count: int) -> np.ndarray:
+    return np.random.default_rng((seed, 0, epoch)).permutation(count)
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Unaugmented crops of a data set with everything needed to score predictions on them.
+
+    images (N, S, S, 3) uint8, matrix (N, 2, 3), f, c (N, 2) px, root_depth (N,) mm, joints_cam (N, J, 3) mm,
+    target (N, J, 3) and vis (N, J) as in training
+    """
+
+    size: int
+    images: np.ndarray
+    matrix: np.ndarray
+    f: np.ndarray
+    c: np.ndarray
+    root_depth: np.ndarray
+    joints_cam: np.ndarray
+    target: np.ndarray
+    vis: np.ndarray
+
+    def to_camera(self, coords: np.ndarray) -> np.ndarray:
+        """Return camera mm (N, J, 3) of normalised predictions (N, J, 3)."""
+        return to_camera(coords, self.matrix, self.size, self.f, self.c, self.root_depth)
+
+
+def evaluation_arrays(dataset: Dataset, size: int) -> Evaluation:
+    """Decode and crop every sample, unaugmented, in order. Keep the result: each call decodes all images."""
+    images = np.empty((len(dataset), size, size, 3), np.uint8)
+    matrix = np.empty((len(dataset), 2, 3))
+    target = np.empty((*dataset.joints_img.shape,), np.float32)
+    vis = np.empty(dataset.vis.shape, np.float32)
+    for index in range(len(dataset)):
+        images[index], matrix[index] = sample_crop(dataset, index, size)
+        target[index], vis[index] = training_target(dataset.joints_img[index], dataset.vis[index], matrix[index], size)
+    return Evaluation(size, images, matrix, dataset.f, dataset.c, dataset.root_depth, dataset.joints_cam, target, vis)

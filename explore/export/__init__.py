@@ -1,0 +1,1 @@
+"""Export of trained networks: model files, bundles and certificates."""

@@ -1,0 +1,351 @@
+"""Export of a checkpoint to bundles, one for each runtime, with their certificates."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from arch.errors import InputError
+from arch.network import PoseNet
+from arch.space import Arch
+from explore.evaluation.evaluator import Evaluator, open_evaluator, open_evaluators
+from explore.export import arm_check, coreml, finetune, task, task_verify, tensorflow, web_page
+from explore.export.bundles import export_bundle
+from explore.export.certificates import certificate_row, simulated_costs
+from explore.export.config import ExportConfig
+from explore.export.exporter import ExportedModel, Exporter
+from explore.export.output_calibration import calibration_crops
+from explore.export.training_data import TrainingData, skeleton_of, trained_further, training_data
+from explore.measure.latency import Latency
+from explore.progress import Display
+from quantize import bundle as bundles
+from quantize import delegates, operator_check, qat
+from quantize.checkpoint import TRAINED_ON, load_network, save_network
+from quantize.convert import ConversionError, Converter
+from quantize.environment import usable_cores
+from quantize.recipes import InputType, Recipe, recipe
+
+
+@dataclass(frozen=True)
+class ExportOptions:
+    """Options of the command beside `ExportConfig`.
+
+    force: write bundles that fail a check, too
+    max_drop: largest increase of MPJPE over the network's on the validation part, mm; layers stay in float until the
+        file keeps it
+    verify: None, "tensorflow" or "mediapipe"
+    task: path of a .task file for MediaPipe, made of the LiteRT bundle
+    checks: further checks: "arm" compares outputs with those on emulated ARM processors; "gpu" and "npu" report what
+        LiteRT's delegates leave to the CPU
+    sdk: languages of the decoders in the bundles, see `quantize.sdk`
+    web: folder of the live page as static files, made of the LiteRT bundle
+    input_dtype: type of the model files' input
+    """
+
+    force: bool = False
+    zip: bool = False
+    replace_activations: str | None = None
+    finetune_samples: int = 4000
+    max_drop: float | None = None
+    verify: str | None = None
+    saved_model: bool = False
+    coreml: bool = False
+    task: str | None = None
+    checks: tuple[str, ...] = ()
+    sdk: tuple[str, ...] = ()
+    web: str | None = None
+    input_dtype: InputType = "float32"
+
+
+DEFAULTS = ExportOptions()
+
+
+def export_bundles(
+    checkpoint: Path, out: Path, config: ExportConfig, display: Display, options: ExportOptions = DEFAULTS
+) -> list[dict[str, Any]]:
+    """Write `out/RUNTIME` or `out/RUNTIME.zip` for each runtime and return one row for each.
+
+    Calibration images come from the data that the checkpoint was trained on, or from `config.data` if that was set. The
+    validation part serves for choosing float fallback layers, the test part for the figures of the chosen files. The
+    `bundle` of a row is its path, or None where a check failed and nothing was written.
+
+    Raises:
+        InputError: no checkpoint, its data cannot be opened or lacks joints of the network, or the recipe cannot be
+            applied to the network.
+        ConversionError: a converter failed, or `max_drop` cannot be kept.
+        Diverged: fine-tuning failed.
+    """
+    net, facts = load_network(checkpoint)
+    chosen = recipe(config.quantization).with_input(options.input_dtype)
+    arch = net.arch
+    if options.replace_activations:
+        arch = finetune.with_activation(arch, options.replace_activations)
+    _check_options(arch, config.runtimes, chosen, options)
+    source = training_data(checkpoint, arch, facts, config)
+    config = source.config
+    if options.task:
+        skeleton = skeleton_of(source.record.skeleton) if source.record else None
+        task.check(checkpoint, Path(options.task), config.dataset.framing, skeleton, options.force)
+    display.stage("data")
+    evaluator, validation = _open_parts(source, options, display)
+    out.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory() as scratch, Converter(out / "converter.log") as converter:
+        record = source.describe(evaluator)
+        if options.replace_activations or chosen.qat_samples:
+            record = trained_further(record, evaluator)
+        exporter = Exporter(Path(scratch), evaluator, converter, config, trained_on=record)
+        about: dict[str, Any] = {}
+        if options.replace_activations:
+            net, about["replaced_activations"] = _replace_activations(exporter, net, arch, options, display)
+            tuned = {"data": record.name, TRAINED_ON: record.model_dump(mode="json")}
+            save_network(out / "replaced_activations.safetensors", net, tuned | about)
+        display.stage(f"export {arch.name}")
+        weights = exporter.folder / "weights.safetensors"
+        save_network(weights, net)
+        network = exporter.evaluate_torch(net)
+        costs = simulated_costs(exporter, net) if chosen.int8 else {}
+        export = recipe_exporter(exporter, net, weights, chosen, display)
+        floats, files = {}, {}
+        for index, runtime in enumerate(config.runtimes):
+            display.update(2 * index / (2 * len(config.runtimes) + 1), f"{runtime} float")
+            floats[runtime] = exporter.export(arch, weights, runtime, recipe("float"), f"{runtime}-float")
+            display.update((2 * index + 1) / (2 * len(config.runtimes) + 1), f"{runtime} {chosen.name}")
+            if chosen == recipe("float"):
+                files[runtime] = floats[runtime]
+            elif validation is None or options.max_drop is None:
+                files[runtime] = export(runtime, ())
+            else:
+                choosing = replace(exporter, evaluator=validation)
+                steps = [step for step in costs if step not in chosen.float_steps(arch)]
+                limit = choosing.evaluate_torch(net).accuracy.mpjpe + options.max_drop
+                candidate = partial(recipe_exporter(choosing, net, weights, chosen, display), runtime)
+                file, _ = fewest_float_layers(steps, candidate, limit, options.max_drop)
+                test_source = exporter.source_hash(weights, runtime, file.recipe)
+                files[runtime] = exporter.evaluate(arch, runtime, file.recipe, file.model, file.seconds, test_source)
+        display.stage("latency")
+        every_file = {f"{file.runtime} {file.recipe.name}": file for file in (*floats.values(), *files.values())}
+        latencies = exporter.measure_latency(every_file, f"{config.runtimes[0]} float")
+        on_arm = {}
+        if "arm" in options.checks:
+            display.stage("emulated ARM processors")
+            on_arm = arm_check.agreements(exporter, arch, files, display.update)
+        display.stage("calibration of outputs")
+        crops = calibration_crops(evaluator, config.seed)
+        rows = []
+        for runtime, file in files.items():
+            row = certificate_row(evaluator, arch, network, file, floats[runtime], costs) | about
+            row["certificate"]["arm"] = on_arm.get(runtime, [])
+            if runtime == "litert":
+                reports = delegates.reports(file.model, options.checks)
+                row["certificate"]["delegates"] = [report.model_dump(mode="json") for report in reports]
+            outputs = exporter.calibrate_outputs(arch, file, crops) if crops else None
+            row["certificate"] |= outputs.certificate if outputs else {}
+            row |= _latency(file, latencies) | {"data": evaluator.data.name, "part": evaluator.part}
+            if options.verify == "tensorflow" and runtime == "litert":
+                own = {made.recipe.name: made for made in (floats[runtime], file)}
+                row["tensorflow"] = tensorflow.verify(exporter, own.values(), arch)
+            written = None
+            if row["checks_passed"] or options.force:
+                written = str(
+                    export_bundle(exporter, arch, file, row, out / runtime, options.zip, outputs, options.sdk)
+                )
+            if options.task and runtime == "litert" and written:
+                display.stage("MediaPipe")
+                to, verify = Path(options.task), options.verify == "mediapipe"
+                model = floats[runtime].model
+                row["task"] = task.export_network(
+                    exporter, net, network, model, Path(written), to, options.force, verify
+                )
+            if options.web and runtime == "litert" and written:
+                display.stage("web page")
+                web_page.write_page(bundles.load(written), written, Path(options.web), display)
+                row["web"] = options.web
+            rows.append(row | {"bundle": written})
+        if options.saved_model:
+            display.stage("SavedModel")
+            rows[0]["saved_model"] = tensorflow.write_saved_model(exporter, net, network, out / "saved_model")
+        if options.coreml:
+            display.stage("Core ML")
+            packages = coreml.write_packages(exporter, arch, weights, network, out / "coreml")
+            rows[0]["coreml"] = packages.model_dump(mode="json")
+    return rows
+
+
+def _open_parts(source: TrainingData, options: ExportOptions, display: Display) -> tuple[Evaluator, Evaluator | None]:
+    """Open the test part, and the validation part if something is chosen, both with the joints of the network.
+
+    Raises:
+        InputError: the data cannot be opened, or lacks a joint.
+    """
+    cores = usable_cores()
+
+    def progress(done: int, total: int) -> None:
+        display.update(done / max(1, total))
+
+    try:
+        if options.max_drop is None:
+            test, validation = open_evaluator(source.config, cores, progress), None
+        else:
+            parts = open_evaluators(source.config, cores, progress)
+            test, validation = parts.test, parts.validation
+    except InputError as error:
+        if source.is_named:
+            raise
+        raise InputError(
+            f"{source.checkpoint}: {TRAINED_ON}: {error}; if the data is elsewhere now, give --data"
+        ) from None
+    return source.with_joints(test), validation and source.with_joints(validation)
+
+
+def _check_options(arch: Arch, runtimes: tuple[str, ...], chosen: Recipe, options: ExportOptions) -> None:
+    """Reject everything that can be rejected before work begins."""
+    for runtime in runtimes:
+        operator_check.check(arch, runtime, chosen)
+    if chosen.qat_samples:
+        qat.check()
+    if options.verify == "mediapipe":
+        task_verify.check(options.task)
+    if options.verify not in (None, "mediapipe") or options.saved_model:
+        tensorflow.check(None if options.verify == "mediapipe" else options.verify, runtimes)
+    if options.coreml:
+        coreml.check()
+    if options.web:
+        web_page.check(Path(options.web))
+        if "litert" not in runtimes or chosen.input_dtype != "float32":
+            raise InputError("web: needs a LiteRT bundle with float32 input; change --runtimes or --input-dtype")
+    if options.verify == "tensorflow" and chosen.input_dtype != "float32":
+        raise InputError("verify: tensorflow compares files with float32 input only; omit --input-dtype")
+    if options.task and chosen.input_dtype != "float32":
+        raise InputError("task: has its own normalisation behind MediaPipe's; omit --input-dtype")
+    if options.task and "litert" not in runtimes:
+        raise InputError("task: is made of the LiteRT bundle; add litert to --runtimes")
+    if "arm" in options.checks:
+        arm_check.check_setup(runtimes)
+    if (wanted := [name for name in options.checks if name in delegates.CHECKS]) and "litert" not in runtimes:
+        raise InputError(f"check: {wanted[0]}: reads the LiteRT file; add litert to --runtimes")
+    if options.max_drop is None:
+        return
+    if options.max_drop <= 0:
+        raise InputError(f"max-drop: {options.max_drop:g} mm: give a number above 0")
+    if not chosen.int8 or chosen.qat_samples:
+        raise InputError(f"max-drop: not possible with {chosen.name}; use int8-static or int8-float-stem")
+
+
+def _replace_activations(
+    exporter: Exporter, net: PoseNet, arch: Arch, options: ExportOptions, display: Display
+) -> tuple[PoseNet, dict[str, Any]]:
+    """Return the network with the activations of `arch`, fine-tuned, and its errors before and after."""
+    display.stage(f"replace {net.arch.activation} by {arch.activation}")
+    replaced = finetune.copy_weights(net, arch)
+    tuned = finetune.finetune(
+        replaced,
+        exporter.evaluator.train,
+        options.finetune_samples,
+        exporter.config.seed,
+        exporter.folder,
+        lambda done, total: display.update(done / total),
+    )
+    before, at_once, after = (exporter.evaluate_torch(each).accuracy.mpjpe for each in (net, replaced, tuned))
+    return tuned, {
+        "from": net.arch.activation,
+        "to": arch.activation,
+        "samples": options.finetune_samples,
+        "before_mpjpe_mm": before,
+        "replaced_mpjpe_mm": at_once,
+        "after_mpjpe_mm": after,
+    }
+
+
+def recipe_exporter(
+    exporter: Exporter, net: PoseNet, weights: Path, chosen: Recipe, display: Display
+) -> Callable[[str, tuple[str, ...]], ExportedModel]:
+    """Return a function of a runtime and of further float fallback layers that exports `net` by `chosen`.
+
+    Quantization-aware training runs once, for the first runtime.
+    """
+    arch = net.arch
+    trained: dict[str, Any] = {}
+
+    def export(runtime: str, steps: tuple[str, ...]) -> ExportedModel:
+        key = f"{runtime}-{chosen.name}-{len(steps)}"
+        if not chosen.qat_samples:
+            return exporter.export(arch, weights, runtime, chosen.with_float_layers(steps), key)
+        source = exporter.source_hash(weights, runtime, chosen)
+        if existing := exporter.load(runtime, chosen, key, source):
+            return existing
+        started = time.monotonic()
+        if not trained:
+            display.stage(f"training for {chosen.name}")
+            module = finetune.finetune_int8(
+                net,
+                exporter.evaluator.train,
+                chosen,
+                exporter.calibration_images(chosen),
+                exporter.config.seed,
+                lambda done, total: display.update(done / total),
+            )
+            path = exporter.folder / f"{chosen.name}.safetensors"
+            save_network(path, qat.strip_quantizers(module, net))
+            trained.update(module=module, weights=path)
+            display.stage(f"export {arch.name}")
+        if runtime == "openvino":
+            model = qat.save_openvino(trained["module"], arch.input_size, exporter.folder / key, chosen)
+        else:
+            model = exporter.convert(arch, trained["weights"], runtime, chosen.after_training, key)
+        return exporter.evaluate(arch, runtime, chosen, model, time.monotonic() - started, source)
+
+    return export
+
+
+def fewest_float_layers(
+    ranked: Sequence[str], export: Callable[[tuple[str, ...]], ExportedModel], limit_mm: float, budget_mm: float
+) -> tuple[ExportedModel, int]:
+    """Search for the fewest float fallback layers whose file has an MPJPE of at most `limit_mm`.
+
+    The number of float layers is doubled until a file keeps the limit, then found by bisection.
+
+    ranked: names of the layers (steps of the network), the costliest first
+    export: exports and evaluates a file with the given layers in float
+    budget_mm: the increase that `limit_mm` allows, for the message
+
+    Returns:
+        the file, and the number of files that were exported.
+
+    Raises:
+        ConversionError: the limit is exceeded with all layers but one in float.
+    """
+    exported: dict[int, ExportedModel] = {}
+
+    def fits(count: int) -> bool:
+        exported[count] = export(tuple(ranked[:count]))
+        return exported[count].accuracy.mpjpe <= limit_mm
+
+    failed, count, largest = -1, 0, max(1, len(ranked) - 1)
+    while not fits(count):
+        if count == largest:
+            file = exported[count]
+            raise ConversionError(
+                f"{file.runtime}: max-drop {budget_mm:g} mm: exceeded by {file.accuracy.mpjpe - limit_mm:.2f} mm with "
+                f"{count} of {len(ranked)} layers in float; use --quantization int8-qat or a larger budget"
+            )
+        failed, count = count, min(max(1, 2 * count), largest)
+    while count - failed > 1:
+        middle = (failed + count) // 2
+        if fits(middle):
+            count = middle
+        else:
+            failed = middle
+    return exported[count], len(exported)
+
+
+def _latency(file: ExportedModel, latencies: dict[str, Latency] | str) -> dict[str, Any]:
+    """Return the latency columns of a row; `latency` is the reason where there is no latency."""
+    if isinstance(latencies, str):
+        return {"latency_ms": None, "latency": latencies, "float_latency_ms": None}
+    own, float_file = latencies[f"{file.runtime} {file.recipe.name}"], latencies[f"{file.runtime} float"]
+    return {"latency_ms": own.median_ms, "latency": own.as_dict(), "float_latency_ms": float_file.median_ms}

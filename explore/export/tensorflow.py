@@ -1,0 +1,124 @@
+"""TensorFlow, an optional dependency of 1.9 GB: comparison of .tflite files with LiteRT, and export of SavedModels."""
+
+from __future__ import annotations
+
+import importlib.util
+import subprocess
+import tempfile
+from collections.abc import Iterable
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from arch.decode import decode, to_normalised
+from arch.errors import InputError
+from arch.files import atomic_dir
+from arch.network import PoseNet
+from arch.space import Arch
+from explore.data.batches import Evaluation
+from explore.export.exporter import ExportedModel, Exporter, Predictions, normalise
+from quantize import child_process
+from quantize.certificate import deviation
+from quantize.convert import ConversionError
+from quantize.graph import save_folded_onnx
+from quantize.runtimes import Array, depth_scale
+
+IMAGES = 100  # of the test split, evenly spaced
+FLOAT_MM, INT8_MM = 0.1, 1.0  # tolerated mean deviation; INT8 kernels may round ties differently
+TIMEOUT_S = 600.0
+
+
+def check(verify: str | None, runtimes: tuple[str, ...]) -> None:
+    """Check the options that need TensorFlow.
+
+    Raises:
+        InputError: `verify` is not tensorflow, there is no .tflite to verify, or TensorFlow is not installed.
+    """
+    if verify not in (None, "tensorflow"):
+        raise InputError(f"verify: '{verify}' is unknown; give tensorflow or mediapipe")
+    if verify and "litert" not in runtimes:
+        raise InputError("verify: tensorflow runs .tflite files only; add litert to --runtimes")
+    if importlib.util.find_spec("tensorflow") is None:
+        raise InputError("tensorflow: not installed (1.9 GB); run: pip install 'edgepose[tensorflow]'")
+
+
+def verify(exporter: Exporter, files: Iterable[ExportedModel], arch: Arch) -> dict[str, dict[str, float]]:
+    """Compare `tf.lite.Interpreter` with LiteRT; returns the mean and largest deviation of joints in mm by recipe.
+
+    Raises:
+        ConversionError: the mean deviation is larger than tolerated.
+    """
+    images, step = _every_nth(exporter)
+    found = {}
+    for file in files:
+        raw = _run_child("tflite", file.model.absolute(), normalise(images.images))
+        moved = deviation(_camera_mm(images, raw, arch, depth_scale("litert", arch)), file.mm[::step])
+        found[file.recipe.name] = {"mean": moved.mean, "max": moved.max}
+        if moved.mean > (INT8_MM if file.recipe.int8 else FLOAT_MM):
+            raise ConversionError(
+                f"tensorflow: {file.recipe.name}: tf.lite.Interpreter and LiteRT differ by {moved.mean:.2f} mm "
+                f"({moved.max:.2f} mm at most); do not deploy the file"
+            )
+    return found
+
+
+def write_saved_model(exporter: Exporter, net: PoseNet, network: Predictions, folder: Path) -> dict[str, Any]:
+    """Write the network as a SavedModel; returns the mean and largest deviation of joints from torch in mm.
+
+    Raises:
+        ConversionError: TensorFlow failed, or the deviation is larger than tolerated.
+    """
+    images, step = _every_nth(exporter)
+    with atomic_dir(folder) as written:
+        raw = save_model(net, written, normalise(images.images))
+        moved = deviation(_camera_mm(images, raw, net.arch), network.mm[::step])
+        if moved.mean > FLOAT_MM:
+            raise ConversionError(
+                f"tensorflow: the SavedModel and torch differ by {moved.mean:.2f} mm; report this as a bug"
+            )
+    return {"path": str(folder), "mean": moved.mean, "max": moved.max}
+
+
+def _every_nth(exporter: Exporter) -> tuple[Evaluation, int]:
+    """Return evenly spaced test images, and their spacing."""
+    test = exporter.evaluator.evaluation
+    step = -(-len(test.images) // IMAGES)
+    arrays = {field.name: getattr(test, field.name)[::step] for field in fields(test) if field.name != "size"}
+    return replace(test, **arrays), step
+
+
+def _camera_mm(images: Evaluation, raw: Array, arch: Arch, depth_scale: float = 1.0) -> Any:
+    return images.to_camera(to_normalised(decode(raw, arch, depth_scale), arch))
+
+
+def save_model(net: PoseNet, folder: Path, x: Array) -> Array:
+    """Write the float network as a SavedModel into `folder`; returns its raw output for normalised RGB (N, 3, S, S).
+
+    The signature `serving_default` has the input `image` (1, S, S, 3), normalised RGB, and the output `raw`, both
+    channels last. The returned output is laid out like that of torch.
+
+    Raises:
+        ConversionError: TensorFlow failed.
+    """
+    with tempfile.TemporaryDirectory() as scratch:
+        path = Path(scratch, "model.onnx")
+        save_folded_onnx(net, path)
+        return _run_child("saved-model", path, x, str(folder.absolute()))
+
+
+def _run_child(task: str, source: Path, x: Array, *more: str) -> Array:
+    with tempfile.TemporaryDirectory() as scratch:
+        images, outputs = Path(scratch, "images.npy"), Path(scratch, "outputs.npy")
+        np.save(images, np.ascontiguousarray(x.transpose(0, 2, 3, 1)), allow_pickle=False)
+        arguments = (task, str(source), str(images), str(outputs), *more)
+        try:
+            done = child_process.run_module("quantize.tensorflow_child", *arguments, timeout_s=TIMEOUT_S)
+        except subprocess.TimeoutExpired:
+            raise ConversionError(f"tensorflow: {task} took longer than {TIMEOUT_S:g} s and was stopped") from None
+        if done.returncode:
+            last = done.stderr.strip().splitlines()[-1:] or [f"status {done.returncode}"]
+            raise ConversionError(f"tensorflow: {task} of {source.name} failed: {last[0][:300]}")
+        raw: Array = np.load(outputs, allow_pickle=False)
+    return raw.transpose(0, 3, 1, 2) if raw.ndim == 4 else raw

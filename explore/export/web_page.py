@@ -1,0 +1,63 @@
+"""The live page as static files: a folder with page, model, detector and LiteRT.js that any web server can serve.
+
+The page runs LiteRT.js on one thread and therefore needs no cross-origin isolation. Browsers allow the camera on https
+and localhost only.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+from arch.errors import InputError
+from arch.files import atomic_dir, check_output_folder
+from explore import web_server
+from explore.predict import detector, web
+from explore.progress import Display
+from quantize import sdk
+from quantize.bundle import Bundle
+
+WASM = ("litert_wasm_internal", "litert_wasm_compat_internal")  # for one thread: with relaxed SIMD, and without
+MODULES = (
+    "core/dist/index.js",
+    "wasm-utils/dist/index.js",
+    *(f"core/wasm/{name}.{suffix}" for name in WASM for suffix in ("js", "wasm")),
+)
+OWN = ("index.html", "config.json", "decoder.js")  # by which a folder that may be replaced is recognised
+
+
+def check(folder: Path) -> None:
+    """Check an output folder before work. InputError: it cannot be written, or contains something else."""
+    check_output_folder(folder, "web")
+    if folder.is_dir() and any(folder.iterdir()) and not all((folder / name).is_file() for name in OWN):
+        raise InputError(f"web: {folder}: contains other files, which would be replaced; give a new folder")
+
+
+def write_page(bundle: Bundle, path: str | Path, folder: Path, display: Display) -> list[str]:
+    """Write the page of a LiteRT bundle, and return the names of the files.
+
+    path: of the bundle as the user gave it, for messages
+
+    Raises:
+        InputError: LiteRT.js does not run the bundle, npm is missing, or see `check`.
+        InstallError: LiteRT.js could not be installed.
+    """
+    web.check_bundle(bundle, path)
+    check(folder)
+    modules = web_server.installed(lambda _, text: display.log(text))
+    with atomic_dir(folder) as made:
+        page = (web.PAGE / "page.html").read_text(encoding="utf-8").replace(' nonce="NONCE"', "")
+        (made / "index.html").write_text(page, encoding="utf-8")
+        (made / "config.json").write_text(json.dumps(web.page_config(bundle)), encoding="utf-8")
+        sources = {name: web.PAGE / name for name in web.SCRIPTS} | {"decoder.js": sdk.path("javascript")}
+        sources |= {"model": bundle.model, "person": detector.MODEL}
+        for name in MODULES:
+            found = web_server.module_file(name, modules)
+            if found is None:
+                raise InputError(f"web: {modules}: LiteRT.js has no {name}; delete this folder and repeat")
+            sources[name] = found
+        for name, source in sources.items():
+            (made / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(source, made / name)
+        return sorted(str(file.relative_to(made)) for file in made.rglob("*") if file.is_file())

@@ -1,0 +1,133 @@
+"""The time of a search with a budget: the stored plan, the time so far, and until when workers start networks."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Collection
+
+from pydantic import BaseModel, ValidationError
+
+from arch.errors import InputError, describe
+from arch.files import write_atomic
+from explore.evaluation.evaluator import rendering_options
+from explore.search.config import SearchConfig
+from explore.search.plan import Plan, open_keys
+from explore.search.records import PLAN
+from explore.search.speed import USUAL_SPEED
+from explore.train.config import PASSES
+
+SAVE_SECONDS = 5.0
+
+
+class Stored(BaseModel):
+    """The plan of a study and its time so far, as kept in its folder.
+
+    spent_s: time of the search so far, over all runs
+    until: Unix time after which no further network is started in the present phase; None: no limit
+    is_empty: whether the phase had no result when it began; each worker then starts a network, however late it is
+    """
+
+    plan: Plan
+    spent_s: float
+    until: float | None = None
+    is_empty: bool = False
+
+
+def read_stored(config: SearchConfig) -> Stored | None:
+    """Return the stored plan of a study; None for a study without a budget.
+
+    Raises:
+        InputError: the file is damaged.
+    """
+    path = config.folder / PLAN
+    if not path.exists():
+        return None
+    try:
+        return Stored.model_validate_json(path.read_bytes())
+    except ValidationError as error:
+        raise InputError(f"{path}: {describe(error, Stored)}; restore the file, or give --study another name") from None
+
+
+def with_stored_plan(config: SearchConfig) -> SearchConfig:
+    """Return the configuration with the budget and the numbers of the study's plan, if it has one."""
+    stored = read_stored(config)
+    if stored is None:
+        return config
+    return stored.plan.applied_to(config, open_keys(config)).model_copy(update={"budget": stored.plan.budget})
+
+
+def may_start(config: SearchConfig, is_first: bool) -> bool:
+    """Return whether the budget leaves time to start a network in the present phase. is_first: of this worker"""
+    stored = read_stored(config)
+    return stored is None or stored.until is None or time.time() < stored.until or (is_first and stored.is_empty)
+
+
+def without_limit(config: SearchConfig, stored: Stored) -> SearchConfig:
+    """Let workers start networks at any time; return the configuration with the numbers of the stored plan."""
+    write_atomic(config.folder / PLAN, stored.model_copy(update={"until": None}).model_dump_json(indent=1))
+    return stored.plan.applied_to(config, open_keys(config))
+
+
+class Clock:
+    """The time of a planned search, kept in its folder, so that that of interrupted runs counts."""
+
+    def __init__(self, config: SearchConfig, plan: Plan, spent_s: float, given: Collection[str]) -> None:
+        """spent_s: time of the search so far, earlier runs included; given: keys that the user gave in this run"""
+        self.path, self.plan, self.given = config.folder / PLAN, plan, {*plan.given, *given}
+        self._start = time.monotonic() - spent_s
+        self._saved = -math.inf
+        self._until: float | None = None
+        self._is_empty = False
+        self.save()
+
+    @property
+    def spent_s(self) -> float:
+        return time.monotonic() - self._start
+
+    @property
+    def left_s(self) -> float:
+        """Time until the budget is over; 0 after it."""
+        return max(0.0, self.plan.budget_s - self.spent_s)
+
+    def start_candidates(self, is_empty: bool) -> None:
+        """Let workers start candidates as long as the plan leaves them time. is_empty: there is no result yet"""
+        self._start_until(None if "trials" in self.given else self.plan.candidates_until_s, is_empty)
+
+    def start_finalists(self, is_empty: bool) -> None:
+        """Let workers start finalists as long as the plan leaves them time. is_empty: there is no result yet"""
+        self._start_until(None if "final.samples" in self.given else self.plan.finalists_until_s, is_empty)
+
+    def _start_until(self, spent_s: float | None, is_empty: bool) -> None:
+        self._until = None if spent_s is None else time.time() + spent_s - self.spent_s
+        self._is_empty = is_empty
+        self.save()
+
+    def replan(self, plan: Plan) -> None:
+        self.plan = plan
+        self.save()
+
+    def tick(self) -> None:
+        """Record the time from time to time."""
+        if time.monotonic() - self._saved > SAVE_SECONDS:
+            self.save()
+
+    def save(self) -> None:
+        stored = Stored(plan=self.plan, spent_s=round(self.spent_s, 1), until=self._until, is_empty=self._is_empty)
+        write_atomic(self.path, stored.model_dump_json(indent=1))
+        self._saved = time.monotonic()
+
+
+def further_samples(config: SearchConfig, macs: float, largest_macs: float, frames: int) -> int:
+    """Return the samples that a finalist needs after those that all have, for the training time of the most expensive.
+
+    frames: training frames; those that are rendered are not seen more than PASSES times
+    """
+    stored = read_stored(config)
+    speed = stored.plan.speed if stored else USUAL_SPEED
+    seen = config.candidate.samples + config.final.samples
+    taught = speed.teaching(config)
+    samples = int(seen * (speed.training(largest_macs) + taught) / (speed.training(macs) + taught))
+    if rendering_options(config.data_config) is not None:
+        samples = min(samples, max(seen, PASSES * frames))
+    return samples - seen if samples - seen >= config.final.batch_size else 0

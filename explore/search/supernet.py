@@ -1,0 +1,64 @@
+"""The supernet that a study's estimator takes weights from."""
+
+from __future__ import annotations
+
+from importlib import resources
+from pathlib import Path
+
+from arch.errors import InputError
+from arch.search_space import Space
+from explore.estimate.supernet import open_supernet
+from explore.search.config import SearchConfig
+
+BUILTIN = Path(str(resources.files("explore.estimate"))) / "supernets"  # a checkpoint for each space and input size
+
+
+def with_supernet(config: SearchConfig, train_new: bool) -> SearchConfig:
+    """Return the configuration with the path of its supernet: the given, a new one of the study, or a built-in one.
+
+    Raises:
+        InputError: there is none, or `train_new` has no use.
+    """
+    given = config.estimate.supernet
+    if config.estimator != "supernet" or given:
+        if train_new:
+            why = f"estimate.supernet: {given} is given" if given else f"estimator: {config.estimator} uses no supernet"
+            raise InputError(f"{why}; leave --train-supernet out")
+        return config
+    path = config.folder / "supernet.safetensors" if train_new else builtin_supernet(config)
+    return config.model_copy(update={"estimate": config.estimate.model_copy(update={"supernet": str(path)})})
+
+
+def builtin_supernet(config: SearchConfig) -> Path:
+    """Return the built-in supernet of a study's space, input size and data.
+
+    Raises:
+        InputError: none of these.
+    """
+    from explore.train.supernet import load_supernet
+
+    space, reasons = Space.named(config.space).at(config.input_size), []
+    for path in sorted(BUILTIN.glob("*.safetensors")):
+        try:
+            _, facts = load_supernet(path, space)
+        except InputError as error:
+            reasons.append(str(error))
+            continue
+        if facts["data"] == config.data.replace(":", "-"):
+            return path
+        reasons.append(f"{path}: trained on {facts['data']}")
+    why = reasons[0].split("; ")[0] if len(reasons) == 1 else "none of the built-in ones fits this study"
+    raise InputError(
+        f"estimate.supernet: none given, and {why}; give --train-supernet, or the file of "
+        f"train --supernet {config.space}"
+    )
+
+
+def check_supernet(config: SearchConfig, space: Space) -> None:
+    """Check that the study's supernet fits its space.
+
+    Raises:
+        InputError: no supernet, or one of another space.
+    """
+    if config.estimator == "supernet":
+        open_supernet(config.estimate.supernet, space)

@@ -1,0 +1,44 @@
+"""The result of a finished trial, and its values: a latency may be measured after the trial ended, which Optuna's copy lacks.
+
+Optuna changes no finished trial. Samplers and reports therefore read the values from the result's file.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from optuna.trial import FrozenTrial, TrialState
+
+from explore.search.config import SearchConfig
+from explore.search.objectives import figures, values
+from explore.search.recipes_of_trial import result_file
+from explore.search.results import CandidateResult
+
+RESULT = "path"  # user attribute of a trial: its result's file, relative to the study's folder
+
+
+def result_of(config: SearchConfig, trial: FrozenTrial) -> CandidateResult:
+    """Read the result of a completed trial."""
+    return CandidateResult.model_validate_json(_path(config, trial).read_text())
+
+
+def current_values(config: SearchConfig, trial: FrozenTrial) -> list[float] | None:
+    """Return the values of a trial by the latest measurements; Optuna's where this machine lacks the result's file."""
+    if trial.state != TrialState.COMPLETE or not _path(config, trial).is_file():
+        return trial.values
+    path = _path(config, trial)
+    return values(config, _figures(path, path.stat().st_mtime_ns))
+
+
+@lru_cache(maxsize=2048)
+def _figures(path: Path, changed_ns: int) -> dict[str, Any]:
+    return figures(CandidateResult.model_validate_json(path.read_text()))
+
+
+def _path(config: SearchConfig, trial: FrozenTrial) -> Path:
+    attrs = trial.user_attrs
+    if RESULT in attrs:
+        return config.folder / str(attrs[RESULT])
+    return result_file(config, attrs["arch"], attrs.get("recipe", config.quantization))  # version 0.1

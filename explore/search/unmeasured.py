@@ -1,0 +1,156 @@
+"""Measure the files of a study whose latency was predicted because other processes disturbed the measurement.
+
+Nothing is trained or exported. Workers do this at the end of the candidates and of the finalists, as far as the machine
+is idle by then, and `search --remeasure` does it at any later time.
+"""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+from arch.files import write_atomic
+from arch.space import Arch
+from explore.host import locked
+from explore.measure.latency import Disturbed
+from explore.measure.rows import DeviceError
+from explore.search.candidate import latency_fields, measured
+from explore.search.config import SearchConfig
+from explore.search.context import EvalContext
+from explore.search.finalists import row_latency
+from explore.search.latency import measure_calls, prepare_call, reference_file, remeasure_reference
+from explore.search.quantities import is_measured
+from explore.search.recipes_of_trial import exported_recipes, searched_recipes
+from explore.search.remote_devices import measure_on
+from explore.search.results import CandidateResult, FinalistResult, FinalistRow, WithLatency
+from quantize.bundle import annotate, load
+from quantize.recipes import recipe
+
+TIME_FACTOR = 0.5  # of `MeasureConfig.max_seconds` for each file
+
+
+def measure_rest(context: EvalContext) -> None:
+    """Measure the files that are not measured yet; stop where other processes still disturb a measurement."""
+    config = context.config
+    with locked(config.folder / "locks" / "unmeasured.lock"):  # one worker at a time
+        try:
+            measure_candidates(context)
+            if not all(map(_is_measured, finalists(config).values())):
+                measure_finalists(context)
+        except (Disturbed, DeviceError):
+            return
+
+
+def candidates(config: SearchConfig) -> dict[Path, CandidateResult]:
+    """Read the results of all candidates by file."""
+    paths = sorted((config.folder / "candidates").glob("*/result*.json"))
+    return {path: CandidateResult.model_validate_json(path.read_text()) for path in paths}
+
+
+def finalists(config: SearchConfig) -> dict[Path, FinalistResult]:
+    """Read the results of all finalists by file."""
+    paths = sorted((config.folder / "finalists").glob("*/result.json"))
+    return {path: FinalistResult.model_validate_json(path.read_text()) for path in paths}
+
+
+def measure_candidates(context: EvalContext) -> None:
+    """Measure the reference network and the candidates' files that are not measured.
+
+    Raises:
+        Disturbed, DeviceError: other processes disturbed every attempt, or a device failed.
+    """
+    config = context.config
+    remeasure_reference(context)
+    _convert(config)
+    for path, candidate in candidates(config).items():
+        file = path.parent / candidate.file
+        changes: dict[str, Any] = {}
+        if candidate.latency_ms is not None and not is_measured(candidate.latency_source):
+            context.report("latency", 0, 1)
+            changes |= measured(context, file)
+        changes |= _remote(config, candidate.arch, candidate.recipe, file, candidate)
+        if changes:
+            write_atomic(path, candidate.model_copy(update=changes).model_dump_json(indent=2))
+
+
+def measure_finalists(context: EvalContext) -> None:
+    """Measure all exported files again, those of a runtime together; update results and manifests.
+
+    Raises:
+        Disturbed, DeviceError: other processes disturbed every attempt, or a device failed.
+    """
+    config, results = context.config, finalists(context.config)
+    for runtime in config.runtimes:
+        results = _measure(context, results, runtime)
+    for path, result in results.items():
+        rows = [
+            row.model_copy(update=_remote(config, result.arch, row.recipe, path.parent / row.file, row))
+            for row in result.rows
+        ]
+        write_atomic(path, result.model_copy(update={"rows": rows}).model_dump_json(indent=2))
+        _annotate(config.folder, rows)
+
+
+def _is_measured(result: FinalistResult) -> bool:
+    """Return whether the latency of every exported file is known and measured."""
+    return all(row.latency_ms is not None and row.is_measured for row in result.rows)
+
+
+def _convert(config: SearchConfig) -> None:
+    """Convert latencies that relate to an estimate of the reference network's latency to the measured one."""
+    for path, candidate in candidates(config).items():
+        if changes := _converted(config, candidate):
+            write_atomic(path, candidate.model_copy(update=changes).model_dump_json(indent=2))
+    for path, result in finalists(config).items():
+        converted = [_converted(config, row) for row in result.rows]
+        if any(converted):
+            rows = [row.model_copy(update=changes) for row, changes in zip(result.rows, converted, strict=True)]
+            write_atomic(path, result.model_copy(update={"rows": rows}).model_dump_json(indent=2))
+
+
+def _converted(config: SearchConfig, result: WithLatency) -> dict[str, Any]:
+    if result.latency_ms is None or "ratio" not in result.latency:
+        return {}
+    fields = latency_fields(config, result.latency, result.latency_source)
+    return {} if math.isclose(fields["latency_ms"], result.latency_ms) else fields
+
+
+def _measure(context: EvalContext, results: dict[Path, FinalistResult], runtime: str) -> dict[Path, FinalistResult]:
+    """Measure the files of one runtime; return the results with their new latencies."""
+    config = context.config
+    calls = {"reference": prepare_call(context, config.runtime, reference_file(config))}
+    for path, result in results.items():
+        for row in result.rows:
+            if row.runtime == runtime:
+                calls[f"{path.parent.name} {row.recipe}"] = prepare_call(context, runtime, path.parent / row.file)
+    seconds = config.measure.max_seconds * len(calls) * TIME_FACTOR
+    found = measure_calls(context, calls, config.measure.model_copy(update={"max_seconds": seconds}))
+    changed = {}
+    for path, result in results.items():
+        own = {name.removeprefix(f"{path.parent.name} "): latency for name, latency in found.items()}
+        own = {f"{runtime} {name}": latency for name, latency in own.items()}
+        rows = [
+            row.model_copy(update=row_latency(config, own, runtime, row.recipe)) if row.runtime == runtime else row
+            for row in result.rows
+        ]
+        changed[path] = result.model_copy(update={"rows": rows})
+    return changed
+
+
+def _remote(config: SearchConfig, arch: Arch, recipe_name: str, file: Path, result: WithLatency) -> dict[str, Any]:
+    """Measure a file on the devices where its latency is not measured; return the changed fields of its result."""
+    missing = [address for address, latency in result.remote.items() if not is_measured(latency.source)]
+    if not missing:
+        return {}
+    given = next(
+        name for name in (*searched_recipes(config), *exported_recipes(config)) if recipe(name).name == recipe_name
+    )
+    return {"remote": result.remote | {address: measure_on(config, arch, given, file, address) for address in missing}}
+
+
+def _annotate(folder: Path, rows: list[FinalistRow]) -> None:
+    for row in rows:
+        if row.bundle and row.latency_ms and row.float_latency_ms and (folder / row.bundle).is_dir():
+            metrics = {"latency_ms": row.latency_ms, "float_latency_ms": row.float_latency_ms}
+            annotate(load(folder / row.bundle), metrics=metrics)

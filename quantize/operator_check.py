@@ -1,0 +1,42 @@
+"""Operator check: whether a runtime can execute a network by a recipe, known before any training or conversion."""
+
+from __future__ import annotations
+
+from arch.errors import InputError
+from arch.space import Arch
+from quantize import runtimes
+from quantize.recipes import Recipe
+
+
+def reasons(arch: Arch, runtime: str, recipe: Recipe) -> list[str]:
+    """Return the reasons against the combination, each with the fix; empty if it is possible.
+
+    Raises:
+        InputError: no such runtime.
+    """
+    found = runtimes.get(runtime).unsupported(arch, recipe)
+    try:
+        recipe.float_steps(arch)
+    except InputError as error:
+        found = [*found, str(error)]
+    return found
+
+
+def check(arch: Arch, runtime: str, recipe: Recipe) -> None:
+    """Reject a network that cannot be exported.
+
+    Raises:
+        InputError: the reasons in one line.
+    """
+    found = reasons(arch, runtime, recipe)
+    if found:
+        raise InputError("; ".join(found))
+
+
+def failed_checks(arch: Arch, runtime: str, recipe: Recipe) -> list[str]:
+    """Return why a file can be exported but is bound to fail a check of its certificate; empty for most networks.
+
+    Raises:
+        InputError: no such runtime.
+    """
+    return runtimes.get(runtime).failed_checks(arch, recipe)

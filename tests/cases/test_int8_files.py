@@ -1,0 +1,106 @@
+"""INT8 files are right on every x86 CPU, and a file that is much worse than its float file fails its certificate."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from arch.network import build
+from arch.space import preset
+from quantize import qat, runtimes
+from quantize.certificate import Certificate, Increase, certify
+from quantize.checkpoint import save_network
+from quantize.convert import Converter
+from quantize.recipes import recipe
+from quantize.runtimes import ModelSummary
+from tests.helpers.networks import small_arch, smooth_images
+
+
+def int8_weights(runtime: str, path: Path) -> list[np.ndarray]:
+    """Return the INT8 weights in a file, for OpenVINO without those of depthwise convolutions, added in 32 bits."""
+    if runtime == "onnxruntime":
+        import onnx
+        from onnx import numpy_helper
+
+        arrays = [numpy_helper.to_array(constant) for constant in onnx.load(str(path)).graph.initializer]
+    else:
+        import openvino as ov
+
+        nodes = ov.Core().read_model(path).get_ops()
+        arrays = [node.data for node in nodes if node.get_type_name() == "Constant"]
+    return [array for array in arrays if array.dtype == np.int8 and 2 <= array.ndim <= 4]
+
+
+@pytest.mark.parametrize("runtime", ["onnxruntime", "openvino"])
+def test_sums_of_two_products_fit_into_16_bits(runtime: str, tmp_path: Path) -> None:
+    """Without VNNI, u8 * s8 + u8 * s8 is added in 16 bits."""
+    arch = small_arch()
+    save_network(tmp_path / "net.safetensors", build(arch, seed=0).eval())
+    images = smooth_images(24, arch.input_size, 0)
+    with Converter(tmp_path / "log") as converter:
+        path = converter.export(
+            arch, tmp_path / "net.safetensors", runtime, recipe("int8-static"), images, tmp_path / runtime
+        )
+    weights = int8_weights(runtime, path)
+    largest = max(int(np.abs(array.astype(int)).max()) for array in weights)
+    assert len(weights) > 20 and 60 < largest <= 64
+    assert 2 * 255 * largest < 2**15
+    assert runtimes.get(runtime).WEIGHT_BITS == 7
+
+
+@pytest.mark.parametrize(("inputs", "largest"), [(32, 64), (1, 127)])
+def test_weights_that_training_moved_beyond_7_bits_are_clipped(inputs: int, largest: int) -> None:
+    """One input per output channel is a depthwise convolution, whose products are added in 32 bits."""
+    import openvino as ov
+
+    ops = ov.opset13
+    image = ops.parameter([1, 32, 8, 8], np.float32)
+    quantized = ops.fake_quantize(image, *(ops.constant(np.float32(v)) for v in (0, 255, 0, 255)), 256)
+    stored = ops.constant(np.full((32, inputs, 3, 3), 127, np.int8))
+    weights = ops.multiply(ops.convert(stored, np.float32), ops.constant(np.float32(1)))
+    if inputs == 1:
+        weights = ops.reshape(weights, ops.constant([32, 1, 1, 3, 3]), False)
+    convolution = ops.group_convolution if inputs == 1 else ops.convolution
+    model = ov.Model([convolution(quantized, weights, [1, 1], [0, 0], [0, 0], [1, 1])], [image])
+    qat.limit_weights(model)
+    constants = [node.data for node in model.get_ops() if node.get_type_name() == "Constant" and node.data.ndim == 4]
+    assert [int(array.max()) for array in constants] == [largest]
+    out = ov.Core().compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})(
+        [np.full((1, 32, 8, 8), 255, np.float32)]
+    )[0]
+    assert np.allclose(out, 255 * largest * 9 * inputs)  # half of it where sums saturate
+
+
+def certificate_of(increase: Increase) -> Certificate:
+    joints = np.zeros((4, 18, 3))
+    return certify(
+        preset("paper-XS-relu@64"),
+        recipe("int8-static"),
+        ModelSummary(macs=9, int8_macs=9),
+        weight_bits=7,
+        torch_mm=joints,
+        file_mm=joints + 1,
+        float_mm=joints,
+        float_summary=ModelSummary(bytes=9),
+        increase=increase,
+    )
+
+
+@pytest.mark.parametrize(
+    ("increase", "float_mpjpe", "passed"),
+    [(48, 100, False), (5.1, 100, False), (4.9, 100, True), (-2, 100, True), (8, 300, True), (10, 300, False)],
+)
+def test_the_increase_of_the_error_is_checked(increase: float, float_mpjpe: float, passed: bool) -> None:
+    found = certificate_of(Increase(increase, increase - 1, increase + 1, float_mpjpe))
+    check = found.checks[-1]
+    assert check.name == "MPJPE increase over the float file" and check.measured == increase
+    assert found.passed == check.passed == passed
+    assert "--max-drop" in check.fix and check.target.startswith(f"at most {max(5, 0.03 * float_mpjpe):.1f} mm")
+    assert found.mpjpe_increase_mm is not None and found.mpjpe_increase_mm["high"] == increase + 1
+    assert Certificate.model_validate_json(found.model_dump_json()) == found
+
+
+def test_an_error_that_is_no_number_fails() -> None:
+    assert not certificate_of(Increase(float("nan"), None, None, 100)).checks[-1].passed

@@ -1,0 +1,115 @@
+"""Statements of a study's reports: parts, intervals, real files, and bundles whose checks passed."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from explore.commands import search as command
+from explore.report.columns import COLUMNS
+from explore.report.readme import readme
+from explore.report.summary import Summary, summarise
+from explore.report.tables import front_table
+from explore.search.config import SearchConfig
+from tests.helpers.studies import MadeFile, write_compared_study
+
+XS = MadeFile("paper-XS-relu", 155.0, 0.16)
+
+
+def summary_of(folder: Path, *files: MadeFile) -> Summary:
+    config, records, evaluators = write_compared_study(folder / "s", files)
+    return summarise(config, records, None, {}, evaluators)
+
+
+def test_figures_say_which_part_they_belong_to(tmp_path: Path) -> None:
+    summary = summary_of(tmp_path, MadeFile("a", 140.0, 0.1), XS)
+    assert {row.part for row in summary.trials} == {"validation"} and {row.part for row in summary.exported} == {"test"}
+    for text in (summary.parts_note, COLUMNS["part"].tooltip):
+        assert "validation" in text and "test" in text
+    mixed = replace(summary, settings={**summary.settings, "data": "custom:mine*0.5+synthetic:full*0.5"})
+    assert "validation part of custom:mine, exported files on the test part of custom:mine." in mixed.parts_note
+
+
+def test_each_error_has_an_interval_over_named_units(tmp_path: Path) -> None:
+    summary = summary_of(tmp_path, MadeFile("a", 140.0, 0.1), XS)
+    for row in (*summary.trials, *summary.exported):
+        assert row.mpjpe_low_mm < row.mpjpe_mm < row.mpjpe_high_mm and row.units.endswith("frames")
+        assert row.mpjpe_text in (front_table(summary.exported, "litert")[1][1], *summary.findings, row.mpjpe_text)
+    assert all("(" in line[1] for line in front_table(summary.exported, "litert")[1:])
+
+
+def test_one_lucky_file_is_not_said_to_be_more_accurate(tmp_path: Path) -> None:
+    """0.1 mm in 200 frames of 8 mm noise is no difference."""
+    summary = summary_of(tmp_path, MadeFile("a", 154.9, 0.10, noise=8.0), replace(XS, noise=8.0))
+    (found,) = summary.iso_accuracy
+    assert found.verdict == "not distinguishable"
+    assert "at least as accurate (" not in readme(summary) and "more accurate and faster candidates" not in readme(
+        summary
+    )
+
+
+def test_a_file_that_is_slower_is_never_said_to_be_faster(tmp_path: Path) -> None:
+    """The front passes the baseline's error between two files; only the slower one is as accurate."""
+    summary = summary_of(tmp_path, MadeFile("quick", 160.0, 0.10), MadeFile("exact", 140.0, 0.40), XS)
+    (found,) = summary.iso_accuracy
+    assert found.file is not None and found.file.name == "exact" and found.times == pytest.approx(0.4)
+    assert " mm, 0.40 ms, is at least as accurate" in found.text and "takes 2.5 times as long" in found.text
+    assert "times as fast" not in readme(summary).partition("## Comparison")[2]
+
+
+def test_no_speed_up_over_a_network_that_learned_nothing(tmp_path: Path) -> None:
+    summary = summary_of(tmp_path, MadeFile("a", 130.0, 0.1), MadeFile("paper-L-relu", 190.0, 3.4))
+    (found,) = summary.iso_accuracy
+    assert found.verdict == "learned too little" and "30.0 mm below the mean-pose baseline" in found.text
+
+
+def test_only_bundles_whose_checks_passed_are_recommended(tmp_path: Path) -> None:
+    best = MadeFile("best", 120.0, 0.5, checks_failed=("accuracy drop",))
+    summary = summary_of(tmp_path / "one", best, MadeFile("sound", 140.0, 0.4), XS)
+    assert summary.best == summary.folder / "bundles/sound/litert"
+    assert "--model " + str(summary.best) in readme(summary) and "bundles/best/litert\n" not in readme(summary)
+    summary = summary_of(tmp_path / "two", best, XS)
+    assert summary.best == summary.folder / "bundles/paper-XS-relu/litert", "a baseline is better than none"
+    summary = summary_of(tmp_path / "three", best)
+    assert summary.best is None and "no bundle passed all checks" in readme(summary)
+    assert summary.as_dict()["next"].startswith("no bundle passed all checks") and "predict" not in summary.next_step
+
+
+def test_the_command_prints_parts_intervals_and_a_sound_recommendation(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    best = MadeFile("best", 120.0, 0.5, checks_failed=("accuracy drop",))
+    summary = replace(summary_of(tmp_path, best, MadeFile("sound", 140.0, 0.1), XS), run_minutes=1.0)
+    config = SearchConfig(study="s", results=str(tmp_path), runtimes=("litert",))
+    data = SimpleNamespace(test=SimpleNamespace(mean_pose_mm=220.0))
+    outcome = SimpleNamespace(config=config, data=data, references={}, seconds=1)
+
+    @contextmanager
+    def no_page(*args: Any) -> Iterator[None]:
+        yield
+
+    def found(*args: Any, **more: Any) -> Callable[..., Any]:
+        return outcome
+
+    monkeypatch.setattr("explore.search.run.search", found)
+    monkeypatch.setattr("explore.report.live.live_page", no_page)
+    monkeypatch.setattr("explore.search.records.read_records", lambda config: None)
+    monkeypatch.setattr("explore.report.study_report.write_study_report", lambda *args: summary)
+    monkeypatch.setattr(command, "from_options", lambda args, model: config)
+    assert command.run(argparse.Namespace(remeasure=False, train_supernet=False, json=False)) == 0
+    printed = capsys.readouterr().out
+    row = summary.exported[0]
+    assert row.mpjpe_text in printed and "test part" in printed and "candidates, on the validation part:" in printed
+    assert "95% bootstrap interval" in printed and "test: 200 frames" in printed
+    assert (
+        f"next: python explore.py predict PHOTO --bbox x,y,w,h --model {summary.folder}/bundles/sound/litert" in printed
+    )
+    assert "…" not in printed
+    print(printed)

@@ -1,0 +1,53 @@
+"""Panoramas as surroundings: geometry of views, and light."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from explore.data.synthetic import panorama
+from explore.data.synthetic.dataset import SyntheticConfig, compose_frame
+
+
+def test_uniform_radiance_lights_every_surface_equally():
+    width, height = 64, 32
+    d = panorama.directions(width, height).reshape(-1, 3)
+    solid = np.sqrt(1 - d[:, 1] ** 2) * (2 * np.pi / width) * (np.pi / height)
+    basis, factors = panorama.harmonics(d)
+    weights = factors * (basis.T @ solid)
+    normals = np.random.default_rng(0).standard_normal((50, 3))
+    normals /= np.linalg.norm(normals, axis=1, keepdims=True)
+    np.testing.assert_allclose(panorama.harmonics(normals)[0] @ weights, np.pi, rtol=0.01)
+
+
+def test_a_lamp_lights_the_surfaces_that_face_it():
+    toward = np.array([[0.0, -0.6, 0.8]])
+    basis, factors = panorama.harmonics(toward)
+    weights = factors * basis[0]  # of a point of unit irradiance
+    facing, sideways, behind = (
+        panorama.harmonics(np.array([n]))[0] @ weights for n in (toward[0], [1, 0, 0], -toward[0])
+    )
+    assert facing > 3 * abs(sideways) and facing > 10 * abs(behind)
+
+
+def test_a_camera_that_looks_at_a_point_of_the_panorama_sees_it():
+    found = panorama.load_panoramas()[2]
+    height, width = found.image.shape[0], found.image.shape[1] - 1
+    for row, column in ((100, 40), (140, 300), (90, 500)):
+        target = panorama.directions(width, height)[row, column]
+        pitch = np.arcsin(-target[1])
+        up = np.array([0.0, -np.cos(pitch), np.sin(pitch)])
+        rotation = panorama.orientation(up, np.arctan2(target[0], target[2]))
+        np.testing.assert_allclose(rotation @ [0, 0, 1], target, atol=1e-6)
+        np.testing.assert_allclose(rotation @ up, [0, -1, 0], atol=1e-6)
+        seen = panorama.radiance(found, rotation, 20.0, 65)[32, 32]
+        np.testing.assert_allclose(np.sqrt(seen / panorama.HEADROOM) * 255, found.image[row, column], atol=1.5)
+
+
+def test_surroundings_share_the_vertical_of_the_person():
+    frame = compose_frame(SyntheticConfig(level="full", size=64), "train", 4)
+    up = frame.figure.view.rotation @ np.array([0.0, 0.0, 1.0])
+    around = panorama.surroundings(np.random.default_rng(1), up, 64)
+    assert around.background.shape == (64, 64, 3) and 0 <= around.background.min() < around.background.max() <= 255
+    np.testing.assert_allclose(around.rotation @ up, [0, -1, 0], atol=1e-6)
+    light = around.sky(np.eye(3, dtype=np.float32))
+    assert light.shape == (3, 3) and (light > 0).all()

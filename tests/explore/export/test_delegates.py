@@ -1,0 +1,44 @@
+"""`export --check gpu,npu`: delegate reports in the certificate and in the terminal."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from explore.cli import main
+from quantize import bundle
+from quantize.certificate import Certificate
+from quantize.delegates import DelegateReport
+from tests.helpers.networks import QUICK_EXPORT
+
+Checkpoint = Callable[[str], Path]
+
+
+def test_certificate_and_terminal_have_the_reports(
+    checkpoint: Checkpoint, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given = ["export", str(checkpoint("relu")), f"--out={tmp_path}", "--check=gpu,npu", "--force", *QUICK_EXPORT]
+    assert main([*given, "--runtimes=litert,onnxruntime", "--json"]) == 0
+    litert, onnx = json.loads(capsys.readouterr().out)
+    found = Certificate.model_validate(bundle.load(litert["bundle"]).manifest.certificate)
+    reports = [DelegateReport.model_validate(one) for one in found.delegates]
+    assert [one.delegate for one in reports] == ["gpu", "webgl", "qualcomm", "mediatek"]
+    assert all(one.operators == sum(found.operators.values()) and not one.fallbacks for one in reports)
+    assert found.fallbacks == {} and onnx["certificate"]["delegates"] == []
+
+    assert main([*given, "--runtimes=litert"]) == 0
+    text = capsys.readouterr().out
+    assert "nothing was run on a GPU or an NPU" in text and "CPU fallbacks        none" in text
+    assert f"qualcomm           all {reports[0].operators} operators" in text
+
+
+def test_another_runtime_is_rejected_before_the_work(
+    checkpoint: Checkpoint, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    assert main(["export", str(checkpoint("relu")), "--runtimes=onnxruntime", f"--out={out}", "--check=npu"]) == 2
+    assert "check: npu: reads the LiteRT file; add litert to --runtimes" in capsys.readouterr().err
+    assert not out.exists()

@@ -1,0 +1,128 @@
+"""export BUNDLE --web and --sdk: what is made of a finished bundle, and the page behind a plain static server in Chromium."""
+
+from __future__ import annotations
+
+import functools
+import http.server
+import json
+import shutil
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from explore import web_server
+from explore.cli import main
+from quantize import bundle, sdk
+from tests.explore.predict.test_web import camera, wait_for_frame  # noqa: F401  # fixture
+from tests.helpers.networks import write_bundle
+
+BUNDLED = Path(__file__).resolve().parents[3] / "results" / "version-0.1" / "bundles" / "4d9892a5a7" / "litert"
+
+
+@pytest.fixture
+def opened(tmp_path: Path) -> Path:
+    """A copy of a bundle."""
+    return Path(shutil.copytree(BUNDLED, tmp_path / "net" / "litert"))
+
+
+def test_decoders_are_added_to_a_bundle(opened: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["export", str(opened), "--sdk", "c,js", "--sdk", "java", "--json"]) == 0
+    names = ["edgepose_decoder.h", "edgepose_decoder.js", "EdgeposeDecoder.java"]
+    assert json.loads(capsys.readouterr().out) == {"sdk": [str(opened / name) for name in names]}
+    for language, name in zip(("c", "javascript", "java"), names, strict=True):
+        assert (opened / name).read_bytes() == sdk.path(language).read_bytes()
+    packed = bundle.save_zip(bundle.load(opened), tmp_path / "b.zip")
+    with bundle.load(packed).unpacked or pytest.fail("not unpacked") as folder:
+        assert (Path(folder) / "edgepose_decoder.h").is_file()
+
+
+def test_a_bundle_may_have_every_decoder(opened: Path, tmp_path: Path) -> None:
+    bundle.add_decoders(bundle.load(opened), tuple(sdk.LANGUAGES))
+    assert bundle.load(bundle.save_zip(bundle.load(opened), tmp_path / "b.zip")).manifest.arch_id
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (["--sdk", "c,rust"], "sdk: 'rust' is not one of python, javascript, c, java, csharp, kotlin, swift"),
+        (["--web", "WEB", "--quantization", "float"], "quantization: changes the model file"),
+        (["--sdk", "c", "--input-dtype", "uint8"], "input-dtype: changes the model file"),
+        (["--web", "USED"], "contains other files, which would be replaced; give a new folder"),
+        (["--web", "FILE"], "not a folder"),
+    ],
+)
+def test_wrong_options_give_one_line(
+    opened: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], given: list[str], message: str
+) -> None:
+    (tmp_path / "used").mkdir()
+    (tmp_path / "used" / "notes.txt").write_text("mine")
+    places = {"WEB": tmp_path / "web", "USED": tmp_path / "used", "FILE": tmp_path / "used" / "notes.txt"}
+    assert main(["export", str(opened), *(str(places.get(word, word)) for word in given)]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("error: ") and error.count("\n") == 1 and message in error
+    assert not (tmp_path / "web").exists() and (tmp_path / "used" / "notes.txt").read_text() == "mine"
+
+
+def test_a_zip_and_another_runtime_are_rejected(
+    opened: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    packed = bundle.save_zip(bundle.load(opened), tmp_path / "b.zip")
+    assert main(["export", str(packed), "--sdk", "c"]) == 2
+    assert "a .zip stays as it is; unpack it" in capsys.readouterr().err
+    (tmp_path / "model.onnx").write_bytes(b"x")
+    other = write_bundle(tmp_path / "other", tmp_path / "model.onnx")
+    assert main(["export", str(other.path), "--web", str(tmp_path / "web")]) == 2
+    assert "a bundle of onnxruntime; LiteRT.js needs one of litert" in capsys.readouterr().err
+
+
+class Quiet(http.server.SimpleHTTPRequestHandler):
+    """A plain static server: no headers for isolation, no special types."""
+
+    def log_message(self, format: str, *args: object) -> None:
+        pass
+
+
+def test_page_runs_behind_a_plain_static_server(
+    opened: Path,
+    tmp_path: Path,
+    camera: tuple[Path, np.ndarray],  # noqa: F811
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    sync = pytest.importorskip("playwright.sync_api", reason="pip install playwright")
+    chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    if chromium is None or shutil.which("npm") is None:
+        pytest.skip("no Chromium or no npm here (Debian: chromium, npm)")
+    folder = tmp_path / "site" / "live"
+    for _ in range(2):  # a page may be written again
+        try:
+            assert main(["export", str(opened), "--web", str(folder)]) == 0
+        except web_server.InstallError as error:
+            pytest.skip(f"LiteRT.js cannot be installed here: {error}")
+    assert f"http.server --directory {folder}" in capsys.readouterr().out
+    handler = functools.partial(Quiet, directory=str(tmp_path / "site"))
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    flags = ["--no-sandbox", "--disable-gpu", "--use-fake-ui-for-media-stream", "--use-fake-device-for-media-stream"]
+    faults: list[str] = []
+    hosts: set[str] = set()
+    try:
+        with sync.sync_playwright() as playwright:
+            browser = playwright.chromium.launch(
+                executable_path=chromium, args=[*flags, f"--use-file-for-fake-video-capture={camera[0]}"]
+            )
+            page = browser.new_page(viewport={"width": 800, "height": 500})
+            page.on("pageerror", lambda error: faults.append(str(error)))
+            page.on("request", lambda request: hosts.add(request.url.split("/")[2]))
+            page.goto(f"http://127.0.0.1:{server.server_address[1]}/live/")
+            wait_for_frame(page, 6)
+            seen, text = page.evaluate("window.edgepose"), page.inner_text("#status")
+            page.screenshot(path=tmp_path / "page.png")
+            browser.close()
+    finally:
+        server.shutdown()
+        server.server_close()
+    assert text == "1 person" and not faults
+    assert len(seen["people"][0]["px"]) == 18
+    assert hosts == {f"127.0.0.1:{server.server_address[1]}"}  # nothing is loaded from elsewhere

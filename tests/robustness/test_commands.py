@@ -1,0 +1,105 @@
+"""Faulty files given to every command that reads this kind of file: one line, exit status 2, nothing written."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from explore.cli import main
+from tests.helpers.layouts import custom
+
+YAML = {  # of configurations, spaces, networks and recipes: content, expected message
+    "empty": (b"", "empty"),
+    "list": (b"- a\n", "not a mapping"),
+    "numeric key": (b"1: x\n", "the key '1' is not text"),
+    "duplicate key": (b"a: 1\na: 2\n", "given twice"),
+    "deep": (b"a: " + b"[" * 4000, "nested more than 20 levels"),
+    "long integer": (b"a: " + b"9" * 4000, "a number of 4000 characters"),
+    "NaN": (b"a: .nan\n", "not a finite number"),
+    "invalid date": (b"a: 2026-99-99\n", ""),
+    "long text": (b"a: '" + b"x" * 60_000 + b"'", "larger than 50 kB"),
+    "long key": (b"x" * 900 + b": 1\n", ""),
+    "latin-1": (b"name: \xe9\n", "not YAML"),
+    "control character": (b"name: \x1b\n", "not YAML"),
+}
+READERS = {  # arguments of the commands; FILE is the faulty one
+    "search --config": ["search", "--config", "FILE", "--results", "OUT"],
+    "search --space": ["search", "--space", "FILE", "--results", "OUT"],
+    "search --quantizations": ["search", "--quantizations", "FILE", "--results", "OUT"],
+    "train --config": ["train", "--arch", "paper-XS-relu@64", "--config", "FILE", "--out", "OUT/a.safetensors"],
+    "train --arch": ["train", "--arch", "FILE", "--out", "OUT/a.safetensors"],
+    "train --supernet": ["train", "--supernet", "FILE", "--out", "OUT/a.safetensors"],
+    "profile": ["profile", "FILE"],
+    "measure --config": ["measure", "--calibrate", "local", "--config", "FILE"],
+}  # fmt: skip
+
+
+def failure(arguments: list[str], file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> str:
+    """Run a command, and return its only line about an error."""
+    given = [part.replace("FILE", str(file)).replace("OUT", str(tmp_path / "out")) for part in arguments]
+    status = main(given)
+    lines = [
+        line for line in capsys.readouterr().err.splitlines() if line.startswith(("error:", "failed:", "Traceback"))
+    ]
+    assert status == 2 and len(lines) == 1 and len(lines[0]) < 2100, (given, status, lines)
+    assert str(file) in lines[0] and lines[0].startswith("error: "), lines
+    assert not (tmp_path / "out").exists()
+    return lines[0]
+
+
+@pytest.mark.parametrize("reader", READERS)
+def test_yaml_files(reader: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "mine.yaml"
+    for content, expected in YAML.values():
+        path.write_bytes(content)
+        assert expected in failure(READERS[reader], path, tmp_path, capsys)
+    path.unlink()
+    assert "No such file" in failure(READERS[reader], path, tmp_path, capsys)
+    os.mkfifo(path)
+    assert "Not a regular file" in failure(READERS[reader], path, tmp_path, capsys)
+    path.unlink()
+    path.mkdir()
+    expected = (
+        "has no trials.csv" if reader == "profile" else "Is a directory"
+    )  # `profile` takes folders of studies, too
+    assert expected in failure(READERS[reader], path, tmp_path, capsys)
+
+
+ANNOTATIONS = {  # of a custom set: content of train.json, expected message
+    "empty": ("", "not valid JSON"),
+    "list": ("[]", "a JSON object is expected"),
+    "deep": ("[" * 5000, "not valid JSON"),
+    "no categories": ('{"images": [], "annotations": []}', "categories"),
+    "categories of numbers": ('{"categories": [5], "images": [], "annotations": []}', "categories"),
+}
+DATA_READERS = {
+    "train": ["train", "--arch", "paper-XS-relu@64", "--data", "custom:SET", "--out", "OUT/a.safetensors"],
+    "search": ["search", "--data", "custom:SET", "--results", "OUT"],
+}
+
+
+@pytest.mark.parametrize("command", DATA_READERS)
+def test_annotation_files(command: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = custom(tmp_path / "set", 4)
+    valid = json.loads(path.read_text())
+    changes = {
+        "text subject": ("subject", "anna", "has no number"),
+        "list id": ("image_id", [1], "is not an id"),
+        "list category": ("category_id", {}, ""),
+        "ragged joints": ("keypoints_cam", [[1, 2], [3]], "keypoints_cam"),
+    }
+    cases = dict(ANNOTATIONS)
+    for name, (key, value, message) in changes.items():
+        content = json.loads(json.dumps(valid))
+        content["categories"][0]["id"] = 1
+        content["annotations"][1][key] = value
+        cases[name] = (json.dumps(content), message if name != "list category" else "category_id")
+    arguments = [part.replace("SET", str(tmp_path / "set")) for part in DATA_READERS[command]]
+    for text, expected in cases.values():
+        path.write_text(text)
+        assert expected in failure(arguments, path, tmp_path, capsys)
+        assert main(["data", "check", f"custom:{tmp_path / 'set'}", "--sheet", str(tmp_path / "s.png")]) == 1
+        capsys.readouterr()

@@ -1,0 +1,155 @@
+"""Outputs that cannot be written are found before the work; unexpected exceptions are one line."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from arch.errors import InputError
+from arch.files import check_output
+from explore.cli import main, report_errors
+from explore.config import parse
+from explore.host import ensure_home
+from explore.search.config import SearchConfig
+
+ROOT = Path(__file__).resolve().parents[2]
+TRAIN = ("train", "--arch", "paper-XS-relu@64", "--samples", "64")
+
+
+def refused(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
+    assert main([*arguments]) == 2
+    (line,) = (line for line in capsys.readouterr().err.splitlines() if line.startswith(("error:", "Traceback")))
+    return line
+
+
+def test_output_of_train_is_checked_before_training(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "file").write_text("")
+    (tmp_path / "taken.json").mkdir()
+    wrong = {
+        ".": "a folder",
+        str(tmp_path): "a folder",
+        "a.state": "suffix of a file beside the checkpoint",
+        "a.JSON": "suffix of a file beside the checkpoint",
+        "file/a.safetensors": f"{tmp_path / 'file'} is not a folder",
+        "taken.safetensors": "taken.json: a folder",
+        "/dev/null": "not a regular file",
+        "x" * 300: "File name too long",
+        "/proc/a.safetensors": "/proc/a.safetensors: ",
+    }
+    before = sorted(tmp_path.rglob("*"))
+    for out, expected in wrong.items():
+        for network in (TRAIN, ("train", "--supernet", "mobile")):
+            line = refused(capsys, *network, f"--out={out}")
+            assert line.startswith(f"error: --out {out}") and expected in line
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_a_possible_output_leaves_nothing_behind(tmp_path: Path) -> None:
+    check_output(tmp_path / "new" / "folder" / "a.safetensors", "--out")
+    assert list(tmp_path.iterdir()) == []
+    (tmp_path / "a").write_text("kept")
+    check_output(tmp_path / "a", "--out")
+    assert (tmp_path / "a").read_text() == "kept" and len(list(tmp_path.iterdir())) == 1
+
+
+@pytest.mark.skipif(os.getuid() == 0, reason="root may write everywhere")
+def test_read_only_outputs(tmp_path: Path) -> None:
+    (tmp_path / "a").write_text("kept")
+    (tmp_path / "a").chmod(0o400)
+    with pytest.raises(InputError, match="read-only"):
+        check_output(tmp_path / "a", "--out")
+    tmp_path.chmod(0o500)
+    with pytest.raises(InputError, match="Permission denied"):
+        check_output(tmp_path / "b", "--out")
+    tmp_path.chmod(0o700)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["..", ".", "...", "../a", "a/b", "/tmp/a", "a\\b", "a?b", "a#b", "a%b", " a", "a ", "a\n", "a\x00", "a" * 101],
+)
+def test_study_names_outside_the_results_folder(name: str) -> None:
+    with pytest.raises(InputError, match="command line: study: is not the name of a folder"):
+        parse(SearchConfig, {"study": name}, "command line")
+
+
+@pytest.mark.parametrize("name", ["", "a", "reference", "real-128", "a.b_c+d@64=x,y", "größe 2"])
+def test_study_names(name: str) -> None:
+    assert parse(SearchConfig, {"study": name}, "command line").study == name
+
+
+def failure(capsys: pytest.CaptureFixture[str], error: Exception, show_traceback: bool = False) -> list[str]:
+    def work() -> int:
+        raise error
+
+    assert report_errors(work, show_traceback) == 1
+    return capsys.readouterr().err.splitlines()
+
+
+def test_unexpected_exceptions_are_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    (line,) = failure(capsys, KeyError("postgresql://me:secret@host/db\n" + "x" * 10_000))
+    assert line.startswith("failed: unexpected KeyError: ") and line.endswith("the output of --traceback")
+    assert "secret" not in line and len(line) < 500
+    (line,) = failure(capsys, OSError(28, "No space left on device", "/full/a.csv"))
+    assert line.startswith("failed: /full/a.csv: No space left on device; ")
+    (line,) = failure(capsys, MemoryError("8 GB"))
+    assert line.startswith("failed: not enough memory (8 GB); ")
+    assert failure(capsys, TimeoutError("timed out"))[0].startswith("failed: unexpected TimeoutError: timed out")
+    first, *_, last = failure(capsys, ZeroDivisionError("x"), show_traceback=True)
+    assert first.startswith("Traceback") and last.startswith("failed: unexpected ZeroDivisionError: x")
+
+
+@pytest.mark.parametrize("command", [["data", "check", "custom:/nowhere"], ["data", "synth", "--level", "easy"]])
+def test_sheets_are_checked_first(command: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    line = refused(capsys, *command, f"--sheet={tmp_path}")
+    assert line == f"error: --sheet {tmp_path}: a folder; give the path of a file"
+
+
+def test_page_of_a_report_is_checked_first(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    line = refused(capsys, "report", str(tmp_path), f"--out={tmp_path}")
+    assert line == f"error: --out {tmp_path}: a folder; give the path of a file"
+
+
+def test_home_folder_in_arguments(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert refused(capsys, *TRAIN, "--out=~").startswith(f"error: --out {tmp_path}: a folder")
+    assert refused(capsys, "report", "~/none").startswith(f"error: {tmp_path}/none: no such folder")
+    assert refused(capsys, "data", "check", "custom:~/none", "--sheet=~/a.png").startswith(f"error: {tmp_path}/none")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="Linux only")
+def test_standard_output_on_a_full_disk() -> None:
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(
+            [sys.executable, str(ROOT / "explore.py"), "--help"],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            timeout=60,
+        )
+    assert done.returncode == 1
+    assert done.stderr.splitlines() == [
+        "failed: a file or standard output: No space left on device; correct it and run the same command again (details: "
+        "--traceback)"
+    ]
+
+
+def test_a_user_without_a_home_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def unknown(*given: object) -> None:
+        raise KeyError(given)
+
+    monkeypatch.setattr("pwd.getpwuid", unknown)
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    monkeypatch.setenv("HOME", "")
+    monkeypatch.delenv("HOME")
+    assert str(tmp_path) in ensure_home() and Path.home() == tmp_path / f"edgepose-{os.getuid()}"
+    assert ensure_home() == ""
