@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from arch.spec import HeadSpec
 
+MAX_JOINTS = 133  # as in whole-body sets
 Activation = Literal["relu", "relu6", "leaky_relu", "prelu", "prelu_shared", "hardswish"]
 
 

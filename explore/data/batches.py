@@ -12,7 +12,6 @@ import numpy as np
 
 from arch.decode import BOX_PADDING
 from explore.data.crop import (
-    affine,
     crop,
     crop_region,
     crop_roi,

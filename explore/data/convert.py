@@ -6,7 +6,6 @@ The images stay where they are: SET/images is a link to their folder. Depths are
 from __future__ import annotations
 
 import csv
-import hashlib
 import io
 import json
 import re

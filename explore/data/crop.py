@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 
 from arch.decode import BOX_PADDING, DEPTH_RANGE_MM
-from explore.data.framing import Region
+from explore.data.framing import Region, region_of_box
 from quantize.sdk.edgepose_decoder import sample_square
 
 SLACK = 1.1  # largest enlargement of a reduced image; the error stays below that of plain bilinear sampling

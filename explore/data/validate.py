@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from arch.errors import InputError
+from arch.fields import MAX_JOINTS
 from explore.data.config import Human36MOptions
 from explore.data.crop import clip_box, project
 from explore.data.images import read_frame, read_mask

@@ -41,7 +41,7 @@ EDITS: dict[str, tuple[Callable[[Any], None], str]] = {  # a name, the change, t
     "padding negative": (part("preprocessing", box_padding=-1), "preprocessing.box_padding"),
     "padding huge": (part("preprocessing", box_padding=1e9), "preprocessing.box_padding"),
     "padding infinite": (part("preprocessing", box_padding=INFINITE), "preprocessing.box_padding"),
-    "framing without region": (part("preprocessing", framing="roi"), "preprocessing.roi"),
+    "framing without region": (part("preprocessing", framing="roi", roi=None), "preprocessing.roi"),
     "framing unknown": (part("preprocessing", framing="circle"), "preprocessing"),
     "heatmap 0": (part("postprocessing", heatmap=0), "postprocessing"),
     "heatmap huge": (part("postprocessing", heatmap=10**9), "postprocessing"),

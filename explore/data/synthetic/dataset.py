@@ -33,7 +33,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from arch.decode import BOX_PADDING
 from arch.errors import InputError
-from arch.files import content_hash, remove_leftovers, write_atomic
+from arch.files import content_hash, remove_leftovers, temporary_prefix, write_atomic
 from explore.data.config import PROCEDURAL, Framing, Human36MOptions, PoseSources, RenderedSkeleton
 from explore.data.crop import project
 from explore.data.framing import region_of_joints, roi_of

@@ -32,7 +32,8 @@ def test_ratio_of_two_known_loads() -> None:
     assert found["two"].ratio_low <= found["two"].ratio <= found["two"].ratio_high
 
 
-def test_process_without_cpu_time_is_disturbed() -> None:
+def test_process_without_cpu_time_is_disturbed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("EDGEPOSE_BACKGROUND_LOAD", "0.9")
     config = MeasureConfig(rounds=3, calls=3, max_seconds=0.2)
     with pytest.raises(Disturbed):
         measure({"idle": lambda: time.sleep(0.002)}, config, "idle")
