@@ -1,4 +1,4 @@
-"""`data`: render the embedded data set, check a data set for problems, or label photos and videos."""
+"""`data`: render the embedded data set, label photos and videos, convert landmarks, or check a data set."""
 
 from __future__ import annotations
 
@@ -155,10 +155,11 @@ def _convert(args: argparse.Namespace) -> int:
         print(json.dumps(vars(found) | {"path": str(args.out)}))
         return 0
     print(f"{found.people} people in {found.images} images, {found.in_3d} of them in 3D")
-    for line in found.left_out[:LISTED]:
-        print(f"left out: {line}")
-    if len(found.left_out) > LISTED:
-        print(f"and {len(found.left_out) - LISTED} more (--json lists all)")
+    for kind, lines in (("skipped", found.skipped), ("left out", found.left_out)):
+        for line in lines[:LISTED]:
+            print(f"{kind}: {line}")
+        if len(lines) > LISTED:
+            print(f"{kind}: {len(lines) - LISTED} more (--json lists all)")
     print(f"next   python explore.py data check custom:{args.out}")
     return 0
 

@@ -23,13 +23,14 @@ from explore.data.images import image_size
 from explore.data.label.annotations import category_of
 from explore.data.label.mapping import joint_map
 from explore.data.readers.common import as_array, read_json
+from explore.data.sample_errors import SampleError
 from explore.data.skeleton import BLAZEPOSE33, Skeleton, skeleton_from_edges
 
 FILE_KEYS = ("file", "file_name", "image", "imgname", "path", "photo")
 PX_KEYS = ("landmarks", "pose_landmarks", "poseLandmarks")
 WORLD_KEYS = ("world_landmarks", "worldLandmarks", "pose_world_landmarks", "poseWorldLandmarks")
 MARGIN = 0.1  # of the joints' extent, added to the box on each side
-FEWEST = 4  # visible joints that place a person in front of the camera
+MIN_VISIBLE_JOINTS = 4  # visible joints that place a person in front of the camera
 
 _LEGS = [(f"{side}_{part}", f"{side}_{parent}") for part, parent in (("Knee", "Hip"), ("Ankle", "Knee"), ("Foot", "Ankle")) for side in "LR"]  # fmt: skip
 _ARMS = [(f"{side}_{part}", f"{side}_{parent}") for part, parent in (("Shoulder", "Collar"), ("Elbow", "Shoulder"), ("Wrist", "Elbow"), ("Hand", "Wrist")) for side in "LR"]  # fmt: skip
@@ -62,21 +63,25 @@ class Pose:
 
 @dataclass(frozen=True)
 class Converted:
-    """Counts of a conversion. left_out: one line for each person that cannot be used."""
+    """Counts of a conversion.
+
+    left_out: one line for each person that cannot be used; skipped: one line for each image that cannot be read
+    """
 
     images: int
     people: int
     in_3d: int
     left_out: tuple[str, ...]
+    skipped: tuple[str, ...]
 
 
 def convert(source: Path, kind: str, images: Path, out: Path, split: str, focal: float | None) -> Converted:
-    """Write OUT/annotations/SPLIT.json and link OUT/images to `images`.
+    """Write OUT/annotations/SPLIT.json and link OUT/images to `images`. Images that cannot be read are skipped.
 
     focal: px; None: the longer side of each image, which makes depths approximate
 
     Raises:
-        InputError: the source is invalid, an image is missing or broken, or OUT has this split already.
+        InputError: the source is invalid, no person is left, or OUT has this split already.
     """
     path = out / "annotations" / f"{split}.json"
     if path.exists():
@@ -87,14 +92,18 @@ def convert(source: Path, kind: str, images: Path, out: Path, split: str, focal:
     if link.exists() and link.resolve() != images.resolve():
         raise InputError(f"--out {link}: holds other images; give another folder")
     sizes: dict[str, tuple[int, int]] = {}
+    skipped: dict[str, str] = {}
 
-    def size_of(file: str) -> tuple[int, int]:
+    def size_of(file: str) -> tuple[int, int] | None:
         parts = Path(file).parts
         if not file or Path(file).is_absolute() or ".." in parts:
             raise InputError(f"{source}: file {file!r:.80} is not a path below {images}; correct it")
-        if file not in sizes:
-            sizes[file] = image_size(images / file)
-        return sizes[file]
+        if file not in sizes and file not in skipped:
+            try:
+                sizes[file] = image_size(images / file)
+            except SampleError as error:
+                skipped[file] = str(error)
+        return sizes.get(file)
 
     read = _mediapipe if kind == "mediapipe" else _smpl
     skeleton, poses = read(source, size_of)
@@ -107,7 +116,7 @@ def convert(source: Path, kind: str, images: Path, out: Path, split: str, focal:
     numbers = {file: number for number, file in enumerate(sizes, 1)}  # the reader reads all sizes
     for pose in poses:
         try:
-            annotation = _annotation(pose, skeleton, size_of(pose.file), focal)
+            annotation = _annotation(pose, skeleton, sizes[pose.file], focal)
         except ValueError as error:
             left_out.append(f"{pose.where}: {error}")
             continue
@@ -123,12 +132,13 @@ def convert(source: Path, kind: str, images: Path, out: Path, split: str, focal:
         f, c = _camera(size, focal)
         content["images"].append({"id": number, "file_name": file, "width": size[0], "height": size[1], "f": f.tolist(), "c": c.tolist()})  # fmt: skip
     if not content["annotations"]:
-        raise InputError(f"{left_out[0] if left_out else f'{source}: no people in it'}; nothing is written")
+        reasons = [*skipped.values(), *left_out, f"{source}: no people in it"]
+        raise InputError(f"{reasons[0]}; nothing is written")
     write_atomic(path, json.dumps(content) + "\n")
     if not link.exists():
         link.symlink_to(images.resolve(), target_is_directory=True)
     in_3d = sum("keypoints_cam" in annotation for annotation in content["annotations"])
-    return Converted(len(sizes), len(content["annotations"]), in_3d, tuple(left_out))
+    return Converted(len(sizes), len(content["annotations"]), in_3d, tuple(left_out), tuple(skipped.values()))
 
 
 def _camera(size: tuple[int, int], focal: float | None) -> tuple[np.ndarray, np.ndarray]:
@@ -149,8 +159,8 @@ def _annotation(pose: Pose, skeleton: Skeleton, size: tuple[int, int], focal: fl
     if px is None:
         assert cam is not None
         px = project(np.where(cam[:, 2:] > 0, cam, [0.0, 0.0, 1.0]), f, c)
-    if seen.sum() < FEWEST or not np.isfinite(px[seen]).all():
-        raise ValueError(f"fewer than {FEWEST} joints are visible")
+    if seen.sum() < MIN_VISIBLE_JOINTS or not np.isfinite(px[seen]).all():
+        raise ValueError(f"fewer than {MIN_VISIBLE_JOINTS} joints are visible")
     low, high = px[seen].min(0), px[seen].max(0)
     margin = MARGIN * (high - low)
     box = clip_box([*(low - margin), *(high - low + 2 * margin)], *size)
@@ -191,8 +201,10 @@ def _mediapipe(source: Path, size_of: Any) -> tuple[Skeleton, list[Pose]]:
         file = _file_of(entry, where)
         for flat, world in _people(entry, where):
             points = _points(flat, where)
+            if (size := size_of(file)) is None:
+                continue
             seen = to_ours.visibility @ np.where(np.isfinite(points[:, 3]), points[:, 3], 1.0)
-            px = to_ours.image @ (points[:, :2] * size_of(file))
+            px = to_ours.image @ (points[:, :2] * size)
             cam = None if world is None else to_ours.world @ _points(world, where)[:, :3] * 1000
             poses.append(Pose(file, where, px, cam, np.where(seen > 0.05, seen, 0)))
     return to_ours.skeleton, poses
@@ -299,9 +311,7 @@ def _smpl(source: Path, size_of: Any) -> tuple[Skeleton, list[Pose]]:
         Pose(str(file), f"{source}: person {number}", None, cam[:count] * 1000, vis, True)
         for number, (file, cam) in enumerate(zip(files.tolist(), joints, strict=True), 1)
     ]
-    for pose in poses:
-        size_of(pose.file)
-    return skeleton, poses
+    return skeleton, [pose for pose in poses if size_of(pose.file)]
 
 
 def _arrays(source: Path) -> dict[str, Any]:

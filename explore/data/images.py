@@ -14,7 +14,7 @@ import numpy as np
 from arch.errors import shortened
 from arch.files import read_regular
 from explore.data import jpeg
-from explore.data.crop import SLACK, SMALL
+from explore.data.crop import MAX_ENLARGEMENT, FULL_SIZE_SIDE
 from explore.data.sample_errors import SampleError
 from quantize.runner import MAX_PIXELS
 
@@ -25,7 +25,7 @@ _FLAGS = {1: cv2.IMREAD_COLOR_RGB} | {
     8: cv2.IMREAD_REDUCED_GRAYSCALE_8 | cv2.IMREAD_COLOR_RGB,
 }
 
-SURELY_SMALL = 1 << 16  # bytes of a JPEG below which its header is not read for MAX_PIXELS
+MIN_CHECKED_BYTES = 1 << 16  # smaller JPEGs cannot exceed MAX_PIXELS, so that their header is not read
 HEIF_BRANDS = (b"heic", b"heix", b"hevc", b"heim", b"heis", b"mif1", b"msf1")
 
 
@@ -54,8 +54,8 @@ def read_frame(
         SampleError: the file is missing, truncated, not an image that can be decoded, or has another size.
     """
     data, (width, height) = _read(path), (int(side) for side in size)
-    large_jpeg = data[:2] == b"\xff\xd8" and min(width, height) > SMALL
-    reduced = max(factor for factor in _FLAGS if factor == 1 or (large_jpeg and factor <= allowed * SLACK))
+    large_jpeg = data[:2] == b"\xff\xd8" and min(width, height) > FULL_SIZE_SIDE
+    reduced = max(factor for factor in _FLAGS if factor == 1 or (large_jpeg and factor <= allowed * MAX_ENLARGEMENT))
     if region and large_jpeg:
         part = jpeg.decode_part(data, (width, height), region, reduced)
         if part is not None:
@@ -108,9 +108,10 @@ def read_mask(path: Path) -> np.ndarray:
 def _read(path: str | Path) -> bytes:
     try:
         data = read_regular(path)
-    except OSError as error:
+    except (OSError, ValueError) as error:  # ValueError: a null character in the path
+        reason = getattr(error, "strerror", None) or error
         raise SampleError(
-            "missing", f"{path}: cannot be read ({error.strerror}); restore the image or correct its path"
+            "missing", f"{path}: cannot be read ({reason}); restore the image or correct its path"
         ) from error
     if not data or (data[:2] == b"\xff\xd8" and not jpeg_is_complete(data)):
         raise SampleError("broken", f"{path}: the image is cut off; fetch it again")
@@ -124,7 +125,7 @@ def _check_pixels(size: tuple[int, int], path: str | Path) -> None:
 
 
 def _decode(data: bytes, flags: int, path: str | Path) -> np.ndarray:
-    if len(data) > SURELY_SMALL or data[:2] != b"\xff\xd8":  # a small JPEG has few pixels
+    if len(data) > MIN_CHECKED_BYTES or data[:2] != b"\xff\xd8":  # a small JPEG has few pixels
         size = _size_in_header(data)
         if size:
             _check_pixels(size, path)

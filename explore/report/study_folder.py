@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import yaml
 from pydantic import ValidationError
 
 from arch.cost import cost
+from arch.documents import load_mapping
 from arch.errors import InputError, describe
 from arch.space import PRESET_PREFIXES, Arch, preset
 from explore.evaluation.intervals import Interval
@@ -27,6 +26,7 @@ from quantize import manifest
 from quantize.bundle import load
 
 CONFIG, ENVIRONMENT = "config.yaml", "environment.json"
+MAX_WRITTEN = 1_000_000  # bytes of such a file; searches write them
 
 
 def read_summary(folder: Path, problems: tuple[str, ...] = ()) -> Summary:
@@ -99,16 +99,7 @@ def read_mapping(path: Path) -> dict[str, Any]:
     Raises:
         InputError: the file is broken.
     """
-    if not path.is_file():
-        return {}
-    try:
-        text = path.read_text(encoding="utf-8")
-        values = json.loads(text) if path.suffix == ".json" else yaml.safe_load(text)
-    except (ValueError, yaml.YAMLError, RecursionError) as error:
-        raise InputError(f"{path}: cannot be read ({' '.join(str(error).split())}); copy the study again") from None
-    if not isinstance(values, dict):
-        raise InputError(f"{path}: contains no keys; copy the study again")
-    return values
+    return load_mapping(path, "its keys again, or copy the study again", MAX_WRITTEN) if path.is_file() else {}
 
 
 def with_references(summary: Summary, references: Sequence[str]) -> Summary:

@@ -131,3 +131,24 @@ def test_invalid_sources(
     assert run(photos, tmp_path / name) == 2
     line = capsys.readouterr().err
     assert message in line and line.count("\n") == 1 and not (tmp_path / "set").exists()
+
+
+@pytest.mark.parametrize("kind", ["json", "npz"])
+def test_one_bad_image_stops_nothing(
+    kind: str, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (photos / "cut.jpg").write_bytes((photos / "a.jpg").read_bytes()[:300])
+    (photos / "folder.jpg").mkdir()
+    files = ["none.jpg", "a.jpg", "cut.jpg", "folder.jpg", "no\x00.jpg", "b/c.jpg"]
+    source = tmp_path / f"people.{kind}"
+    if kind == "json":
+        entries = [{"file": file, **mediapipe(standing_landmarks(4000))} for file in files]
+        source.write_text(json.dumps([*entries, entries[0]]))
+    else:
+        np.savez(source, imgname=np.array(files), joints=np.stack([random_joints(24, 3) / 1000] * len(files)))
+    assert run(photos, source, "--json") == 0
+    facts = json.loads(capsys.readouterr().out)
+    assert (facts["images"], facts["people"], facts["left_out"]) == (2, 2, [])
+    named = [str(photos / file).encode("unicode_escape").decode() for file in (files[0], *files[2:5])]
+    assert [line.split(": ")[0].replace("\x00", "\\x00") for line in facts["skipped"]] == named
+    assert len(open_dataset(f"custom:{tmp_path / 'set'}", "train")) == 2
