@@ -18,7 +18,7 @@ from quantize.checkpoint import load_network
 from quantize.convert import Converter
 from quantize.recipes import Recipe, recipe
 
-MOST_LOSS_MM = 0.5  # of a runtime's best INT8 recipe
+MAX_LOSS_MM = 0.5  # of a runtime's best INT8 recipe
 
 
 def evaluate_recipes(
@@ -94,9 +94,9 @@ def _claim(network: str, runtime: str, rows: list[dict[str, Any]]) -> Claim:
     best = min(files, key=lambda row: float(row["drop_mm"]), default=None)
     return Claim(
         name=f"{network} {runtime}: increase in MPJPE of the best INT8 recipe without further training",
-        target=f"<= {MOST_LOSS_MM} mm",
+        target=f"<= {MAX_LOSS_MM} mm",
         measured=f"{best['drop_mm']:+.2f} mm" if best else "no INT8 file",
-        passed=best is not None and best["drop_mm"] <= MOST_LOSS_MM,
+        passed=best is not None and best["drop_mm"] <= MAX_LOSS_MM,
         low=best["drop_low_mm"] if best else None,
         high=best["drop_high_mm"] if best else None,
     )

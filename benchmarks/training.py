@@ -43,7 +43,11 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "light, the paper's batch size and learning rate": LIGHT | {"batch_size": 24, "learning_rate": 1e-3},
 }
 ALL_SEEDS = ("paper", "ours", "ours, step schedule")  # trained with all seeds
-FEW = ("ours", "ours, light augmentation", "ours, the paper's augmentation")  # also trained on few frames
+SMALL_SET_VARIANTS = (
+    "ours",
+    "ours, light augmentation",
+    "ours, the paper's augmentation",
+)  # also trained on few frames
 
 
 def run(
@@ -76,7 +80,9 @@ def run_presets(progress: Callable[[float], None]) -> list[dict[str, Any]]:
     def seeds_of(name: str, evaluator: Evaluator) -> list[int]:
         return list(CONFIG["seeds" if name in ALL_SEEDS and len(evaluator.train) == whole else "seeds_of_changes"])
 
-    cases = [(name, evaluators[0]) for name in VARIANTS] + [(name, evaluators[1]) for name in FEW if name in VARIANTS]
+    cases = [(name, evaluators[0]) for name in VARIANTS] + [
+        (name, evaluators[1]) for name in SMALL_SET_VARIANTS if name in VARIANTS
+    ]
     folder = default_cache() / f"bench-training-{content_hash([CONFIG, VARIANTS])}"
     found: dict[tuple[str, int], list[dict[str, float]]] = {}
     runs = [(case, seed) for seed in CONFIG["seeds"] for case in cases if seed in seeds_of(*case)]

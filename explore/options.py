@@ -99,14 +99,15 @@ def _metavar(field: FieldInfo) -> str:
     if choices := choices_of(field):
         return "|".join(map(str, choices))
     kind = str(field.annotation)
+    if field.annotation is bool:
+        return "true|false"
     plain = unit_of(field).upper() or ("N" if "int" in kind else "X" if "float" in kind else "NAME")
     return f"{plain},..." if "tuple" in kind else plain
 
 
 def _help(field: FieldInfo) -> str:
     default = ",".join(map(str, field.default)) if isinstance(field.default, tuple) else field.default
-    default = "by the number of samples" if field.default_factory else default
-    shown = "" if default in (None, "") else f" (default: {default})"
+    shown = "" if default in (None, "") else f" (default: {'false' if default is False else default})"
     return f"{field.description}{shown}".replace("%", "%%")
 
 

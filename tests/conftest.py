@@ -10,4 +10,4 @@ os.environ.setdefault("EDGEPOSE_BACKGROUND_LOAD", "1")
 @pytest.fixture
 def first_fault_aborts(monkeypatch):
     """A small training split aborts at its first faulty sample, too."""
-    monkeypatch.setattr("explore.data.sample_errors.FEW", 0)
+    monkeypatch.setattr("explore.data.sample_errors.ALWAYS_SKIPPED", 0)

@@ -24,13 +24,14 @@ EXAMPLE = """python explore.py export xs.safetensors --runtimes litert,openvino 
 
 recipes: float, fp16, int8-static, int8-float-stem, int8-qat (trains first, needs a C++ compiler), or a YAML file
 
-data: calibration images, joints and licence come from the data that the checkpoint was trained on; --data names it where
-the checkpoint has no record of it, or another data set with the same joints. --max-drop uses the validation part; the
-figures are those of the test part.
+data: the checkpoint records the data that it was trained on, which gives calibration images, joints and licence. --data
+names another data set with the same joints, or the data of a checkpoint without a record. --max-drop uses the
+validation part; all figures are those of the test part.
 
 checks: the float file matches the network within 0.1 mm; no transpose between convolutions; one delegate partition;
-99% of the MACs in INT8, without float fallback layers; the MPJPE is at most 5 mm above that of the float file, or 3%. A bundle that fails a check is not written and the exit status
-is 1; --force writes it, with the failed check in its manifest."""
+99% of the MACs in INT8, without float fallback layers; the MPJPE is at most 5 mm, or 3%, above that of the float file.
+A bundle that fails a check is not written, and the exit status is 1; --force writes it, with the failed check in its
+manifest."""
 FURTHER_CHECKS = ("arm", "gpu", "npu")
 SHOWN_STEPS = 4
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -52,7 +53,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="keep layers in float until the file's MPJPE on the validation part is within MM of the network's",
     )
     parser.add_argument(
-        "--replace-activations", metavar="NAME", help="replace the activations, by relu say, and fine-tune the network"
+        "--replace-activations",
+        metavar="NAME",
+        help="replace the activations, for example by relu, and fine-tune the network",
     )
     parser.add_argument(
         "--finetune-samples",
@@ -64,18 +67,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--task",
         metavar="FILE",
-        help="also write the LiteRT bundle as FILE, pose_landmarker.task say, for MediaPipe's Pose Landmarker",
+        help="also write the LiteRT bundle as FILE, such as pose_landmarker.task, for MediaPipe's Pose Landmarker; "
+        "--runtimes then defaults to litert",
     )
     parser.add_argument(
         "--verify",
-        metavar="NAME",
-        help="tensorflow: also run each .tflite in tf.lite.Interpreter; mediapipe: also run the .task file in MediaPipe; "
-        "fail if the outputs differ",
+        metavar="tensorflow|mediapipe",
+        help="also run each .tflite in TensorFlow's interpreter, or the .task file in MediaPipe; fail if the outputs "
+        "differ",
     )
     parser.add_argument(
-        "--check", dest="checks", type=_checks_to_run, default=(), metavar="NAMES",
-        help="arm: also compare the raw outputs with those on emulated ARM processors (see measure --setup); gpu, npu: also "
-        "report which operators LiteRT's delegates leave to the CPU, by rules from their sources; separate several by commas",
+        "--check", dest="checks", type=_checks_to_run, default=(), metavar="arm|gpu|npu,...",
+        help="arm: compare the raw outputs with those on emulated ARM processors (see measure --setup); gpu, npu: "
+        "report the operators that LiteRT's delegates leave to the CPU, by rules from their sources",
     )  # fmt: skip
     parser.add_argument(
         "--saved-model", action="store_true", help="also write the float network as FOLDER/saved_model for TensorFlow"
@@ -91,7 +95,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--web",
         metavar="DIR",
-        help="also write the live page with the LiteRT bundle as static files, for any web server",
+        help="also write the live page with the LiteRT bundle as static files, for any web server; "
+        "--runtimes then defaults to litert",
     )
     parser.add_argument(
         "--input-dtype", choices=("float32", "uint8"), default="float32",

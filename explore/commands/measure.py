@@ -27,10 +27,10 @@ targets:
   web, web://host:port   the browser that opens the page served there; options: ?wait=SECONDS&token=WORD
   qemu://CPU             an emulated cortex-a53, -a55, -a72, -a76, -a710 or max: compares outputs, measures no latency
 
-Emulated ARM processors have to be set up once, in the folder of EDGEPOSE_QEMU or in ~/.cache/edgepose/qemu:
+Set up the emulated ARM processors once, in the folder EDGEPOSE_QEMU or in ~/.cache/edgepose/qemu:
   python explore.py measure --setup qemu
 
-A latency predictor for one target, which search --predictor FILE uses to skip candidates that are too slow:
+Fit a latency predictor for one target; search --predictor FILE skips candidates that it predicts to be too slow:
   python explore.py measure --calibrate ssh://pi@raspberrypi.local --input-size 64 --networks 100"""
 
 
@@ -56,7 +56,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     deprecated_option(parser, "--limit", "--timeout", type=float)
     parser.add_argument("--config", metavar="FILE", help="YAML file with threads and any of the keys below")
     parser.add_argument(
-        "--setup", choices=("qemu",), help="set up emulated ARM processors (about 185 MB of downloads); give no bundles"
+        "--setup", choices=("qemu",), help="set up emulated ARM processors (185 MB of downloads); give no bundles"
     )
     add_options(parser, MeasureConfig, only=("rounds", "calls", "ci_width", "max_seconds"))
     group = parser.add_argument_group("latency predictor, fitted to networks with random weights")

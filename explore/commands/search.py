@@ -17,7 +17,7 @@ from explore.search.config import SearchConfig
 from explore.train.config import PASSES, SUPERNET_PRESET, TrainConfig
 
 TABLE_WIDTH = 120  # characters that a row needs
-EXAMPLE = "python explore.py search --input-size 64 --trials 40 --sampler nsga2"
+EXAMPLE = "python explore.py search --budget 1h --study mine"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -33,13 +33,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     instead.add_argument(
         "--remeasure",
         action="store_true",
-        help="train nothing; measure the latency of this study's exported files again, on an idle machine",
+        help="measure the latency of this study's exported files again, on an idle machine, and train nothing",
     )
     instead.add_argument(
         "--train-supernet",
         action="store_true",
-        help="estimator supernet: before the search and beside its budget, train a supernet for this study instead of using a "
-        "built-in one",
+        help="with --estimator supernet: train a supernet for this study instead of using a built-in one; the training "
+        "precedes the search and does not count towards --budget",
     )
     deprecated_option(instead, "--retrain", "--train-supernet", nargs=0, const=True)
 

@@ -14,7 +14,7 @@ import numpy as np
 from arch.errors import shortened
 from arch.files import read_regular
 from explore.data import jpeg
-from explore.data.crop import MAX_ENLARGEMENT, FULL_SIZE_SIDE
+from explore.data.crop import FULL_SIZE_SIDE, MAX_ENLARGEMENT
 from explore.data.sample_errors import SampleError
 from quantize.runner import MAX_PIXELS
 

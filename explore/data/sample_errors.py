@@ -27,12 +27,12 @@ from dataclasses import dataclass, field
 
 from arch.errors import InputError
 
-MAX_SKIPPED, FEW = 0.01, 2  # fraction of a training split, and the number that any split may have
+MAX_SKIPPED_FRACTION, ALWAYS_SKIPPED = 0.01, 2  # of a training split; number that any split may have
 
 
 def max_skipped(samples: int) -> float:
     """Return how many samples of a training split of this size may be skipped."""
-    return max(FEW, MAX_SKIPPED * samples)
+    return max(ALWAYS_SKIPPED, MAX_SKIPPED_FRACTION * samples)
 
 
 class SampleError(InputError):

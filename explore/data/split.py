@@ -33,7 +33,7 @@ PERFORMERS = {"muco": "mpi_inf_3dhp"}  # composited data set: the one whose perf
 SYNTHETIC = "synthetic"  # beginning of the names of rendered sets, whose subjects are the same bodies
 MAX_VALIDATION = 5000  # frames of a validation part, evenly spread
 MAX_COMPARED = 50_000  # images of a part up to which files are compared by content as well
-TAIL = 4096  # bytes at the end of a file that identify its content, with its length
+COMPARED_TAIL_BYTES = 4096  # bytes at the end of a file that identify its content, with its length
 
 Labels = NDArray[np.int64]
 
@@ -276,6 +276,6 @@ def _content(data: Dataset, index: int) -> tuple[bytes, tuple[float, ...]]:
     """Return what identifies a copied sample: length and end of its image file, and its box."""
     with data.path(index).open("rb") as file:
         length = file.seek(0, os.SEEK_END)
-        file.seek(max(0, length - TAIL))
+        file.seek(max(0, length - COMPARED_TAIL_BYTES))
         digest = hashlib.sha256(length.to_bytes(8, "little") + file.read()).digest()
     return digest, tuple(np.round(data.bbox[index], 2).tolist())

@@ -13,7 +13,7 @@ from explore.predict.camera import REFERENCE_SIDE
 from explore.predict.pipeline import Person
 from quantize.sdk.edgepose_decoder import OneEuro
 
-FORGET = 1.0  # s after which a person who was not seen starts anew
+RESET_AFTER = 1.0  # s after which a person who was not seen starts anew
 
 
 @dataclass
@@ -40,7 +40,7 @@ class Smoother:
         smoothed = []
         for person in people:
             own = self._filters.get((model, person.number))
-            if own is None or time_s - own.time_s > FORGET:
+            if own is None or time_s - own.time_s > RESET_AFTER:
                 own = self._filters[model, person.number] = _Filters()
             own.time_s = time_s
             side = person.region.size if person.region else padding * float(max(person.bbox[2:]))

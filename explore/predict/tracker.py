@@ -20,10 +20,10 @@ MAX_MISSED = 0.2  # s without a detection after which a track ends, but not befo
 MIN_MISSED = 2
 HALF_LIFE = 0.04  # s after which an old box has half of the weight in the box of its track
 CONFIRM_EVERY = 1.0  # s after which a followed person must have been detected again
-LOST = 0.6  # confidence of a followed person, relative to the track's mean, below which the person is detected again
+REDETECT_BELOW = 0.6  # confidence of a followed person, relative to the track's mean
 DRIFTED_IOU = 0.5  # of a followed person's box and the detected one, below which the detector gives the region again
 MEAN_WEIGHT = 0.1  # of a frame in the mean confidence of its track
-SLACK = 1e-3  # s by which timestamps are rounded
+TIME_TOLERANCE = 1e-3  # s by which timestamps are rounded
 
 
 @dataclass
@@ -61,12 +61,14 @@ class Tracker:
         for track in self._tracks:
             if track.region is not None:
                 track.box = _box_of_region(track.region, image, track.box)
-        searched = [track.region is None or time_s - track.seen_s >= CONFIRM_EVERY - SLACK for track in self._tracks]
+        searched = [
+            track.region is None or time_s - track.seen_s >= CONFIRM_EVERY - TIME_TOLERANCE for track in self._tracks
+        ]
         regions = [_search_region(track.box, image) for track, due in zip(self._tracks, searched, strict=True) if due]
-        if not self._tracks or time_s - self._full_s >= FULL_FRAME_EVERY - SLACK:
+        if not self._tracks or time_s - self._full_s >= FULL_FRAME_EVERY - TIME_TOLERANCE:
             regions.append(full_region(image))
             self._full_s = time_s
-        if time_s - self._tiles_s >= TILES_EVERY - SLACK:
+        if time_s - self._tiles_s >= TILES_EVERY - TIME_TOLERANCE:
             regions += tiles(image)
             self._tiles_s = time_s
         detections = self.detector.detect_in(image, regions) if regions else np.empty((0, 4))
@@ -87,7 +89,9 @@ class Tracker:
             elif searched[index]:
                 track.missed, track.region = track.missed + 1, None
         self._tracks = [
-            track for track in self._tracks if track.missed < MIN_MISSED or time_s - track.seen_s <= MAX_MISSED + SLACK
+            track
+            for track in self._tracks
+            if track.missed < MIN_MISSED or time_s - track.seen_s <= MAX_MISSED + TIME_TOLERANCE
         ]
         for index in sorted(set(range(len(detections))) - set(matches.values())):
             self._last_number += 1
@@ -106,7 +110,7 @@ class Tracker:
         """
         for track in self._tracks:
             region, confidence = people.get(track.number, (None, 0.0))
-            lost = region is None or confidence < LOST * track.confidence
+            lost = region is None or confidence < REDETECT_BELOW * track.confidence
             track.region = None if lost else region
             weight = MEAN_WEIGHT if track.confidence else 1.0
             track.confidence += weight * (confidence - track.confidence)

@@ -22,7 +22,7 @@ from explore.search.results import CandidateResult, WithLatency
 from quantize import runtimes
 from quantize.recipes import recipe
 
-MOST_FITTED = 300  # counted networks that a prediction is fitted to
+MAX_FITTED = 300  # counted networks that a prediction is fitted to
 
 
 def counted_cpus(config: SearchConfig) -> tuple[str, ...]:
@@ -79,7 +79,7 @@ def predicted_instructions(config: SearchConfig, recipe_name: str, cpu: str) -> 
 @lru_cache(maxsize=8)
 def _fitted(paths: tuple[Path, ...], recipe_name: str, cpu: str) -> Callable[[Arch], float]:
     results = [result for result in map(_read, paths) if result.recipe == recipe_name and cpu in result.instructions]
-    chosen = results[:MOST_FITTED]
+    chosen = results[:MAX_FITTED]
     return fit_instructions([result.arch for result in chosen], [result.instructions[cpu] for result in chosen])
 
 

@@ -39,7 +39,7 @@ MEAN_POSE = "mean_pose_mm"  # user attribute of the study: the error of the mean
 NOISE = "noise_mm"  # user attribute of a trial: standard deviation of an estimated error
 COST_AWARE_STARTUP = 5  # finished trials, of which three are the paper's
 MAX_DRAWS = 200  # draws of a sampler in a row that give no new network, after which uniform draws follow
-FEW_DRAWS = {"cost-aware": 1, "gp": 3}  # one checks hundreds of candidates itself, the other is slow
+MAX_DRAWS_OF_SAMPLER = {"cost-aware": 1, "gp": 3}  # one checks hundreds of candidates itself, the other is slow
 MAX_UNIFORM = 2000  # uniform draws in a row that give no new network, after which the space counts as exhausted
 MAX_DRAFT = 1000  # finished trials that a sampler sees: the best half and the latest
 SAMPLES = 40  # random networks that tell whether a space has any whose files pass all checks
@@ -162,7 +162,7 @@ def propose(study: optuna.Study, config: SearchConfig, space: Space) -> Proposal
         if config.sampler == "cost-aware"
         else make_sampler(config.sampler, seed)
     )
-    draws = FEW_DRAWS.get(config.sampler, MAX_DRAWS)
+    draws = MAX_DRAWS_OF_SAMPLER.get(config.sampler, MAX_DRAWS)
     for draw in range(draws + MAX_UNIFORM):
         if len(checks.seen) == size:
             return f"space {space.name}: none of its {size} networks is left ({checks.counts})"

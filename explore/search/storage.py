@@ -34,14 +34,14 @@ from explore.search.config import SearchConfig
 from explore.search.optuna_private import BaseJournalFileLock, database_of, grpc_server
 
 PATIENCE = 600.0  # seconds without an answer after which the search gives up
-SILENCE = 5.0  # seconds without an answer after which the user is told
+NOTICE_AFTER_S = 5.0  # seconds without an answer after which the user is told
 PAUSE = 0.2, 5.0  # seconds between two attempts: the first and the longest
 KINDS = "sqlite:///FILE, journal:///FILE, postgresql://USER@HOST/DATABASE or grpc://HOST:PORT"
-REFUSAL = re.compile(  # answers that do not change while the search waits
+PERMANENT_ANSWER = re.compile(  # answers that do not change while the search waits
     'password authentication failed|no password supplied|no pg_hba.conf entry|(database|role) "[^"]*" does not exist'
     "|permission denied|read-?only (database|transaction)|file is not a database|database disk image is malformed"
 )
-COMES_BACK = re.compile(  # answers of a storage that is about to work, for which a new search waits
+TEMPORARY_ANSWER = re.compile(  # answers of a storage that is about to work, for which a new search waits
     "starting up|shutting down|in recovery mode|too many (clients|connections)|remaining connection slots|locked"
 )
 DEVICES = "edgepose/devices"  # study without trials whose attributes hold the leases of remote devices
@@ -116,7 +116,7 @@ def check_storage(url: str) -> None:
         _check_tables(storage)
 
     try:
-        retry_until_answer(probe, shown, PATIENCE, CREATED_MEANWHILE, COMES_BACK)
+        retry_until_answer(probe, shown, PATIENCE, CREATED_MEANWHILE, TEMPORARY_ANSWER)
     except (InputError, StorageLost):
         raise
     except Exception as error:  # errors of SQLAlchemy, Optuna, sqlite3, psycopg and grpc have no common base class
@@ -151,7 +151,7 @@ def _unusable(shown: str, error: Exception) -> InputError:
         )
     if re.search("malformed|not a database", reason):
         return InputError(f"storage: {shown}: damaged, or no database ({reason}); restore a copy, or move it away")
-    if REFUSAL.search(reason):
+    if PERMANENT_ANSWER.search(reason):
         return InputError(f"storage: {shown} refuses: {reason}; check the URL, the file and its permissions")
     return InputError(f"storage: {shown}: cannot be used ({reason}); start it, or give another storage")
 
@@ -228,7 +228,7 @@ def retry_until_answer(
             reason = _reason(error)
             if isinstance(error, InputError | StorageLost):
                 raise
-            if REFUSAL.search(reason):
+            if PERMANENT_ANSWER.search(reason):
                 raise _unusable(shown, error) from None
             if not passing & _class_names(error) and not (only.search(reason) if only else _is_temporary(error)):
                 raise
@@ -237,7 +237,7 @@ def retry_until_answer(
                     f"the storage {shown} did not answer for {patience:.0f} s ({redacted(reason)}); "
                     "restore it and run the same command to resume"
                 ) from None
-            if not told and time.monotonic() - began > SILENCE:
+            if not told and time.monotonic() - began > NOTICE_AFTER_S:
                 told = True
                 print(
                     f"the storage {shown} does not answer ({redacted(reason)}); waiting for up to {patience:.0f} s",

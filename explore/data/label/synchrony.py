@@ -30,14 +30,16 @@ from explore.data.label.triangulation import (
 )
 from explore.data.sample import evenly_spread
 
-GOOD = 0.02  # relative error of a pair of videos that show the same moment through the right cameras
-EVIDENCE = 0.45  # product over a view's pairs of the relative decreases of the error, below which the view is shifted
-OVERLAP = 0.5  # fraction of the shorter track that must remain when one is shifted
+MAX_SYNCHRONOUS_ERROR = 0.02  # relative error of a pair of videos that show the same moment through the right cameras
+MAX_SHIFTED_RATIO = (
+    0.45  # product over a view's pairs of the relative decreases of the error, below which the view is shifted
+)
+MIN_OVERLAP = 0.5  # fraction of the shorter track that must remain when one is shifted
 MAX_SHIFT_S = 10.0
 MAX_GAP_S = 0.5  # between two labelled frames of one track that are interpolated
 MIN_FRAMES, COMPARED_FRAMES = 5, 100  # labelled frames of a track that are needed, and that are compared
-AGREEING = 0.5  # fraction of a person's joints, and of all frames, that must agree with most of the views
-LEAST_AGREEING = 0.1  # fraction of the frames of a single view, in which the teacher may often be wrong
+MIN_AGREEING = 0.5  # fraction of a person's joints, and of all frames, that must agree with most of the views
+MIN_AGREEING_FRAMES = 0.1  # fraction of the frames of a single view, in which the teacher may often be wrong
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,8 +79,8 @@ def check_views(
     share = agreement(frames, cameras)
     if not share:
         return
-    wrong = list(share) if np.mean(list(share.values())) < AGREEING else []
-    wrong = [view for view, value in share.items() if value < LEAST_AGREEING] or wrong
+    wrong = list(share) if np.mean(list(share.values())) < MIN_AGREEING else []
+    wrong = [view for view, value in share.items() if value < MIN_AGREEING_FRAMES] or wrong
     if not wrong:
         return
     own = names[wrong[0]] if len(wrong) == 1 else ", ".join(names[view] for view in share)
@@ -105,7 +107,9 @@ def agreement(frames: Mapping[int, Sequence[Observation]], cameras: Sequence[Cal
         for group in associate(people, cameras):
             found = triangulate(group, cameras)
             fine = [
-                int(view) for view, joints in zip(found.views, found.agree, strict=True) if joints.mean() >= AGREEING
+                int(view)
+                for view, joints in zip(found.views, found.agree, strict=True)
+                if joints.mean() >= MIN_AGREEING
             ]
             if len(fine) > len(views) / 2:
                 good.update(fine)
@@ -152,9 +156,9 @@ def _delays(
     for view in list(late):
         own = {pair: curve for pair, curve in curves.items() if view in pair}
         error, still = (_cost(own, limit, found) for found in (delays, delays | {view: usual}))
-        if error - still > np.log(EVIDENCE) or error / len(own) > np.log(GOOD):
+        if error - still > np.log(MAX_SHIFTED_RATIO) or error / len(own) > np.log(MAX_SYNCHRONOUS_ERROR):
             del late[view]
-    if late and np.mean(list(agreement(_shifted(frames, late), cameras).values())) < AGREEING:
+    if late and np.mean(list(agreement(_shifted(frames, late), cameras).values())) < MIN_AGREEING:
         return {}  # another calibration looks shifted, too
     return late
 
@@ -253,7 +257,7 @@ def _track_errors(
     chosen = evenly_spread(len(first.frames), COMPARED_FRAMES)
     times, seen = first.frames[chosen], first.weights[chosen] > 0
     own, others = rays(cameras[0], first.px[chosen]), rays(cameras[1], second.px)
-    needed = max(MIN_FRAMES, OVERLAP * min(len(times), len(second.frames)))
+    needed = max(MIN_FRAMES, MIN_OVERLAP * min(len(times), len(second.frames)))
     size = relative_size(first.size, second.size, *cameras)
     errors = np.full(len(shifts), np.nan)
     for index, shift in enumerate(shifts):

@@ -16,7 +16,7 @@ from explore.data.synthetic.render import render
 from explore.predict.camera import choose_camera
 from explore.predict.detector import Detector
 from explore.predict.pipeline import Model, Person, predict_people
-from explore.predict.smoothing import FORGET, Smoother
+from explore.predict.smoothing import RESET_AFTER, Smoother
 from explore.predict.tracker import Tracker
 from quantize import bundle
 
@@ -111,5 +111,5 @@ def test_people_are_filtered_apart(still: tuple[list[Person], ...]) -> None:
     moved = replace(person, px=person.px + 5)
     (near,) = smoother.smooth("m", [moved], 0.2, 1.25)
     assert (near.px - person.px).max() < 5
-    (anew,) = smoother.smooth("m", [moved], 0.3 + FORGET, 1.25)  # not seen for a while
+    (anew,) = smoother.smooth("m", [moved], 0.3 + RESET_AFTER, 1.25)  # not seen for a while
     assert np.allclose(anew.px, moved.px)

@@ -175,7 +175,7 @@ def test_that_one_waits_is_told(monkeypatch: pytest.MonkeyPatch, capsys: pytest.
     def away() -> None:
         raise OperationalError("cannot reach postgresql://me:pass@h/d")
 
-    monkeypatch.setattr("explore.search.storage.SILENCE", 0.1)
+    monkeypatch.setattr("explore.search.storage.NOTICE_AFTER_S", 0.1)
     with pytest.raises(StorageLost):
         retry_until_answer(away, "postgresql://me:***@h/d", 0.9)
     said = capsys.readouterr().err
