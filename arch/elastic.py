@@ -1,8 +1,8 @@
 """Weight sharing: one supernet whose slices are the networks of a space.
 
-Each tensor of a subnet is a slice of a tensor of the largest network: leading channels, the first blocks of a stage, the
-centre of a kernel, every n-th depth bin of a volumetric head, and a range of channels for each concatenated map. The
-subnet is the ordinary PoseNet of its Arch evaluated on the slices, so that an extracted copy gives the same output.
+Each tensor of a subnet is a slice of a tensor of the largest network: leading channels, the first blocks of a stage,
+the centre of a kernel, every n-th depth bin of a volumetric head, and a range of channels for each concatenated map.
+The subnet is the ordinary PoseNet of its Arch evaluated on the slices, so that an extracted copy gives the same output.
 Fields in FIXED share no weights: one supernet has one value of each.
 """
 

@@ -53,7 +53,7 @@ def normalise(given: dict[str, Any]) -> dict[str, Any]:
 
 
 def _table_overrides(values: dict[str, Any], encoder: Encoder) -> dict[str, Any]:
-    """Overrides of the encoder's table: zeros replaced by the table's values, None if nothing differs from the table."""
+    """Overrides of the encoder's table: zeros replaced by the table's values, None if nothing differs from it."""
     changes: dict[str, Any] = {}
     for key, column in TABLE_OVERRIDES.items():
         given = values[key]

@@ -15,7 +15,7 @@ TABLES = Path(__file__).parent / "paper_tables.yaml"
 
 @dataclass(frozen=True)
 class PaperRow:
-    """One printed row: params in millions, FLOPs in billions, MPJPE in mm on Human3.6M protocol 2; see paper_tables.yaml.
+    """A row of paper_tables.yaml: params in millions, FLOPs in billions, MPJPE in mm on Human3.6M protocol 2.
 
     `arch` is None if the row is not a network of this project.
     """

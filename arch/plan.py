@@ -150,7 +150,7 @@ def make_plan(arch: ArchFields) -> Plan:
 
 
 def decoder_block(cin: int, middle: int, arch: ArchFields) -> Block:
-    """1x1 convolution to `middle` channels, dense or separable 3x3, upsampling by two (DeConv of the reference code)."""
+    """1x1 convolution to `middle` channels, dense or separable 3x3, upsampling by two (the reference's DeConv)."""
     act, cout = arch.activation, arch.decoder_width
     main: list[Op] = [Conv(cin, middle, bias=True, act=act)]
     if arch.decoder_conv == "dense":

@@ -1,8 +1,8 @@
 """Search spaces: which networks a search may visit, as readable YAML. No torch.
 
-A space maps dimensions to their values. A dimension is suggested only if it applies: its own `when` holds, and the field
-has an effect on the network (`arch.conditions`). Any other field takes the value of `base`, or else the default of
-`Arch`. A key such as `depths.3` is the fourth row of the encoder's table. A field may have several dimensions, with
+A space maps dimensions to their values. A dimension is suggested only if it applies: its own `when` holds, and the
+field has an effect on the network (`arch.conditions`). Any other field takes the value of `base`, or else the default
+of `Arch`. A key such as `depths.3` is the fourth row of the encoder's table. A field may have several dimensions, with
 different labels after `#`; the first that applies is suggested.
 """
 
@@ -54,7 +54,7 @@ class Dimension(BaseModel):
 
 
 class Space(BaseModel):
-    """A search space; see the module. Heatmap sizes and depth bins refer to the input size of `base` (default: 256 px)."""
+    """A search space. Heatmap sizes and depth bins refer to the input size of `base` (default: 256 px)."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -369,8 +369,8 @@ def _find_use(space: Space, key: str, value: Any, rng: random.Random, unused: se
 # ---- Size: structural fields are enumerated; the others are counted independently of each other ----
 #
 # Given the structural fields, the fields of decoder and head are independent of each other and of the encoder's. Within
-# the encoder, the fields of each row are enumerated for each width and squeeze-excite, because two combinations may make
-# the same blocks (an expansion that rounding hides, for example).
+# the encoder, the fields of each row are enumerated for each width and squeeze-excite, because two combinations may
+# make the same blocks (an expansion that rounding hides, for example).
 
 ENCODER_FIELDS = ("width", "squeeze_excite", *TABLE_OVERRIDES)
 VARIES_WITH = {"depth_bins": ("head", "heatmap_size", "input_size")}  # fields that change the count of another

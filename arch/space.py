@@ -111,10 +111,10 @@ def make_arch(values: dict[str, Any], where: str = "") -> Arch:
         raise InputError(f"{where}: {describe(error, Arch)}" if where else describe(error, Arch)) from None
 
 
-# All at 256 px. paper-*: Table 6 (S and L), Section 4.4 and Table 10 (XS). The other two stand for networks of Table 10:
-# Moon et al. upsample with transposed convolutions (34.34M params), moon-resnet50 bilinearly (26.2M). movnect-sized is a
-# MobileNetV2 without its last layer, with separable decoder and 2.5D head, at the width whose params (1.032M) are closest
-# to the 1.03M that the paper prints for MoVNect; it is not MoVNect itself.
+# All at 256 px. paper-*: Table 6 (S and L), Section 4.4 and Table 10 (XS). The other two stand for networks of Table
+# 10: Moon et al. upsample with transposed convolutions (34.34M params), moon-resnet50 bilinearly (26.2M). movnect-sized
+# is a MobileNetV2 without its last layer, with separable decoder and 2.5D head, at the width whose params (1.032M) are
+# closest to the 1.03M that the paper prints for MoVNect; it is not MoVNect itself.
 PRESETS: dict[str, dict[str, Any]] = {
     "paper-L": {"width": 1.0, "intermediate_channels": 2048},
     "paper-S": {"width": 0.75, "intermediate_channels": 512},

@@ -111,7 +111,7 @@ def get(name: str) -> Any:
     """Return the module of a benchmark.
 
     Optional attributes: `PARTS`, names of parts that can be run alone with `run(progress, part, rows)`; `OPTIONS`, the
-    class of the options of `run(progress, options)`; `markdown(rows, claims)`, the text of an additional page, and `PAGE`,
-    its path in the folder of the records.
+    class of the options of `run(progress, options)`; `markdown(rows, claims)`, the text of an additional page, and
+    `PAGE`, its path in the folder of the records.
     """
     return importlib.import_module(BENCHES[name])

@@ -1,7 +1,7 @@
 """Exported files on emulated ARM processors: agreement of outputs, and instruction counts beside measured latency.
 
-`arm:agreement` and `arm:instructions` do not depend on what else runs on this machine; `arm:latency` does. Finished rows
-are kept in the folder of caches, so that each part continues where it stopped.
+`arm:agreement` and `arm:instructions` do not depend on what else runs on this machine; `arm:latency` does. Finished
+rows are kept in the folder of caches, so that each part continues where it stopped.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Instructions on an emulated Cortex-A76 and MACs beside measured latency on x86, of random networks.
 
-Networks, counts and latencies are kept in the folder of caches. Counts and latencies are separate steps; each appends one
-row after another, so that it can be stopped and run again.
+Networks, counts and latencies are kept in the folder of caches. Counts and latencies are separate steps; each appends
+one row after another, so that it can be stopped and run again.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Gain from distillation: a student with and without a teacher, at equal samples and at equal CPU time.
 
-Three students are trained for each seed: with the teacher, without it on the same samples, and without it for the CPU time
-of the distillation. A fourth one also gets the CPU time of the teacher's own training, which a search pays for anyway if the
-teacher is one of its candidates. Results are cached run by run: an interrupted benchmark continues.
+Three students are trained for each seed: with the teacher, without it on the same samples, and without it for the CPU
+time of the distillation. A fourth one also gets the CPU time of the teacher's own training, which a search pays for
+anyway if the teacher is one of its candidates. Results are cached run by run: an interrupted benchmark continues.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Fault injection: processes, disks, databases and clocks fail during a search, and its final state is checked.
 
 Processes, leases, storage and files are real; the stages of a candidate are simulated (`benchmarks.simulated_search`).
-Each row reports how the run ended, the number of finished trials, trials left running or counted twice, repeated stages,
-and whether the front in the storage equals the front of the result files.
+Each row reports how the run ended, the number of finished trials, trials left running or counted twice, repeated
+stages, and whether the front in the storage equals the front of the result files.
 """
 
 from __future__ import annotations

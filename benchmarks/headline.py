@@ -126,7 +126,7 @@ def _errors(rows: list[ExportedRow], errors: dict[str, float]) -> list[Claim]:
 
 
 def _faster(rows: list[ExportedRow], latencies: dict[str, Latency], mean_pose_mm: float | None) -> list[Claim]:
-    """Compare the iso-accuracy speed-ups of the new latencies with those of the study, by point estimates of the errors."""
+    """Compare the iso-accuracy speed-ups of the new latencies with the study's, by point estimates of errors."""
     again = {
         name: Point(name, 0.0, latency.median_ms, spread(latency.low_ms, latency.high_ms))
         for name, latency in latencies.items()

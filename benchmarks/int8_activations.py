@@ -33,8 +33,8 @@ def replace_and_measure(
     """Train `name` with `activation` on `samples` samples, replace it by relu, fine-tune on `tuning` samples.
 
     The row has before_mpjpe_mm, replaced_mpjpe_mm (before fine-tuning) and after_mpjpe_mm of the network,
-    int8_mpjpe_mm and latency_ms of its INT8 LiteRT file, float_latency_ms of the original float file, and `refused`, the
-    reason why the original network cannot be exported as INT8.
+    int8_mpjpe_mm and latency_ms of its INT8 LiteRT file, float_latency_ms of the original float file, and `refused`,
+    the reason why the original network cannot be exported as INT8.
     """
     arch = named_arch(name).replace(activation=activation)
     start = trained(arch, samples, evaluator, config.seed, lambda done, total: progress(0.6 * done / total))

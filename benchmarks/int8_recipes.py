@@ -29,9 +29,9 @@ def evaluate_recipes(
     The claims, one for each runtime: the best INT8 file without further training is within 0.5 mm of the float file.
 
     A row has network, samples (of training), further_samples (of QAT), runtime, recipe, mpjpe_mm, pa_mpjpe_mm, drop_mm
-    (increase over the float file, with its 95% interval over test samples, drop_low_mm to drop_high_mm), kib, int8_share,
-    export_s, latency_ms and speedup over the float file (both None if every measurement was disturbed); or `refused`, the
-    reason why the network cannot be exported. Files in `folder` are reused.
+    (increase over the float file, with its 95% interval over test samples, drop_low_mm to drop_high_mm), kib,
+    int8_share, export_s, latency_ms and speedup over the float file (both None if every measurement was disturbed); or
+    `refused`, the reason why the network cannot be exported. Files in `folder` are reused.
 
     Raises:
         InputError: no checkpoint.

@@ -1,7 +1,7 @@
 """MediaPipe's pose_landmark_full, read from the installed package or from EDGEPOSE_MEDIAPIPE_WHEEL.
 
-The variable names the .tflite file, or a wheel that contains it, such as mediapipe 0.10.21. The file is not part of this
-repository.
+The variable names the .tflite file, or a wheel that contains it, such as mediapipe 0.10.21. The file is not part of
+this repository.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Order of the networks of the paper's Table 10 on this machine: each runtime, float and INT8, 1 and 2 threads, 256 px."""
+"""Order of the networks of the paper's Table 10 here: each runtime, float and INT8, 1 and 2 threads, 256 px."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ File = tuple[Arch, str, str]  # network, runtime, recipe
 
 
 def networks() -> dict[tuple[str, str], Arch]:
-    """Return the networks by row of Table 10 and activation. Moon's transposed convolutions are replaced by upsampling."""
+    """Return the networks by row of Table 10 and activation. Upsampling replaces Moon's transposed convolutions."""
     found = {(ORDER[0], "relu"): preset("moon-resnet50")}
     for activation in ("relu", "prelu"):
         found |= {(row, activation): preset(f"paper-{row}-{activation}") for row in ORDER[1:]}

@@ -1,10 +1,10 @@
 """The linear maps between the joints of h36m18 and the 33 landmarks of BlazePose, fitted on posed body meshes.
 
-`python -m benchmarks.mesh_landmarks` fits both maps, prints the error of each joint on bodies and poses that they were not
-fitted on, and writes landmarks.json of the package. Nothing is rendered.
+`python -m benchmarks.mesh_landmarks` fits both maps, prints the error of each joint on bodies and poses that they were
+not fitted on, and writes landmarks.json of the package. Nothing is rendered.
 
-A joint is fitted to the joints nearby only (its support), so that a hidden foot does not affect the face, and with a ridge
-that expects noise in the predicted joints: an exact fit would multiply it.
+A joint is fitted to the joints nearby only (its support), so that a hidden foot does not affect the face, and with a
+ridge that expects noise in the predicted joints: an exact fit would multiply it.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Data with independent ground truth for the benchmark `real`: recordings of Pose2Sim, Human3.6M and MPI-INF-3DHP.
 
-The ground truth of Pose2Sim is triangulated from the joints that BlazePose heavy finds in three cameras. The camera under
-test is left out, so that no error of a network in an image can be in the truth of that image.
+The ground truth of Pose2Sim is triangulated from the joints that BlazePose heavy finds in three cameras. The camera
+under test is left out, so that no error of a network in an image can be in the truth of that image.
 """
 
 from __future__ import annotations

@@ -1,8 +1,9 @@
 """Child process of the benchmark `data`: run the data loader of a clone of the reference training code.
 
-Reads one JSON object on standard input (see benchmarks.data). For each further line it runs a round and writes the images
-per second as a JSON number. The clone's configuration is replaced by the values that the loader reads, because importing
-it creates folders and searches for GPUs. Without torchvision, its two transforms are replaced by equal arithmetic.
+Reads one JSON object on standard input (see benchmarks.data). For each further line it runs a round and writes the
+images per second as a JSON number. The clone's configuration is replaced by the values that the loader reads, because
+importing it creates folders and searches for GPUs. Without torchvision, its two transforms are replaced by equal
+arithmetic.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """Our networks beside BlazePose lite in MediaPipe's Pose Landmarker, on the same videos of real people.
 
-Both run as .task files in the mode for videos, with the same detector, tracking and smoothing. The latency is that of a call of
-the Pose Landmarker on a tracked frame. Errors are those of frames in which all files find the person: MPJPE and PA-MPJPE
-of the world landmarks, root-aligned, and the 2D error relative to the longer side of the box. The truth is triangulated,
-see benchmarks.real_sources. mediapipe is taken from the Python that EDGEPOSE_MEDIAPIPE names.
+Both run as .task files in the mode for videos, with the same detector, tracking and smoothing. The latency is that of a
+call of the Pose Landmarker on a tracked frame. Errors are those of frames in which all files find the person: MPJPE and
+PA-MPJPE of the world landmarks, root-aligned, and the 2D error relative to the longer side of the box. The truth is
+triangulated, see benchmarks.real_sources. mediapipe is taken from the Python that EDGEPOSE_MEDIAPIPE names.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ COLUMNS = ("tracked %", "MPJPE mm", "PA-MPJPE mm", "2D error %", "latency ms")
 
 @dataclass(frozen=True, eq=False)
 class File:
-    """A .task file. joints: from its landmarks to the joints of h36m18; ours: whether it has a network of this project."""
+    """A .task file. joints: map from its landmarks to h36m18; ours: whether it has a network of this project."""
 
     name: str
     path: Path

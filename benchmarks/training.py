@@ -1,7 +1,8 @@
 """Training presets on the embedded data with equal samples: the paper's, ours, and ours with single changes.
 
 Part `presets`: short runs. Presets are trained with several seeds; results of single seeds differ by 5 mm. Part `long`:
-recipes for long runs (benchmarks.training_long). Results are cached until all are complete: an interrupted run continues.
+recipes for long runs (benchmarks.training_long). Results are cached until all are complete: an interrupted run
+continues.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Recipes for long training: one recipe and single changes of it, on 40,000 and more samples.
 
-The errors are those of the validation part, because the recipes of `explore.train.config` are chosen by them. Results are
-cached run by run: an interrupted benchmark continues.
+The errors are those of the validation part, because the recipes of `explore.train.config` are chosen by them. Results
+are cached run by run: an interrupted benchmark continues.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from explore.train.config import TrainConfig
 
 LONG: dict[str, Any] = {
     "data": {"data": "synthetic:easy", "dataset": {"train_frames": 6000, "val_frames": 500, "test_frames": 500}},
-    # a network of the space `elastic` with 3.5 M MACs, cca857ef41, one of the reference networks of the estimators, whose
-    # errors from two seeds differ by 0.6 mm
+    # a network of the space `elastic` with 3.5 M MACs, cca857ef41, one of the reference networks of the estimators,
+    # whose errors from two seeds differ by 0.6 mm
     "arch": {
         "encoder": "mobilenet_v2", "width": 0.375, "stem_stride": 2, "depths": [1, 1, 1, 1, 3, 1, 1],
         "expansions": [1.0, 6.0, 6.0, 3.0, 4.0, 3.0, 4.0], "intermediate_channels": 256, "activation": "relu",

@@ -84,7 +84,7 @@ def locked(path: Path) -> Iterator[None]:
 
 
 def try_lock(path: Path) -> TextIOWrapper | None:
-    """Return an open file that holds the lock of `path` until it is closed, or None if another process holds the lock."""
+    """Return an open file that holds the lock of `path` until it is closed, or None if another process holds it."""
     path.parent.mkdir(parents=True, exist_ok=True)
     file = open(path, "a")  # noqa: SIM115 - stays open while the lock is held
     try:

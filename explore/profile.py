@@ -1,7 +1,7 @@
 """Tables of the command `profile`: costs of networks, comparison with the paper, counts of other tools.
 
-Each function returns rows, which are dataclasses; `render` prints them. The fields of a row are its keys in JSON, in the
-units of their docstring; text, CSV and Markdown show them under the title and in the unit of their metadata. Only
+Each function returns rows, which are dataclasses; `render` prints them. The fields of a row are its keys in JSON, in
+the units of their docstring; text, CSV and Markdown show them under the title and in the unit of their metadata. Only
 `counter_rows` needs torch.
 """
 
@@ -180,7 +180,7 @@ def sample_rows(space: Space, count: int, seed: int) -> list[ProfileRow]:
 
 
 def study_archs(folder: str | Path) -> list[Named]:
-    """Return the name and the network of each trial of a study: from the files of a finished one, else from its storage.
+    """Return the name and the network of each trial of a study, from its files if it is finished, else its storage.
 
     Raises:
         InputError: the folder contains no study.

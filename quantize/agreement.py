@@ -74,8 +74,8 @@ def compare(
     """Compare raw outputs (N, ...) with those of a reference.
 
     path: of the model file
-    to_mm: converts joints (N, J, 3) as fractions of the crop and of the depth range to mm; by default those of a crop of
-        2 m and a depth range of 2 m
+    to_mm: converts joints (N, J, 3) as fractions of the crop and of the depth range to mm; by default those of a crop
+        of 2 m and a depth range of 2 m
     """
     raw, reference = np.ascontiguousarray(raw), np.ascontiguousarray(reference)  # sums depend on the order in memory
     to_mm = to_mm or (lambda joints: joints * np.array([SIDE_MM, SIDE_MM, DEPTH_MM]))

@@ -44,7 +44,8 @@ class Certificate(BaseModel):
         operators: number of operators by "KIND dtype".
         int8_share: fraction of the MACs that are computed in INT8.
         delegated: fraction of the operators that the fast backend runs, in `partitions` parts.
-        fallbacks: number of operators by "KIND dtype" that do not run in the fast backend on the CPU, see `ModelSummary`.
+        fallbacks: number of operators by "KIND dtype" that do not run in the fast backend on the CPU, see
+            `ModelSummary`.
         transposes: changes of memory layout between convolutions.
         weight_bits: bits of the INT8 weights; None for float files and in version 0.1.
         mpjpe_increase_mm: MPJPE minus that of the float file on the same images, with its 95% interval, as a dict of
@@ -53,10 +54,10 @@ class Certificate(BaseModel):
         reliability: of the calibrated probabilities `presence` and `visibility`, on crops that they were not fitted to;
             empty where they are not calibrated.
         scale_error: of the scale that is estimated from the pose; None where it is not.
-        arm: agreement of the raw outputs on emulated ARM processors with those on the machine that exported the file, each
-            a `quantize.agreement.Agreement` as a dict; empty if not checked. No real ARM processor was used.
-        delegates: LiteRT's GPU and NPU delegates by rules from their sources, each a `quantize.delegates.DelegateReport` as a
-            dict; empty if not checked. Nothing was run on such hardware.
+        arm: agreement of the raw outputs on emulated ARM processors with those on the machine that exported the file,
+            each a `quantize.agreement.Agreement` as a dict; empty if not checked. No real ARM processor was used.
+        delegates: LiteRT's GPU and NPU delegates by rules from their sources, each a
+            `quantize.delegates.DelegateReport` as a dict; empty if not checked. Nothing was run on such hardware.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")

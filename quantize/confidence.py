@@ -1,8 +1,8 @@
 """Calibrated probabilities: a logistic regression of a network's confidences, and its reliability.
 
-The confidence of a joint is the largest probability of one heatmap cell. It depends on the network and its input size, so
-that it is no probability. The regression turns it into the probability that a crop shows a person (presence), and that
-a joint is in the image and not covered (visibility).
+The confidence of a joint is the largest probability of one heatmap cell. It depends on the network and its input size,
+so that it is no probability. The regression turns it into the probability that a crop shows a person (presence), and
+that a joint is in the image and not covered (visibility).
 """
 
 from __future__ import annotations
@@ -43,8 +43,8 @@ class Reliability(BaseModel):
     """Agreement of probabilities with what happened, in bins of equal width.
 
     count: predictions in each bin; predicted, observed: mean probability, and fraction of them that came true (0 in an
-        empty bin); error: expected calibration error, the mean distance of the two, weighted by `count`; separation: area
-        under the ROC curve, the probability that a case that came true has a higher one than a case that did not
+        empty bin); error: expected calibration error, the mean distance of the two, weighted by `count`; separation:
+        area under the ROC curve, the probability that a case that came true has a higher one than a case that did not
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")

@@ -1,12 +1,13 @@
 """Run this bundle on a photo: `python run.py photo.jpg --bbox x,y,w,h`, or check it: `python run.py --check`.
 
-This file needs numpy, Pillow and the runtime named in manifest.json (ai-edge-litert, openvino, onnxruntime or executorch), but not
-edgepose. It prints JSON: the joints of each person in px of the photo, their depth in mm behind the root joint, and
-their confidence; with --root-depth also camera coordinates in mm. Of a calibrated file it also prints the probability that
-the box shows a person (presence), and that each joint is in the photo and not covered (visibility).
+This file needs numpy, Pillow and the runtime named in manifest.json (ai-edge-litert, openvino, onnxruntime or
+executorch), but not edgepose. It prints JSON: the joints of each person in px of the photo, their depth in mm behind
+the root joint, and their confidence; with --root-depth also camera coordinates in mm. Of a calibrated file it also
+prints the probability that the box shows a person (presence), and that each joint is in the photo and not covered
+(visibility).
 
---check repeats the prediction that was stored when the bundle was written, and prints by how much this machine deviates.
-Exit status: 0, 1 if a deviation exceeds its limit, 2 if a file or an option is wrong.
+--check repeats the prediction that was stored when the bundle was written, and prints by how much this machine
+deviates. Exit status: 0, 1 if a deviation exceeds its limit, 2 if a file or an option is wrong.
 """
 
 from __future__ import annotations

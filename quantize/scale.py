@@ -1,9 +1,10 @@
 """The scale of a person, mm per side of the crop, estimated from the predicted pose by a regression of bone lengths.
 
-The network predicts depths in mm, but x and y in the crop. Their ratio follows from the distance of the person, which is
-unknown in photos. The sum of the bone lengths gives it, if its mean is known; the errors of predicted depths make it too
-large, though, and people are of different sizes. A linear regression of its logarithm on the length of each bone in the
-image and in depth, fitted to the predictions themselves, corrects the bias and weights the bones by their reliability.
+The network predicts depths in mm, but x and y in the crop. Their ratio follows from the distance of the person, which
+is unknown in photos. The sum of the bone lengths gives it, if its mean is known; the errors of predicted depths make it
+too large, though, and people are of different sizes. A linear regression of its logarithm on the length of each bone in
+the image and in depth, fitted to the predictions themselves, corrects the bias and weights the bones by their
+reliability.
 """
 
 from __future__ import annotations

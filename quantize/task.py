@@ -1,7 +1,7 @@
 """pose_landmarker.task: a network of this project in MediaPipe's Pose Landmarker.
 
-The archive has MediaPipe's pose detector and a landmark model: normalisation, the model file of a LiteRT bundle as it is,
-and the float end of `quantize.task_tail`. MediaPipe identifies the five outputs by their position.
+The archive has MediaPipe's pose detector and a landmark model: normalisation, the model file of a LiteRT bundle as it
+is, and the float end of `quantize.task_tail`. MediaPipe identifies the five outputs by their position.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""MediaPipe's Pose Landmarker on images or a video: a program that needs mediapipe and numpy, and nothing of this project.
+"""MediaPipe's Pose Landmarker on images or a video: a program that needs only mediapipe and numpy.
 
     python task_child.py REQUEST.json
 

@@ -1,4 +1,4 @@
-"""Input and output of a model file: names, layouts and ranges. The description is stored in manifests and .tflite files."""
+"""Input and output of a model file: names, layouts and ranges, as stored in manifests and .tflite files."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""TFLite metadata: description of a model's input and outputs inside the .tflite file, as MediaPipe and Android Studio read it.
+"""TFLite metadata: a model's input and outputs, described in the .tflite file for MediaPipe and Android Studio.
 
 The fields are those of `metadata_schema.fbs` of the TensorFlow Lite support library, version 1.0.0. The module writes
 them with flatbuffers alone; ai-edge-litert contains the schema of the model, but not that of the metadata.

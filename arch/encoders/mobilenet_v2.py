@@ -1,4 +1,4 @@
-"""MobileNetV2 (Sandler et al. 2018, Table 2) and its variant with modified early channels (MobileHumanPose, Section 3)."""
+"""MobileNetV2 (Sandler et al. 2018, Table 2) and the variant with other early channels (MobileHumanPose, Section 3)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""2.5D heatmaps (Iqbal et al. 2018): per joint a map of scores and a map of depths, averaged with the scores' weights."""
+"""2.5D heatmaps (Iqbal et al. 2018): a map of scores for each joint, and a map of depths, averaged by the scores."""
 
 from __future__ import annotations
 

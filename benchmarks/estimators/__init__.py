@@ -1,7 +1,7 @@
 """Accuracy estimators compared on reference networks: rank correlation with full training, and cost.
 
-Results are stored in one row for each network. A further run, also after an interruption, computes missing rows only, so
-a new estimator is compared in minutes.
+Results are stored in one row for each network. A further run, also after an interruption, computes missing rows only,
+so a new estimator is compared in minutes.
 """
 
 from __future__ import annotations

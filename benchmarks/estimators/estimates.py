@@ -1,7 +1,7 @@
 """Estimates of every reference network by every estimator at several budgets.
 
-Estimators use another seed than the reference, so that shared randomness does not raise the correlation. `inherit` starts
-from the nearest other network; `predictor` is fitted on other networks only.
+Estimators use another seed than the reference, so that shared randomness does not raise the correlation. `inherit`
+starts from the nearest other network; `predictor` is fitted on other networks only.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Reference networks of the estimators, spread over the MACs of a space, each trained from two seeds.
 
-Each finished training adds a row to a file. A further run starts from these rows, and processes that run at the same time
-share the networks.
+Each finished training adds a row to a file. A further run starts from these rows, and processes that run at the same
+time share the networks.
 """
 
 from __future__ import annotations
@@ -28,7 +28,8 @@ from explore.train.config import TrainConfig
 SET: dict[str, Any] = {
     "space": "elastic", "scale": 64, "macs": [2e6, 3.2e6, 5e6, 8e6, 12.5e6, 20e6, 32e6], "networks_a_bin": 4,
     "seeds": [0, 1], "data": "synthetic:easy", "train": 20000, "test": 2000,
-    # training of a candidate, ten times as long; written out with the keys of version 0.1, which are part of the set's hash
+    # training of a candidate, ten times as long; written out with the keys of version 0.1, which are part of the set's
+    # hash
     "training": {
         "samples": 40000, "batch": 8, "optimizer": "adamw", "rate": 8e-3, "schedule": "cosine", "warmup": 0.1,
         "weight_decay": 1e-4, "clip": 1.0, "ema": 0.0, "heatmap_loss": 0.05, "augment": "none",

@@ -1,8 +1,8 @@
 """Hypervolume over CPU time of searches with every estimator, simulated with a surrogate of recorded networks.
 
-Real searches of this length take days of CPU time. Samplers, the estimators' rules and the selection of finalists are the
-project's own code; errors come from a surrogate of the recorded reference networks, costs from measurements. The result
-compares the cost of estimators; it does not predict the outcome of a real search.
+Real searches of this length take days of CPU time. Samplers, the estimators' rules and the selection of finalists are
+the project's own code; errors come from a surrogate of the recorded reference networks, costs from measurements. The
+result compares the cost of estimators; it does not predict the outcome of a real search.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Gaussian process over networks, with samples of whole functions from its posterior.
 
-A surrogate benchmark as in NAS-Bench-301 (Zela et al., "Surrogate NAS Benchmarks: Going Beyond the Limited Search Spaces of
-Tabular NAS Benchmarks", ICLR 2022). Each simulation uses a new posterior sample (Matheron's rule; Wilson et al., "Pathwise
-Conditioning of Gaussian Processes", JMLR 2021).
+A surrogate benchmark as in NAS-Bench-301 (Zela et al., "Surrogate NAS Benchmarks: Going Beyond the Limited Search
+Spaces of Tabular NAS Benchmarks", ICLR 2022). Each simulation uses a new posterior sample (Matheron's rule; Wilson et
+al., "Pathwise Conditioning of Gaussian Processes", JMLR 2021).
 """
 
 from __future__ import annotations
@@ -92,7 +92,7 @@ class Surrogate:
 
 
 def fit_surrogate(space: Space, archs: Sequence[Arch], values: Values, noise: Values) -> Surrogate:
-    """Hyperparameters by likelihood; `noise` (N,) is the variance of each value around the network's own, which is not fitted."""
+    """Hyperparameters by likelihood. noise: (N,), variance of each value around the network's own; not fitted."""
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.gaussian_process import GaussianProcessRegressor
     from sklearn.gaussian_process.kernels import RBF, ConstantKernel, DotProduct, WhiteKernel

@@ -1,4 +1,4 @@
-"""A surrogate of Accel-NASBench: errors, MACs and latencies as sums over pairs of choices, fitted to recorded networks."""
+"""A surrogate of Accel-NASBench: errors, MACs and latencies as sums over pairs of choices, fitted to records."""
 
 from __future__ import annotations
 
@@ -99,7 +99,7 @@ def _records() -> list[dict[str, Any]]:
 
 
 def _fit(networks: NDArray[np.int64], targets: NDArray[np.float64], sizes: tuple[int, ...]) -> Surrogate:
-    """Fit ridge regressions to errors, log MACs and log ms (N, 3); the first choice of each dimension is the baseline."""
+    """Fit ridge regressions to errors, log MACs and log ms (N, 3); baseline: the first choice of each dimension."""
     offsets = np.cumsum([0, *sizes[:-1]])
     columns = [offset + choice for offset, size in zip(offsets, sizes, strict=True) for choice in range(1, size)]
     single = (networks[:, :, None] + offsets[:, None] == np.array(columns)).any(1).astype(float)

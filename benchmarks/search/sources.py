@@ -107,7 +107,7 @@ def source_file(name: str) -> Path:
 
 
 def nas_bench_201() -> dict[str, NDArray[np.generic]]:
-    """Return the arrays of NAS-Bench-201 (15,625 cells): `arch` (six digits into OPERATIONS), errors in %, latencies in ms."""
+    """Return the arrays of NAS-Bench-201 (15,625 cells): `arch` (indices of OPERATIONS), errors in %, latencies in ms."""
     given = _given(MINI_201)
     if given is not None:
         with np.load(_checked(given, MINI_201_SHA256), allow_pickle=False) as arrays:

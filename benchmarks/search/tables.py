@@ -1,4 +1,4 @@
-"""The public tables as search problems with two objectives: error in % and a cost that is known before the evaluation."""
+"""The public tables as search problems: error in %, and a cost that is known before the evaluation."""
 
 from __future__ import annotations
 

@@ -192,7 +192,7 @@ def _translation(cam: np.ndarray, px: np.ndarray, f: np.ndarray, c: np.ndarray) 
 
 
 def _mediapipe(source: Path, size_of: Any) -> tuple[Skeleton, list[Pose]]:
-    """Read 33 landmarks of each person: x, y as fractions of the image, and world landmarks in metres if there are any."""
+    """Read 33 landmarks of each person: x, y as fractions of the image, and any world landmarks in metres."""
     entries = _csv_entries(source) if source.suffix.lower() == ".csv" else _json_entries(source)
     to_ours = joint_map(BLAZEPOSE33, "")
     poses = []
@@ -220,7 +220,7 @@ def _json_entries(source: Path) -> list[Any]:
 
 
 def _csv_entries(source: Path) -> list[Any]:
-    """Return entries of a CSV file with the columns file, x0, y0, z0, v0, x1, ..., and wx0, wy0, wz0 for world landmarks.
+    """Return entries of a CSV file: the columns file, x0, y0, z0, v0, x1, ..., and wx0, wy0, wz0 for world landmarks.
 
     Numbers may start at 1; v may be called visibility.
     """
@@ -271,7 +271,7 @@ def _is_number(value: Any) -> bool:
 
 
 def _points(landmarks: Any, where: str) -> np.ndarray:
-    """Return 33 landmarks, given as {x, y, z, visibility} or [x, y, z, visibility], as (33, 4); visibility may be missing."""
+    """Return 33 landmarks {x, y, z, visibility} or [x, y, z, visibility] as (33, 4); visibility may be missing."""
     rows = [
         [point.get("x"), point.get("y"), point.get("z", 0.0), point.get("visibility", 1.0)]
         if isinstance(point, dict)
@@ -288,7 +288,7 @@ def _points(landmarks: Any, where: str) -> np.ndarray:
 
 
 def _smpl(source: Path, size_of: Any) -> tuple[Skeleton, list[Pose]]:
-    """Read the arrays imgname (N,), joints (N, 22 or more, 3) m in camera axes, and transl (N, 3) m if joints lack it."""
+    """Read imgname (N,), joints (N, 22 or more, 3) m in camera axes, and transl (N, 3) m if joints lack it."""
     content = _arrays(source)
     file_key = next((key for key in FILE_KEYS if key in content), None)
     joint_key = next((key for key in ("joints", "joints3d", "joints_3d", "smpl_joints") if key in content), None)

@@ -77,7 +77,8 @@ def warp(image: np.ndarray, matrix: np.ndarray, size: int, replicate: bool = Fal
     replicate: continue the border pixels beyond the image, which is black otherwise
     """
     shrink = 1 / math.hypot(matrix[0, 0], matrix[1, 0])
-    # one sample per px is enough for large images up to a reduction of 2 / MAX_ENLARGEMENT: they are less sharp than fine
+    # one sample per px is enough for large images up to a reduction of 2 / MAX_ENLARGEMENT: they are less sharp than
+    # fine
     large = min(image.shape[:2]) > FULL_SIZE_SIDE
     fine = min(max(int(shrink * MAX_ENLARGEMENT) if large else round(shrink), 1), 8)
     cv = matrix * fine
@@ -100,8 +101,8 @@ def crop(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return the crop around bbox (x, y, w, h px), RGB uint8 (size, size, 3), and its matrix as `affine` returns it.
 
-    A crop that is neither rotated, flipped nor shifted is exactly that of a bundle's run.py. Augmented crops are sampled
-    by `warp`, which is faster and differs from it by at most one grey level.
+    A crop that is neither rotated, flipped nor shifted is exactly that of a bundle's run.py. Augmented crops are
+    sampled by `warp`, which is faster and differs from it by at most one grey level.
 
     reduced: reduction of `image` relative to the size that bbox and matrix refer to
     """
@@ -126,8 +127,8 @@ def crop_roi(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return the crop of a region of interest, RGB uint8 (size, size, 3), and its matrix as `region_matrix` returns it.
 
-    Border pixels continue beyond the image. A bundle's run.py samples the same places; on photos, its crop differs by at
-    most one grey level.
+    Border pixels continue beyond the image. A bundle's run.py samples the same places; on photos, its crop differs by
+    at most one grey level.
     """
     matrix = region_matrix(region, size, scale, rotation_deg, flip, shift)
     return warp(image, matrix * [reduced, reduced, 1], size, replicate=True), matrix

@@ -1,9 +1,9 @@
 """Framing: the square region of an image that becomes the network's input.
 
-`box` is an upright square around the person's box, black beyond the image. `roi` is the region of interest of MediaPipe's
-PoseLandmarker, and continues the border pixels beyond the image: a person is described by the centre of the hips and
-the radius of a circle around the whole body; the region is centred on the hips, 2.5 times as wide as the radius, and
-rotated so that the shoulders' centre is above the hips' centre.
+`box` is an upright square around the person's box, black beyond the image. `roi` is the region of interest of
+MediaPipe's PoseLandmarker, and continues the border pixels beyond the image: a person is described by the centre of the
+hips and the radius of a circle around the whole body; the region is centred on the hips, 2.5 times as wide as the
+radius, and rotated so that the shoulders' centre is above the hips' centre.
 
 A sample whose hips or shoulders are not annotated has the upright square around its box, as in `box`.
 """
@@ -22,8 +22,9 @@ from explore.data.skeleton import Skeleton, joint_keys
 from quantize.manifest import Roi
 
 REGION_SCALE = 2.5  # side of the region, in radii of the circle around the person
-# Radius of the circle / largest distance of a joint from the hips' centre: between the medians of BlazePose's own circles
-# on photos (1.18 and 1.01) and on rendered people (1.12 and 1.04). Joints end at ankles and wrists, landmarks at toes.
+# Radius of the circle / largest distance of a joint from the hips' centre: between the medians of BlazePose's own
+# circles on photos (1.18 and 1.01) and on rendered people (1.12 and 1.04). Joints end at ankles and wrists, landmarks
+# at toes.
 REACH_JOINTS, REACH_LANDMARKS = 1.15, 1.02
 MIN_RADIUS = 1.0  # px, below which joints describe no region
 

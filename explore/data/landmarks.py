@@ -1,8 +1,8 @@
 """Linear maps between the joints of h36m18 and the 33 landmarks of BlazePose, for joints that are exact.
 
-Both were fitted on the body mesh by `python -m benchmarks.mesh_landmarks`, which reproduces landmarks.json. The weights are
-the same for all coordinates, so that a map applies to px, to mm, and to rotated people alike. (The map of the teacher's
-landmarks in explore.data.label.mapping corrects the teacher's bias, too.)
+Both were fitted on the body mesh by `python -m benchmarks.mesh_landmarks`, which reproduces landmarks.json. The weights
+are the same for all coordinates, so that a map applies to px, to mm, and to rotated people alike. (The map of the
+teacher's landmarks in explore.data.label.mapping corrects the teacher's bias, too.)
 """
 
 from __future__ import annotations

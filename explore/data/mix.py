@@ -1,7 +1,7 @@
 """Mixing of data sets: joints are matched to the first set's skeleton by side and part, and missing ones are masked.
 
-Each data set of a weighted mix has its share of every training batch. Without weights, half of a batch comes from samples
-with depth, half from samples without (`Dataset.groups`).
+Each data set of a weighted mix has its share of every training batch. Without weights, half of a batch comes from
+samples with depth, half from samples without (`Dataset.groups`).
 """
 
 from __future__ import annotations
@@ -24,8 +24,9 @@ from explore.data.skeleton import Skeleton, mapping
 def to_skeleton(dataset: Dataset, skeleton: Skeleton) -> Dataset:
     """Return the data set with the joints of `skeleton`, matched by side and part; joints that it lacks get vis 0.
 
-    Landmarks of BlazePose and joints of Human3.6M are derived from each other (explore.data.landmarks), because equal names
-    mean other places. Depths become relative to the root of `skeleton`. Without that joint, the samples have no depth.
+    Landmarks of BlazePose and joints of Human3.6M are derived from each other (explore.data.landmarks), because equal
+    names mean other places. Depths become relative to the root of `skeleton`. Without that joint, the samples have no
+    depth.
 
     Raises:
         InputError: no joint in common.

@@ -12,8 +12,8 @@
    the EXIF orientation is ignored because annotations refer to stored pixels. Where they do not, the image size differs
    from the annotated one.
 5. Some annotations are no samples and are left out and counted (`Dataset.left_out`): crowds, people without a visible
-   joint, people in 3D whose root joint is hidden, objects of another category, and people annotated in 2D only in a test
-   split with 3D.
+   joint, people in 3D whose root joint is hidden, objects of another category, and people annotated in 2D only in a
+   test split with 3D.
 6. Joints with visibility 0 have no coordinates, whatever the file has in their place: they are neither trained on nor
    scored, and the mean pose and all checks ignore them.
 

@@ -1,7 +1,7 @@
 """Estimators: predict a network's error after full training at a fraction of the cost. Importing is cheap.
 
-All implement `Estimator` and are compared on the same networks by `python -m benchmarks estimators`. A search uses estimates
-only to choose candidates; finalists are always trained in full and measured.
+All implement `Estimator` and are compared on the same networks by `python -m benchmarks estimators`. A search uses
+estimates only to choose candidates; finalists are always trained in full and measured.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """`predictor`: a Gaussian process that predicts a network's error, fitted to the networks trained in full so far.
 
-A network is trained in full only if it may improve the front. It is not trained if a finished network with no more MACs is
-better than the prediction minus `confidence` standard deviations; its estimate then is the prediction.
+A network is trained in full only if it may improve the front. It is not trained if a finished network with no more MACs
+is better than the prediction minus `confidence` standard deviations; its estimate then is the prediction.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ CATEGORICAL = ("encoder", "concat", "activation", "decoder", "decoder_conv", "up
 def features(arch: Arch) -> dict[str, float]:
     """Return named features: log2 costs of the network's parts, and an indicator of each categorical choice.
 
-    There are deliberately few. On 24 networks, the costs of parts ranked better than total MACs, while the widths, depths
-    and expansions of all stages as separate features ranked worse.
+    There are deliberately few. On 24 networks, the costs of parts ranked better than total MACs, while the widths,
+    depths and expansions of all stages as separate features ranked worse.
     """
     found: dict[str, float] = dict.fromkeys(("encoder MACs", "decoder MACs", "head MACs", "encoder params"), 1.0)
     for step in describe(arch):
@@ -76,8 +76,9 @@ def feature_matrix(archs: Sequence[Arch], names: Sequence[str]) -> NDArray[np.fl
 def fit(archs: Sequence[Arch], mm: Sequence[float], seed: int = 0, kernels: dict[int, Any] | None = None) -> ErrorModel:
     """Fit a Gaussian process with a linear, a smooth (RBF) and a noise kernel; maximise the marginal likelihood.
 
-    kernels: optimised kernels of earlier fits by the number of networks. The fit adds to it, and optimises only when there
-        are at least REFIT_GROWTH times as many networks as at the last time, because optimising dominates the run time.
+    kernels: optimised kernels of earlier fits by the number of networks. The fit adds to it, and optimises only when
+        there are at least REFIT_GROWTH times as many networks as at the last time, because optimising dominates the run
+        time.
     """
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.gaussian_process import GaussianProcessRegressor

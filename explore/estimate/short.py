@@ -1,7 +1,7 @@
 """`short`: a short run, continued in doubling lengths while the network is among the better half at its length.
 
-This is asynchronous successive halving (Li et al. 2020) with a reduction factor of 2. Networks are ranked by non-dominated
-sorting in error and MACs, so that small networks are not dropped for being small.
+This is asynchronous successive halving (Li et al. 2020) with a reduction factor of 2. Networks are ranked by
+non-dominated sorting in error and MACs, so that small networks are not dropped for being small.
 """
 
 from __future__ import annotations

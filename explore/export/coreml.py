@@ -1,4 +1,4 @@
-"""Core ML packages of a network, with their certificate. They are converted here, and not run: Core ML needs Apple's systems."""
+"""Core ML packages of a network, with their certificate; converted, not run: Core ML needs Apple's systems."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ FLOAT16_MM = 1.0  # largest mean deviation of the float16 package from the netwo
 
 
 class Package(BaseModel):
-    """One .mlpackage. mpjpe_mm, mpjpe_increase_mm: of the operators of the saved package, and minus that of the network."""
+    """One .mlpackage. mpjpe_mm: of the saved package's operators; mpjpe_increase_mm: minus that of the network."""
 
     model_config = ConfigDict(frozen=True)
 

@@ -1,4 +1,4 @@
-"""Stored predictions of a bundle (golden vectors): `run.py --check` repeats them, and apps test their decoders with them.
+"""Stored predictions of a bundle (golden vectors), for `run.py --check` and the tests of decoders in apps.
 
 golden.json describes two crops of one drawn photo, golden.png: regions, joints and confidence. The crops are PPM files,
 and the raw outputs are plain little-endian float32, so that any language reads them without a library.
@@ -89,7 +89,7 @@ def stored_predictions(bundle: Bundle) -> dict[str, bytes]:
 
 
 def _regions(bundle: Bundle, width: int, height: int) -> list[tuple[Box | None, Region]]:
-    """Return two regions of a photo, of which the first reaches over its upper edge; and their boxes with framing box."""
+    """Return two regions of a photo, the first beyond its upper edge, and their boxes with framing box."""
     rules = bundle.manifest.preprocessing
     if rules.framing == "roi":
         return [

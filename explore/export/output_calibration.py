@@ -1,8 +1,8 @@
 """Calibration of the outputs of an exported file: probabilities of person and joints, and the scale of people.
 
 Presence and visibility are fitted to the file's own confidences, on crops of people that it was not trained on, on the
-same crops with a part covered or cut off, and on crops without people. The scale is fitted to its predictions on training
-people, because it needs many, and only on those whose distance was measured or rendered.
+same crops with a part covered or cut off, and on crops without people. The scale is fitted to its predictions on
+training people, because it needs many, and only on those whose distance was measured or rendered.
 """
 
 from __future__ import annotations
@@ -279,7 +279,7 @@ def _fit_scale(scaled: tuple[ScaleCrops, ScaleCrops], skeleton: Skeleton, predic
 
 
 def _square_mm2(people: ScaleCrops, edges: list[tuple[int, int]]) -> float:
-    """Return the mean of the sum of squared bone lengths of the true poses, mm2, with x and y as at the root's depth."""
+    """Return the mean sum of squared bone lengths of the true poses, mm2, with x and y as at the root's depth."""
     first, second = np.array(edges).T
     difference = people.joints[:, first].astype(np.float64) - people.joints[:, second]
     flat = np.square(difference[..., :2]).sum((1, 2)) * people.mm_per_side**2

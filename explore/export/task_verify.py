@@ -1,7 +1,8 @@
 """Comparison of MediaPipe's Pose Landmarker with our own decode of the same crops.
 
-mediapipe runs in a Python of its own, which EDGEPOSE_MEDIAPIPE names, because it replaces the OpenCV of this environment.
-The crop that the Pose Landmarker takes is known from a second .task file, whose landmarks are the corners of the region.
+mediapipe runs in a Python of its own, which EDGEPOSE_MEDIAPIPE names, because it replaces the OpenCV of this
+environment. The crop that the Pose Landmarker takes is known from a second .task file, whose landmarks are the corners
+of the region.
 """
 
 from __future__ import annotations

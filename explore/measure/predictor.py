@@ -1,8 +1,8 @@
 """Prediction of latency from an `Arch` alone, for one device, runtime, quantization recipe and thread count.
 
 All models start from sums over operators (`explore.measure.features`). `linear` gives each sum a non-negative price, by
-least squares of the relative error. `linear and residual` multiplies this by kernel ridge regression of its relative error.
-`log ridge` is ridge regression in logarithms. `fit` chooses by cross-validation and stores coefficients as JSON.
+least squares of the relative error. `linear and residual` multiplies this by kernel ridge regression of its relative
+error. `log ridge` is ridge regression in logarithms. `fit` chooses by cross-validation and stores coefficients as JSON.
 """
 
 from __future__ import annotations

@@ -129,7 +129,7 @@ class MachineState(Record):
 
 
 class Row(Record):
-    """Latency of one model at one thread count on one device, ms per call, with 95% intervals and ratios to `reference`.
+    """Latency of a model at a thread count on a device, ms per call, with 95% intervals and ratios to `reference`.
 
     `median_ms` to `waiting` describe the network alone (see `explore.measure.latency.Latency`). `end_to_end_ms` adds
     crop, resize, normalisation and decoding of one person in one photo.

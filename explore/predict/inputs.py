@@ -97,7 +97,7 @@ class VideoReader:
         self.time_s = time_s
 
     def drawn_fps(self) -> float:
-        """Return the constant rate of a drawn video: `fps`, or up to MAX_DRAWN_FPS if the first frames follow faster."""
+        """Return the constant rate of a drawn video: `fps`, or up to MAX_DRAWN_FPS if its first frames are faster."""
         if self.source.path is None:
             return CAMERA_FPS
         capture, times = cv2.VideoCapture(str(self.source.path)), list[float]()

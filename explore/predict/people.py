@@ -76,7 +76,7 @@ class VideoShots:
         return f"{self._path}: ends after {self._reader.frames} of {self.count} frames; download it again"
 
     def shots(self, done: Container[str], last_frame: float = math.inf) -> Iterator[Shot]:
-        """Yield the frames up to `last_frame` whose key is not in `done`. `frame` is the number of the frame read last."""
+        """Yield the frames up to `last_frame` whose key is not in `done`. `frame`: number of the frame read last."""
         tracker, reader = Tracker(self._detector), self._reader
         folder = f"{_plain(self._path.stem)}-{self.key[:8]}"
         with closing(reader):

@@ -26,8 +26,8 @@ def predict_photo(
 ) -> list[dict[str, Any]]:
     """Predict a photo, write the results, and return the record of each model with the written `files`.
 
-    Without a detector, the boxes are given or the full photo is one. With one, models of framing roi take the first region
-    of a person from it.
+    Without a detector, the boxes are given or the full photo is one. With one, models of framing roi take the first
+    region of a person from it.
 
     Raises:
         InputError: the photo cannot be read, a box lies outside, or the files cannot be written.

@@ -191,8 +191,7 @@ def choose_boxes(name: str, frame: int, image: np.ndarray, options: PredictOptio
 
 
 def find_region(detector: Detector, image: np.ndarray, bbox: np.ndarray) -> Region:
-    """Return the region of the person in a box x, y, w, h px: by the detector's circle around the body, else upright around
-    the box."""
+    """Return the region of the person in a box x, y, w, h px: by the detector's circle, else upright around the box."""
     found = detector.circle(image, bbox)
     if found is None:
         return region_of_box(bbox)
@@ -217,8 +216,8 @@ def predict_people(
     Root depths that the boxes lack are estimated from the sizes of the boxes or regions.
 
     A model with framing roi predicts twice: in the region that `find` gives for a box (by default the upright square
-    around it), and in the region by the joints found there. Of a person whose region is in `followed`, by number, because
-    it was predicted in the frame before, it predicts once.
+    around it), and in the region by the joints found there. Of a person whose region is in `followed`, by number,
+    because it was predicted in the frame before, it predicts once.
     """
     timer, followed = timer or StageTimer(), followed or {}
     if model.bundle.manifest.preprocessing.roi is None:

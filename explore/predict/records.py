@@ -106,7 +106,7 @@ def _person_record(person: Person, bundle: Bundle) -> dict[str, Any]:
 
 
 def _region_record(region: Region | None) -> dict[str, Any]:
-    """Return the region of the crop, of models with framing roi: centre and side in px, clockwise rotation in degrees."""
+    """Return the region of the crop, with framing roi: centre and side in px, clockwise rotation in degrees."""
     if region is None:
         return {}
     rotation = round(math.degrees(region.rotation), 2)

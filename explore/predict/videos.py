@@ -40,8 +40,8 @@ def predict_video(
     """Predict every frame, write the results, and return a summary.
 
     A video that is truncated, or interrupted by Ctrl-C, SIGTERM or SIGHUP, keeps the results of the frames read so far.
-    Without a detector, the boxes are given or the full frame is one. With one, people are tracked, by models of framing roi
-    with the joints of the frame before.
+    Without a detector, the boxes are given or the full frame is one. With one, people are tracked, by models of framing
+    roi with the joints of the frame before.
 
     Raises:
         InputError: the video cannot be opened, a box lies outside, or the files cannot be written.
@@ -112,8 +112,10 @@ def predict_video(
 def _follow(
     tracker: Tracker, models: Sequence[Model], people: Sequence[Sequence[Person]]
 ) -> dict[str, dict[int, Region]]:
-    """Give the tracker the people of the first model with framing roi. Return, of each model with framing roi, the regions
-    of the people who are followed, by number."""
+    """Give the tracker the people of the first model with framing roi.
+
+    Returns the regions of the people who are followed, by model with framing roi and number.
+    """
     own = {
         model.label: {person.number: person for person in found}
         for model, found in zip(models, people, strict=True)

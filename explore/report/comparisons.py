@@ -91,7 +91,7 @@ def _neighbours(rows: Sequence[Row]) -> list[tuple[Row, Row]]:
 
 
 def _costs_support(row: Row, other: Row, costs: Sequence[str]) -> bool:
-    """Return whether the row is more accurate than the other, or cheaper: of latencies, beyond the intervals of both."""
+    """Return whether the row is more accurate than the other, or cheaper; latencies count beyond both intervals."""
     if row.mpjpe_mm < other.mpjpe_mm or not (isinstance(row, ExportedRow) and isinstance(other, ExportedRow)):
         return True
     exact = [key for key in costs if key != "latency_ms"]

@@ -22,7 +22,7 @@ Verdict = Literal["at least as accurate", "not distinguishable", "less accurate"
 
 @dataclass(frozen=True)
 class Point:
-    """A file: error in mm with the bounds of its interval, and latency in ms, whose interval is ms / spread to ms * spread.
+    """A file: error in mm with its interval, and latency in ms, whose interval is ms / spread to ms * spread.
 
     key: identity of the file
     """

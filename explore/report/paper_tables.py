@@ -1,7 +1,7 @@
 """Tables 7, 8 and 9 of the paper as printed, and results of `train` as additional rows.
 
-Choi, Choi and Kim: MobileHumanPose, CVPR Workshops 2021. Tables 7 and 8: PA-MPJPE (protocol 1) and MPJPE (protocol 2) on
-Human3.6M by action, in mm. Table 9: 3DPCK_rel on MuPoTS-3D by sequence, in percent.
+Choi, Choi and Kim: MobileHumanPose, CVPR Workshops 2021. Tables 7 and 8: PA-MPJPE (protocol 1) and MPJPE (protocol 2)
+on Human3.6M by action, in mm. Table 9: 3DPCK_rel on MuPoTS-3D by sequence, in percent.
 """
 
 from __future__ import annotations

@@ -22,7 +22,7 @@ GREY, BLUE, RED = "#9aa3ad", "#1565c0", "#c62828"
 
 
 def plot_front(summary: Summary) -> None:
-    """Write front.png of a study: complete candidates and the exported files of its own runtime, a panel for each cost."""
+    """Write front.png of a study: complete candidates and exported files of its runtime, a panel for each cost."""
     import matplotlib
 
     matplotlib.use("Agg")

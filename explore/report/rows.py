@@ -112,6 +112,6 @@ class ExportedRow(Row):
 
 @dataclass(frozen=True)
 class EqualSamplesRow(ExportedRow):
-    """A finalist after as many training samples as all finalists have: its float network's error, its file's latency."""
+    """A finalist after the number of samples that all finalists have: float network's error, file's latency."""
 
     kind: ClassVar[str] = "equal samples"

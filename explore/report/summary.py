@@ -83,7 +83,7 @@ class Summary:
 
     @property
     def objectives(self) -> tuple[str, ...]:
-        """Column keys of the objectives, the error first; error and latency where the settings are of another version."""
+        """Column keys of the objectives, the error first; error and latency if the settings are of another version."""
         return tuple(quantity(name).column for name in self.settings.get("objectives") or ("mpjpe", "latency"))
 
     @property

@@ -1,7 +1,8 @@
 """Instructions of one inference on an emulated ARM processor, as a cost of networks.
 
-The count does not depend on other processes: that of a LiteRT file is the same in every run, that of an ONNX Runtime file
-within 0.01%. It ignores caches, memory and clocks. Before training, it is predicted from the networks of the study that were counted.
+The count does not depend on other processes: that of a LiteRT file is the same in every run, that of an ONNX Runtime
+file within 0.01%. It ignores caches, memory and clocks. Before training, it is predicted from the networks of the study
+that were counted.
 """
 
 from __future__ import annotations

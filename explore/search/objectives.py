@@ -1,4 +1,4 @@
-"""The objectives and limits of a search (see `explore.search.quantities`): their values, and the checks before training.
+"""Objectives and limits of a search (see `explore.search.quantities`): values, and checks before training.
 
 All values are minimised. Networks above a limit are neither on the front nor finalists. A latency is measured on each
 device that an objective or a limit names.

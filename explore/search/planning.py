@@ -1,4 +1,4 @@
-"""The numbers of a search with a budget: planned when it starts, and those of finalists when the candidates are finished."""
+"""The numbers of a search with a budget, planned at its start, and for finalists after the candidates."""
 
 from __future__ import annotations
 

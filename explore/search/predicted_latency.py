@@ -1,8 +1,8 @@
 """Latency before a measurement, or in place of one that other processes disturb.
 
-The study's predictor is taken for the device, runtime and recipe that it was calibrated on. For others, latency grows with
-MACs: with the power 0.9, that of 20 networks of the space `mobile` on x86 (LiteRT, INT8), through the median of the files
-that the study has measured, or else through the reference network.
+The study's predictor is taken for the device, runtime and recipe that it was calibrated on. For others, latency grows
+with MACs: with the power 0.9, that of 20 networks of the space `mobile` on x86 (LiteRT, INT8), through the median of
+the files that the study has measured, or else through the reference network.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ Ratio = Callable[[Arch], float]
 
 
 def predicted_ratio(config: SearchConfig, recipe_name: str, address: str = LOCAL) -> tuple[Ratio, LatencySource]:
-    """Return a function from a network to the latency of its file, as a ratio to the reference network, and its source."""
+    """Return a function from a network to its file's latency, as a ratio to the reference network, and the source."""
     predictor = predictor_of(config, recipe_name, address)
     if predictor is not None:
         return lambda arch: float(predictor.ratios([arch])[0]), "predictor"

@@ -56,7 +56,7 @@ def candidate_weight(config: SearchConfig, macs: float, share: float = 1.0) -> f
 def candidate_weights(
     config: SearchConfig, space: Space, first: dict[str, Arch], finished: list[tuple[str, float]]
 ) -> ProgressWeights:
-    """Weights of a study's candidates; `first` are tried first, `finished` pairs the names and MACs of finished ones."""
+    """Weights of a study's candidates. first: tried first; finished: pairs of name and MACs of finished ones."""
     drawn = [candidate_weight(config, cost(arch).macs) for arch in drawn_networks(config, space)]
     ahead = {name: candidate_weight(config, cost(arch).macs) for name, arch in first.items()}
     weights = ProgressWeights(config.trials, ahead, sum(drawn) / len(drawn))

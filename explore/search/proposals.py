@@ -2,7 +2,8 @@
 
 A sampler works on a draft, a copy of the study in memory in which ordered dimensions are integers. Networks that a free
 check rejects (impossible, known, not exportable, above a limit) fail there, which samplers ignore, and never reach the
-study. The constraints of the paper's networks are left out of the draft, because samplers would avoid what resembles them.
+study. The constraints of the paper's networks are left out of the draft, because samplers would avoid what resembles
+them.
 """
 
 from __future__ import annotations
@@ -252,8 +253,8 @@ def new_template(
 ) -> FrozenTrial:
     """Return a new trial of a study with the given choices.
 
-    Its parameters are named as those of the study's other trials, which may have names of version 0.1: a storage accepts
-    no others.
+    Its parameters are named as those of the study's other trials, which may have names of version 0.1: a storage
+    accepts no others.
 
     attrs: user_attrs and system_attrs
 
@@ -313,8 +314,8 @@ def cost_aware_sampler(study: optuna.Study, draft: optuna.Study, checks: Checks,
 def error_at_end(draft: optuna.Study) -> Callable[[FrozenTrial], tuple[float, float] | None]:
     """Return a function from a trial to its error after full training, mm, and the deviation of the error's logarithm.
 
-    The error of a candidate that stopped at a rung is extrapolated by the mean ratio of the errors at the end and at that
-    rung. Stopped candidates are the worse ones; without them, the model would propose their like again.
+    The error of a candidate that stopped at a rung is extrapolated by the mean ratio of the errors at the end and at
+    that rung. Stopped candidates are the worse ones; without them, the model would propose their like again.
     """
     ratios: dict[float, list[float]] = defaultdict(list)
     for trial in draft.get_trials(deepcopy=False, states=(TrialState.COMPLETE,)):

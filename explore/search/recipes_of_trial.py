@@ -1,4 +1,4 @@
-"""The quantization recipes of a study: those that candidates are evaluated with, and those that finalists are exported with.
+"""The quantization recipes with which a study evaluates candidates and exports finalists.
 
 With several recipes, the recipe is a dimension of the search. With `objective: float`, candidates are evaluated as
 float files, and finalists are exported with the study's recipe.
@@ -90,7 +90,8 @@ def suggest(trial: BaseTrial, config: SearchConfig, space: Space, ordinal: bool 
 def ordered_values(values: Sequence[Any]) -> list[Any] | None:
     """Return the values of a dimension in ascending order; None for categories.
 
-    Values below 1 that stand for a derived one, such as 0 for the encoder's own depth, make a dimension one of categories.
+    Values below 1 that stand for a derived one, such as 0 for the encoder's own depth, make a dimension one of
+    categories.
     """
     if any(isinstance(value, bool | str) for value in values) or min(values) <= 0:
         return None

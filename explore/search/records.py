@@ -170,7 +170,7 @@ def candidate_file(result: CandidateResult) -> str:
 def candidate_frame_errors(
     config: SearchConfig, evaluator: Evaluator, result: CandidateResult
 ) -> NDArray[np.float64] | None:
-    """Return the errors (N,) of a candidate's file on the part of `evaluator`, mm; None if its joints are not stored."""
+    """Return the errors (N,) of a candidate's file on the part of `evaluator`, mm; None if no joints are stored."""
     path = (config.folder / candidate_file(result)).parent / JOINTS
     joints = np.load(path, allow_pickle=False) if path.is_file() else None
     if joints is None or joints.shape != evaluator.data.joints_cam.shape:

@@ -80,8 +80,8 @@ Prepare = Callable[[SearchConfig], Validation]
 def search(config: SearchConfig, display: Display, on_start: Begin = lambda config, mean_pose_mm: None) -> Outcome:
     """Run or resume the study of `config`; the numbers that it does not give are planned for its budget.
 
-    on_start: called with the configuration and the error of the mean-pose baseline on the validation part in mm when the
-        study is open
+    on_start: called with the configuration and the error of the mean-pose baseline on the validation part in mm when
+        the study is open
 
     Raises:
         InputError: the configuration, the data, or a folder that holds another study.

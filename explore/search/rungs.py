@@ -97,7 +97,7 @@ def samples_at(config: SearchConfig, index: int) -> int:
 
 
 def training_seconds(config: SearchConfig, candidate: TrainResult) -> float:
-    """Return the training time of a candidate in s, its parts up to the rungs included; `train_s` is that of the last."""
+    """Return the training time of a candidate in s, including the parts before rungs; `train_s`: the last part."""
     if not candidate.samples or not candidate.train_s:
         return 0.0
     last_part = candidate.samples - samples_at(config, len(config.rungs) - 1)

@@ -68,7 +68,8 @@ def fit_speed(timings: Sequence[Timing], frame_s: float = USUAL_SPEED.frame_s) -
     """Return the speed of a machine from timings of some networks on all workers.
 
     A machine that other processes keep busy may be idle a minute later: the speed is the geometric mean of the measured
-    one and of the one that the CPU time implies. Other durations are scaled like the training of a network of median MACs.
+    one and of the one that the CPU time implies. Other durations are scaled like the training of a network of median
+    MACs.
 
     frame_s: wall-clock time of a rendered frame
     """

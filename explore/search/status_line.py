@@ -16,8 +16,8 @@ WIDTH = 24  # maximum number of bars
 class StatusLine:
     """The state of a search, updated candidate by candidate.
 
-    Only candidates that were on the front when they finished are kept, so that ten thousand take little memory. The ends
-    of the front and the hypervolume are those of the error and the first other objective.
+    Only candidates that were on the front when they finished are kept, so that ten thousand take little memory. The
+    ends of the front and the hypervolume are those of the error and the first other objective.
     """
 
     def __init__(self, mean_pose_mm: float, objectives: Sequence[Quantity]) -> None:
@@ -53,7 +53,7 @@ class StatusLine:
 
 
 def sparkline(values: list[float]) -> str:
-    """Return bars for values that never fall, scaled from 0 to the largest; at most WIDTH bars, ending with the last."""
+    """Return bars for values that never fall, from 0 to the largest; at most WIDTH bars, ending with the last."""
     if not values or max(values) <= 0:
         return ""
     places = np.unique(np.linspace(0, len(values) - 1, min(WIDTH, len(values))).round().astype(int))

@@ -1,8 +1,8 @@
 """Storages of studies: SQLite, a journal file, PostgreSQL, or Optuna's gRPC proxy in front of one of them.
 
 All of them hold JSON and numbers, never a pickle. `check_storage` rejects a storage that cannot work before a study
-exists. An opened storage repeats every call while it gets no answer: a restarted database, a full disk or a lost network
-delays a search and does not end it.
+exists. An opened storage repeats every call while it gets no answer: a restarted database, a full disk or a lost
+network delays a search and does not end it.
 """
 
 from __future__ import annotations
@@ -359,7 +359,7 @@ OPENERS: dict[str, Callable[[str], BaseStorage]] = {
 
 
 class FileLock(BaseJournalFileLock):
-    """The kernel's lock on a file beside the journal; it is released when its holder dies, on NFS too since Linux 2.6.12."""
+    """The kernel's lock on a file beside the journal, released when its holder dies; on NFS since Linux 2.6.12."""
 
     def __init__(self, journal: Path) -> None:
         self._path = journal.with_name(journal.name + ".lock")
@@ -375,7 +375,7 @@ class FileLock(BaseJournalFileLock):
 
 
 class Journal(JournalFileBackend):
-    """Optuna's journal file; a line that a full disk or a killed writer left incomplete is removed before the next one."""
+    """Optuna's journal file. An incomplete line, of a full disk or a killed writer, is removed before the next one."""
 
     def __init__(self, path: Path) -> None:
         self.path, self.lock = path, FileLock(path)

@@ -1,4 +1,4 @@
-"""The study: which network is tried next. Its storage holds the whole state, so that any process may stop and resume."""
+"""The study: which network is tried next. Its storage holds the whole state; any process may stop and resume."""
 
 from __future__ import annotations
 
@@ -200,8 +200,8 @@ def _check_failures(trials: list[FrozenTrial], config: SearchConfig) -> None:
 def _admit(lease: TrialLease, study: optuna.Study, config: SearchConfig, space: Space) -> Task | None:
     """Return the task of a trial; else end the trial.
 
-    A trial of a proposal has passed all checks, unless another machine proposed the same network at the same moment. One
-    that waits (the paper's networks, and those of other versions) is checked here.
+    A trial of a proposal has passed all checks, unless another machine proposed the same network at the same moment.
+    One that waits (the paper's networks, and those of other versions) is checked here.
     """
     trial = lease.trial
     if reason := lease.give_up_reason():

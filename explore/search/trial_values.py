@@ -1,4 +1,4 @@
-"""The result of a finished trial, and its values: a latency may be measured after the trial ended, which Optuna's copy lacks.
+"""Result and values of a finished trial. Optuna's copy lacks latencies that were measured after the trial ended.
 
 Optuna changes no finished trial. Samplers and reports therefore read the values from the result's file.
 """

@@ -21,9 +21,9 @@ PREFIXES = ("module.", "backbone.", "encoder.", "net.")
 def load_backbone(net: PoseNet, path: Path) -> int:
     """Load the weights of the encoder of `net` and return the number of tensors. Decoder and head do not change.
 
-    If the file has every tensor name of the encoder (after prefixes such as `module.` and `backbone.`), tensors are matched
-    by name. Otherwise they are matched in order: the first tensors of the file must have the shapes of the encoder's, and
-    further ones, such as a classifier, are ignored. Batch counters of batch norm are not loaded.
+    If the file has every tensor name of the encoder (after prefixes such as `module.` and `backbone.`), tensors are
+    matched by name. Otherwise they are matched in order: the first tensors of the file must have the shapes of the
+    encoder's, and further ones, such as a classifier, are ignored. Batch counters of batch norm are not loaded.
 
     Raises:
         InputError: the file cannot be read, or matches neither way; names the first tensor that does not match.

@@ -213,7 +213,7 @@ def _cells(arch: Arch, like: Tensor) -> Tensor:
 
 
 def resample(marginal: Tensor, cells: int) -> Tensor:
-    """Return distributions (B, J, n) over [0, 1] with another number of cells, as their integrals over the new cells."""
+    """Return distributions (B, J, n) over [0, 1] with another number of cells: their integrals over these cells."""
     given = marginal.shape[2]
     if given == cells:
         return marginal

@@ -1,8 +1,8 @@
 """Device, precision and processes of a training run: one process, or several that torchrun starts.
 
-Several processes use Lightning Fabric (`pip install 'edgepose[distributed]'`), which is imported only then. Each process
-computes a part of every batch. Batch norm and the loss are normalised over the whole batch, so that n processes give the
-same result as one, up to rounding.
+Several processes use Lightning Fabric (`pip install 'edgepose[distributed]'`), which is imported only then. Each
+process computes a part of every batch. Batch norm and the loss are normalised over the whole batch, so that n processes
+give the same result as one, up to rounding.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ class Engine:
         return f"{self.device.type} {self.precision}{model}"
 
     def state_file(self, path: Path) -> Path:
-        """Return the file for the state of a run that workers with other engines may continue: one for each precision."""
+        """Return the file of a run's state that workers with other engines may continue: one for each precision."""
         return path if self.precision == "f32" else path.with_stem(f"{path.stem}-{self.precision}")
 
     def setup(self, net: PoseNet) -> Any:
@@ -150,7 +150,7 @@ def start_engine(device: str = "auto", precision: Precision = "f32", index: int 
 
 
 def synchronise_batch_norm(net: nn.Module, device: torch.device) -> None:
-    """Let every batch norm of `net` compute its statistics over all processes. Works in place; weights keep their names."""
+    """Let every batch norm of `net` compute statistics over all processes, in place; weights keep their names."""
     for module in net.modules():
         if isinstance(module, nn.BatchNorm2d):
             synchronised: Any = nn.SyncBatchNorm if device.type == "cuda" else CpuSyncBatchNorm
@@ -185,7 +185,7 @@ class CpuSyncBatchNorm(nn.BatchNorm2d):
 
 
 class _AllReduceSum(torch.autograd.Function):
-    """Sum over all processes, and of the gradient likewise; torch 2.13 deprecates its own differentiable `all_reduce`."""
+    """Sum over all processes, also of the gradient; torch 2.13 deprecates its differentiable `all_reduce`."""
 
     @staticmethod
     def forward(ctx: Any, part: Tensor) -> Tensor:

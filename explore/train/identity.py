@@ -1,4 +1,4 @@
-"""Identity of a training run: everything that its result depends on. A state is resumed only by a run of the same identity."""
+"""Identity of a training run: all that its result depends on. Only a run of the same identity resumes a state."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """The training loop, and inference in batches.
 
-The result of a run depends only on the architecture, the data, the configuration and the seed. A run saves its state from
-time to time; started again, it resumes from there with identical results.
+The result of a run depends only on the architecture, the data, the configuration and the seed. A run saves its state
+from time to time; started again, it resumes from there with identical results.
 """
 
 from __future__ import annotations
@@ -104,7 +104,7 @@ def batch_loss(raw: Tensor, arch: Arch, batch: Batch, config: TrainConfig, engin
 
 
 def to_input(images: NDArray[np.uint8], device: torch.device = CPU.device) -> Tensor:
-    """Normalise (B, S, S, 3) RGB bytes to the network's input (B, 3, S, S) on `device`, in channels-last memory format."""
+    """Normalise (B, S, S, 3) RGB bytes to the input (B, 3, S, S) on `device`, in channels-last memory format."""
     count, height, width, channels = images.shape
     std = torch.tensor(IMAGENET_STD, dtype=torch.float64)
     scale, bias = 1 / (255 * std), -torch.tensor(IMAGENET_MEAN, dtype=torch.float64) / std
@@ -238,7 +238,8 @@ def _update(
 ) -> bool:
     """Do one optimizer step. Return False if it has to be undone: a gradient or a value of the network is not finite.
 
-    The square of the gradient's norm must be finite, too, because Adam squares gradients. All processes return the same.
+    The square of the gradient's norm must be finite, too, because Adam squares gradients. All processes return the
+    same.
     """
     parameters = list(state.net.parameters())
     state.optimizer.zero_grad()
@@ -283,7 +284,7 @@ def predict(
     flip_order: NDArray[np.int_] | None = None,
     device: torch.device | None = None,
 ) -> NDArray[np.float32]:
-    """Predict normalised coordinates (N, J, 3), fractions of the crop's side and of the depth range, for (N, S, S, 3) crops.
+    """Predict coordinates (N, J, 3), fractions of the crop's side and of the depth range, of (N, S, S, 3) crops.
 
     flip_order: joint order of the mirrored skeleton; if given, average with the prediction for the mirrored crop (the
         paper's flip test).

@@ -27,8 +27,8 @@ WARM_UP, STEPS, ROUNDS = 5, 10, 3
 def with_precision(engine: Engine, precision: Literal["auto", "f32", "bf16"], arch: Arch, batch_size: int) -> Engine:
     """Return `engine` with a precision. auto: bf16 on a GPU that trains `arch` faster with it, f32 otherwise.
 
-    bf16 was slower on every CPU that was measured (`python -m benchmarks loop`), so a CPU always gets f32. All processes
-    of a run choose the same.
+    bf16 was slower on every CPU that was measured (`python -m benchmarks loop`), so a CPU always gets f32. All
+    processes of a run choose the same.
 
     Raises:
         InputError: bf16 on a GPU without it.
@@ -43,7 +43,7 @@ def with_precision(engine: Engine, precision: Literal["auto", "f32", "bf16"], ar
 
 
 def is_bf16_faster(engine: Engine, arch: Arch, batch_size: int) -> bool:
-    """Return whether training steps in bf16 are at least 5% faster than in f32; the measurement is kept in the cache."""
+    """Return whether training steps in bf16 are at least 5% faster than in f32; the measurement is cached."""
     what = [engine.name, torch.__version__, arch.id, batch_size]
     path = default_cache() / "precision" / f"{content_hash(what)}.json"
     with locked(path.with_suffix(".lock")):

@@ -45,7 +45,7 @@ class WeightAverage:
 
 
 class LastFiniteWeights:
-    """Copy of all tensors of a network, batch-norm statistics included, to undo a step that leaves non-finite values."""
+    """Copy of a network's tensors, batch-norm statistics included, to undo a step that leaves non-finite values."""
 
     def __init__(self, net: nn.Module) -> None:
         self.tensors: list[Tensor] = list(net.state_dict().values())  # they share memory with the network
@@ -85,7 +85,8 @@ class TrainingState:
 
     Attributes:
         step, steps: completed steps, and steps of the whole run.
-        skipped_steps: steps without a finite loss, gradient and weights; skipped_in_a_row: those since the last good one.
+        skipped_steps: steps without a finite loss, gradient and weights; skipped_in_a_row: those since the last good
+            one.
         losses: losses of the last tenth of the run.
         errors: messages about images that could not be used, as an ordered set.
     """
@@ -145,8 +146,8 @@ class TrainingState:
     def restore(self, path: Path) -> None:
         """Continue from a saved state.
 
-        The optimizer's moments are stored by parameter, so that states of version 0.1, which had one parameter group and
-        another learning rate during warm-up, can be continued; a note says so.
+        The optimizer's moments are stored by parameter, so that states of version 0.1, which had one parameter group
+        and another learning rate during warm-up, can be continued; a note says so.
 
         Raises:
             InputError: the file is damaged, or the state of another network or run.

@@ -86,7 +86,8 @@ def train_supernet(
 ) -> dict[str, Any]:
     """Train the supernet of `space`, or resume an earlier call, and write its checkpoint to `out`.
 
-    Returns the facts written to `out` with the suffix .json, the errors of some subnets on the validation part among them.
+    Returns the facts written to `out` with the suffix .json, the errors of some subnets on the validation part among
+    them.
 
     workers: processes that load batches
     processes: processes that render the embedded set on its first use

@@ -1,4 +1,4 @@
-"""LiteRT's delegates for phones: which operators of a .tflite file fall back to the CPU, by rules from their sources."""
+"""LiteRT's delegates for phones: the operators of a .tflite file that fall back to the CPU, by rules from sources."""
 
 from quantize.delegates.check import CHECKS, DelegateReport, Fallback, reports
 

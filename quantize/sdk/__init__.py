@@ -45,7 +45,7 @@ def path(language: str) -> Path:
 
 
 def run_program() -> bytes:
-    """Return run.py of a bundle: the Python decoder and `quantize.runner` as one file without imports of this project."""
+    """Return run.py of a bundle: the Python decoder and `quantize.runner` as one file without imports of edgepose."""
     texts = [
         path("python").read_text(encoding="utf-8"),
         Path(__file__).parent.with_name("runner.py").read_text(encoding="utf-8"),

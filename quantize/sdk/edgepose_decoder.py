@@ -45,7 +45,7 @@ class Region:
 
 
 def region_of_box(box: Box, width: int, height: int, padding: float) -> Region:
-    """Return the upright square around a person's box (x, y, w, h px), after it is clipped to a photo of width x height px.
+    """Return the upright square around a person's box (x, y, w, h px), clipped to a photo of width x height px.
 
     Raises:
         ValueError: less than 1 px of the box is inside the photo.
@@ -77,7 +77,7 @@ def region_of_joints(joints: np.ndarray, roi: dict[str, Any]) -> Region:
 
 
 def region_of_circle(hips: Sequence[float], rim: Sequence[float], scale: float = REGION_SCALE) -> Region:
-    """Return the region of a detection by MediaPipe's pose detector: hips' centre and the point above it on the circle."""
+    """Return the region of MediaPipe's pose detector: the hips' centre and the point above it on the circle."""
     x, y = rim[0] - hips[0], rim[1] - hips[1]
     return Region(hips[0], hips[1], scale * math.hypot(x, y), math.atan2(x, -y))
 
@@ -122,8 +122,8 @@ def sample_square(
 ) -> np.ndarray:
     """Scale an upright square of a photo (H, W, 3) uint8 to (size, size, 3) by area averaging.
 
-    This is the definition of a crop without augmentation, in training's evaluation, `predict`, bundles and the measuring
-    program.
+    This is the definition of a crop without augmentation, in training's evaluation, `predict`, bundles and the
+    measuring program.
 
     Args:
         left, top, side: px of the photo.
@@ -178,7 +178,7 @@ def _taps(at: np.ndarray, count: int, replicate: bool) -> list[tuple[np.ndarray,
 
 
 def normalise(image: np.ndarray, rules: dict[str, Any]) -> np.ndarray:
-    """Return the crop (S, S, 3) as (RGB / 255 - mean) / std, (1, 3, S, S) float32. rules: `preprocessing` of the manifest."""
+    """Return the crop (S, S, 3) as (RGB / 255 - mean) / std, (1, 3, S, S) float32. rules: `preprocessing`."""
     rgb = np.asarray(image, np.float32) / 255
     scaled = (rgb - np.array(rules["mean"], np.float32)) / np.array(rules["std"], np.float32)
     return np.ascontiguousarray(scaled.transpose(2, 0, 1)[None])
@@ -194,7 +194,7 @@ def softmax(scores: np.ndarray) -> np.ndarray:
 
 
 def decode(raw: np.ndarray, rules: dict[str, Any], layout: str = "NCHW") -> tuple[np.ndarray, np.ndarray]:
-    """Decode a raw output to joints (J, 3), x and y as fractions of the crop and z of the depth range; and confidence (J,).
+    """Decode a raw output to joints (J, 3), fractions of the crop and of the depth range, and confidence (J,).
 
     The confidence is the largest probability of one cell in the image plane.
 
@@ -227,7 +227,7 @@ def decode(raw: np.ndarray, rules: dict[str, Any], layout: str = "NCHW") -> tupl
 
 
 def presence(confidence: np.ndarray, rules: dict[str, Any]) -> Any:
-    """Return the probability that the crop shows a person, of confidences (..., J). rules: `postprocessing`, calibrated."""
+    """Return the probability that the crop shows a person from confidences (..., J). rules: `postprocessing`."""
     scale, offset = rules["confidence"]["presence"]
     return _sigmoid(scale * np.log(confidence + LEAST_CONFIDENCE).mean(-1) + offset)
 
@@ -288,7 +288,7 @@ def root_depth(region: Region, focal: float) -> float:
 
 
 class OneEuro:
-    """One-Euro filter (Casiez, Roussel and Vogel 2012) of the points of one person: less jitter at rest, little lag in motion.
+    """One-Euro filter (Casiez, Roussel and Vogel 2012) of one person's points: less jitter at rest, little lag.
 
     A point passes a low-pass filter whose cutoff frequency grows with its speed.
 
@@ -304,7 +304,7 @@ class OneEuro:
         self.points = self.velocity = np.zeros((0, 0))
 
     def filter(self, points: np.ndarray, time_s: float, scale: float) -> np.ndarray:
-        """Return smoothed points (N, D). The first points, and those of a time that does not increase, stay as they are.
+        """Return smoothed points (N, D). The first points, and those whose time does not increase, are not changed.
 
         scale: size of the person in the unit of the points: the side of the region
         """

@@ -66,10 +66,10 @@ def write_annotations(
 
 
 def split_by_unit(people: Sequence[Labelled], fraction: float) -> dict[str, list[Labelled]]:
-    """Return the train and test people: about `fraction` of the people for testing, in whole units if there are several.
+    """Return the train and test people: about `fraction` for testing, in whole units if there are several.
 
-    Units are chosen by their numbers, so that the choice hardly depends on units that are added later. A unit that is much
-    larger than the fraction is not chosen; if all are, the smallest is.
+    Units are chosen by their numbers, so that the choice hardly depends on units that are added later. A unit that is
+    much larger than the fraction is not chosen; if all are, the smallest is.
     """
     count = Counter(person.unit for person in people)
     wanted = fraction * len(people)

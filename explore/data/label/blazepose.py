@@ -51,7 +51,7 @@ class BlazePose:
         self._outputs = {tuple(detail["shape"].tolist()): detail["index"] for detail in details}
 
     def label(self, image: np.ndarray, roi: Region) -> TeacherPose:
-        """Return the pose in a region of an image; a second pass takes the region that the first one's landmarks give."""
+        """Return the pose in a region of an image; the first pass's landmarks give the region of the second."""
         output = self._run(image, roi)
         if output.presence > MIN_PRESENCE:
             hips, rim = self._to_image(output.landmarks[list(AUXILIARY), :2], roi)

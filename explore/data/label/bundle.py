@@ -19,8 +19,9 @@ CROP_MM = 2000.0  # assumed side of the crop at the root joint, as in `predict`
 class BundleTeacher:
     """A bundle as a teacher. The size of people in mm is assumed, as in `predict`.
 
-    Crops are upright with framing box. With framing roi, a second pass takes the region of interest by the joints of the
-    first. A bundle estimates neither presence nor visibility: joints in the crop count as visible, and people as present.
+    Crops are upright with framing box. With framing roi, a second pass takes the region of interest by the joints of
+    the first. A bundle estimates neither presence nor visibility: joints in the crop count as visible, and people as
+    present.
     """
 
     def __init__(self, name: str, bundle: Bundle, threads: int = 1) -> None:

@@ -1,7 +1,7 @@
 """Calibrations of several cameras that film one scene: Qualisys (.qca.txt), Pose2Sim or Anipose (.toml), and OpenCV.
 
-OpenCV has no file format for several cameras. `read_calibration` accepts YAML, XML or JSON files of `cv2.FileStorage` in
-three layouts, and a folder of such files as if it were one file:
+OpenCV has no file format for several cameras. `read_calibration` accepts YAML, XML or JSON files of `cv2.FileStorage`
+in three layouts, and a folder of such files as if it were one file:
 
 - the result of OpenCV's multi-view calibration: cam_ids, Ks, distortions, rvecs, Ts, image_sizes;
 - intri.yml and extri.yml of EasyMocap: names, K_NAME, dist_NAME, Rot_NAME or R_NAME, T_NAME;

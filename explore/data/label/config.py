@@ -1,4 +1,4 @@
-"""The options of `data label`: teachers, skeletons and thresholds. It imports nothing heavy, so that help stays fast."""
+"""The options of `data label`: teachers, skeletons and thresholds. Imports nothing heavy, to keep help fast."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """The journal of a labelled set: everything that the teacher returned, one line for each image.
 
-Filters and joint maps are applied to the journal afterwards, so that they can be changed without the teacher. A run that
-was interrupted continues after the last complete line.
+Filters and joint maps are applied to the journal afterwards, so that they can be changed without the teacher. A run
+that was interrupted continues after the last complete line.
 """
 
 from __future__ import annotations

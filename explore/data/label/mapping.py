@@ -1,8 +1,8 @@
 """Linear maps from a teacher's joints to the joints of a data set.
 
 The map from BlazePose's 33 landmarks to the 18 joints of `h36m18` was fitted on rendered people with exact joints by
-`python -m benchmarks landmark_map`, which reproduces landmark_map.json. Joints in px and joints in mm have maps of their
-own, because the teacher's lengths in mm are biased and its px are not.
+`python -m benchmarks landmark_map`, which reproduces landmark_map.json. Joints in px and joints in mm have maps of
+their own, because the teacher's lengths in mm are biased and its px are not.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class JointMap:
 
 
 def joint_map(source: Skeleton, target: str) -> JointMap:
-    """Return the map from a teacher's skeleton to the skeleton named `target`; empty: h36m18 for BlazePose, else its own.
+    """Return the map from a teacher's skeleton to the one named `target`; empty: h36m18 for BlazePose, else its own.
 
     Raises:
         InputError: the teacher lacks a joint of the skeleton.

@@ -1,9 +1,9 @@
 """Checks that videos show one scene at the same time through the cameras of a calibration.
 
 The check compares all pairs of videos by the reprojection error of the joints when two views are triangulated, to first
-order (Sampson error: Hartley and Zisserman, Multiple View Geometry, 2nd edition, section 11.4.3). If the error becomes much
-smaller when one video is shifted in time, the videos are not synchronised; if no shift makes it small, the calibration
-describes other cameras.
+order (Sampson error: Hartley and Zisserman, Multiple View Geometry, 2nd edition, section 11.4.3). If the error becomes
+much smaller when one video is shifted in time, the videos are not synchronised; if no shift makes it small, the
+calibration describes other cameras.
 """
 
 from __future__ import annotations

@@ -116,7 +116,7 @@ def with_sides(
 
 
 def pair_error(a: Observation, b: Observation, cameras: Sequence[CalibratedCamera]) -> float:
-    """Return the median Sampson error of the joints of two views, relative to the person's size; infinite without any."""
+    """Return the median Sampson error of two views' joints, relative to the person's size; infinite without any."""
     seen = (a.weights > 0) & (b.weights > 0)
     if not seen.any():
         return float("inf")

@@ -138,7 +138,7 @@ def undistorted(shots: Iterable[Shot], views: Views, view: int) -> Iterator[Shot
 
 
 def check_images(shots: Iterable[ShotRecord], views: Views | None, folder: Path) -> None:
-    """Check that the images of a set in `folder` suit `views`: without the distortion of its lenses, or as filmed if None.
+    """Check that the images of the set `folder` suit `views`: without lens distortion, or as filmed if None.
 
     The focal length of an image is that of the lens whose distortion was removed.
 

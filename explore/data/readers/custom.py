@@ -13,9 +13,9 @@ The files are ROOT/annotations/{train,test}.json, the images lie in ROOT/images.
 coordinates (x right, y down, z forward). Bones (`skeleton`) number the joints from 1, as COCO does. `root` in the
 category names the joint that depths are relative to, by default the first.
 
-Left and right follow from the names: R_Hip, r_hip, Hip.R, hip_right, "right hip", RightHip, rHip and similar. `flip_pairs`
-in the category, a list of pairs of names or of numbers from 1, replaces this. If a joint may belong to a side but has
-no counterpart, images are not flipped, and training and `data check` say so.
+Left and right follow from the names: R_Hip, r_hip, Hip.R, hip_right, "right hip", RightHip, rHip and similar.
+`flip_pairs` in the category, a list of pairs of names or of numbers from 1, replaces this. If a joint may belong to a
+side but has no counterpart, images are not flipped, and training and `data check` say so.
 
 keypoints_vis, subject and action are optional. A joint with visibility 0 has no coordinates, whatever the file has in
 their place. The root must be visible. Pseudo-labels (`data label`) have further optional keys:

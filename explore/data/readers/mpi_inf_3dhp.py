@@ -1,6 +1,6 @@
 """MPI-INF-3DHP as published: eight actors before a green screen for training, six test sequences.
 
-Training   ROOT/S1..S8/Seq1,2/annot.mat                  annot2, annot3: a cell per camera of frames x 28 * 2 px, * 3 mm;
+Training   ROOT/S1..S8/Seq1,2/annot.mat                 annot2, annot3: a cell per camera of frames x 28 * 2 px, * 3 mm;
                                                          MATLAB 7.3 needs h5py
            ROOT/S1..S8/Seq1,2/camera.calibration         one `intrinsic` line per camera
            ROOT/S1..S8/Seq1,2/imageFrames/video_N/frame_000001.jpg  (extracted from imageSequence/video_N.avi)

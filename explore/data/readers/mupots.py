@@ -1,8 +1,10 @@
 """MuPoTS-3D: 20 indoor and outdoor sequences of several people, 17 joints. The test set for MuCo-3DHP.
 
-ROOT/data/MuPoTS-3D.json            images {id, file_name TS1/img_000000.jpg, width, height, intrinsic [fx, fy, cx, cy]},
-                                    annotations {image_id, bbox, keypoints_img 17 x 2 px, keypoints_cam 17 x 3 mm, is_valid}
-ROOT/data/MultiPersonTestSet/TS1/.. images (data/ may be left out)
+ROOT/data/MuPoTS-3D.json
+    images {id, file_name TS1/img_000000.jpg, width, height, intrinsic [fx, fy, cx, cy]},
+    annotations {image_id, bbox, keypoints_img 17 x 2 px, keypoints_cam 17 x 3 mm, is_valid}
+ROOT/data/MultiPersonTestSet/TS1/..
+    images (data/ may be left out)
 
 Boxes and root depths are the annotated ones ("all ground truth", Table 9 of the paper). Joints are ordered as the 21
 of MuCo-3DHP, with hands and toes unknown. The action of a sample is its sequence.

@@ -1,7 +1,7 @@
-"""Poses of a labelled set (explore.data.readers.custom), such as pseudo-labels of one's own photos, for rendered people.
+"""Poses of a labelled set (explore.data.readers.custom), such as pseudo-labels of photos, for rendered people.
 
-Labels are inexact, but rendered people take only their bone directions from them, so that the joints of a frame are exact.
-The vertical of the cameras is unknown: the poses are turned such that the median person stands upright.
+Labels are inexact, but rendered people take only their bone directions from them, so that the joints of a frame are
+exact. The vertical of the cameras is unknown: the poses are turned such that the median person stands upright.
 """
 
 from __future__ import annotations

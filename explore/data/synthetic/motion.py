@@ -57,7 +57,7 @@ Clip = tuple[CapturedSkeleton, tuple[Angles, ...]]
 
 
 def euler(order: str, angles: dict[str, float]) -> np.ndarray:
-    """Return the rotation (3, 3) of angles in degrees about x, y, z, by default 0. `order` XYZ rotates about x first."""
+    """Return the rotation (3, 3) by angles in degrees about x, y, z (default 0). `order` XYZ rotates about x first."""
     rotation = np.eye(3)
     for axis in order.lower():
         rotation = ROTATIONS[axis](np.deg2rad(angles.get(axis, 0.0))) @ rotation

@@ -1,7 +1,7 @@
 """Surroundings from high dynamic range panoramas: views of them as backgrounds, and their light.
 
-The asset panoramas.npz was baked by bake_panoramas.py from panoramas of Poly Haven (CC0). A panorama's axes are those of a
-level camera: x right, y down, z forward.
+The asset panoramas.npz was baked by bake_panoramas.py from panoramas of Poly Haven (CC0). A panorama's axes are those
+of a level camera: x right, y down, z forward.
 """
 
 from __future__ import annotations

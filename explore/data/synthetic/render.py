@@ -141,7 +141,7 @@ class Figure:
         return outfit if easy else clothes.vary(rng, outfit, panorama.texture(rng, 128, 256))
 
     def dressed(self, body: Body, outfit: Outfit) -> tuple[np.ndarray, np.ndarray]:
-        """Return the surface points (V, 12), as from `clothes.surface`, and the vertices with clothes in camera axes."""
+        """Return the surface points (V, 12) of `clothes.surface`, and the vertices with clothes in camera axes."""
         points = clothes.surface(body, self.rest, self.heads)
         thickness = body.smooth(outfit.thickness[clothes.materials(points, outfit)], 2)
         dressed = self.rest + body.mean_normals * thickness[:, None]

@@ -66,7 +66,7 @@ def _room(rng: Rng, size: int, wall: np.ndarray, floor: np.ndarray, shapes: int)
 def _draw_shape(
     rng: Rng, image: np.ndarray, smallest: int, largest: int, saturation: tuple[float, float], textured_p: float = 0.0
 ) -> None:
-    """Draw a shaded rectangle or ellipse onto the image, in place. textured_p: probability of a photo as its surface."""
+    """Draw a shaded rectangle or ellipse onto the image, in place. textured_p: probability of a photo on it."""
     size = len(image)
     x, y = (int(value) for value in rng.integers(-size // 6, size, 2))
     w, h = (int(value) for value in rng.integers(smallest, largest, 2))

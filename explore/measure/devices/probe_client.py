@@ -1,4 +1,4 @@
-"""The client of the measuring program (`explore.measure.probe`): send a request and files, receive progress and rows."""
+"""The client of the measuring program (`explore.measure.probe`): send requests and files, receive progress and rows."""
 
 from __future__ import annotations
 

@@ -5,8 +5,8 @@ page returns for the next measurement of a search or a calibration. Browsers off
 of localhost and https only: a phone on `web://0.0.0.0:8000` has one thread, unless it opens localhost after
 `adb reverse tcp:8000 tcp:8000`.
 
-The browser sends the times of every round; they are evaluated here by the same protocol as on any device. A browser does
-not report its CPU time: instead, rounds are dropped during which the page was hidden.
+The browser sends the times of every round; they are evaluated here by the same protocol as on any device. A browser
+does not report its CPU time: instead, rounds are dropped during which the page was hidden.
 """
 
 from __future__ import annotations

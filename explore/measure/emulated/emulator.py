@@ -61,7 +61,7 @@ class Job:
 
 @dataclass(frozen=True)
 class Count:
-    """Instructions of one inference: in total, and those of kernels by their mnemonic (smlal, sdot, smmla, smopa, fmla)."""
+    """Instructions of one inference: in total, and of kernels by mnemonic (smlal, sdot, smmla, smopa, fmla)."""
 
     total: int
     kernels: dict[str, int]

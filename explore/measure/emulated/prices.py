@@ -1,7 +1,7 @@
 """Instructions of a network's inference from its description alone, fitted to networks that were counted.
 
-Each sum over operators (`explore.measure.features`) has a non-negative price in instructions. The fit is least squares of
-the relative error with a Gaussian prior around `PRIOR`, so that a few counts correct the level and many each price.
+Each sum over operators (`explore.measure.features`) has a non-negative price in instructions. The fit is least squares
+of the relative error with a Gaussian prior around `PRIOR`, so that a few counts correct the level and many each price.
 """
 
 from __future__ import annotations

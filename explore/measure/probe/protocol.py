@@ -195,7 +195,7 @@ def _time_block(entry: TimedCall, calls: int) -> Block:
 
 
 def run_delay_s() -> float | None:
-    """Return how long this process's threads were runnable without a CPU, s; None where the kernel does not report it."""
+    """Return how long this process's threads waited for a CPU, s; None where the kernel does not report it."""
     total, found = 0, False
     for path in glob.glob("/proc/self/task/*/schedstat"):
         try:

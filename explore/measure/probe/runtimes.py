@@ -43,7 +43,7 @@ class LiteRT:
         return raw.transpose(0, 3, 1, 2) if raw.ndim == 4 else raw
 
     def facts(self) -> dict[str, Any]:
-        """Return the fraction of operators that the delegate runs; delegates are listed as nodes after the file's own."""
+        """Return the fraction of operators that the delegate runs; delegates are nodes after the file's own."""
         details = self.interpreter._get_ops_details()
         delegates = {detail["index"] for detail in details if detail["op_name"].upper() == "DELEGATE"}
         if not delegates:
