@@ -41,7 +41,7 @@ def private_pipes() -> tuple[IO[str], IO[str]]:
 
 def serve(request: dict[str, Any]) -> dict[str, Any]:
     """Export a network; an exception is returned as an answer, and its traceback goes to the log."""
-    from arch.errors import InputError
+    from arch.errors import InputError, shortened
 
     started = time.monotonic()
     gc.disable()  # garbage collection takes a seventh of a LiteRT conversion
@@ -51,7 +51,7 @@ def serve(request: dict[str, Any]) -> dict[str, Any]:
         return {"kind": "input", "error": str(error)}
     except Exception as error:
         traceback.print_exc()
-        return {"kind": "failed", "error": f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"}
+        return {"kind": "failed", "error": f"{type(error).__name__}: {shortened(error, 300)}"}
     finally:
         gc.enable()
     return {"model": model.name, "seconds": time.monotonic() - started}

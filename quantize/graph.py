@@ -7,26 +7,16 @@ import warnings
 from pathlib import Path
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from arch.blocks import ConvNormAct
 from arch.heads import HEADS
-from arch.network import PoseNet
+from arch.network import PoseNet, RawOutput
+from quantize.tensors import IMAGE, RAW
 
 OPSET = 17
 MIN_WEIGHT = 1e-4  # of a channel, as a fraction of its bias
-
-
-class RawOutput(nn.Module):
-    """A network whose `forward` returns the raw head output, as `PoseNet.forward_heatmaps`."""
-
-    def __init__(self, net: PoseNet) -> None:
-        super().__init__()
-        self.net = net
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.net.forward_heatmaps(x)
 
 
 def inference_module(net: PoseNet) -> RawOutput:
@@ -90,8 +80,8 @@ def save_onnx(net: PoseNet, path: Path, depth_scale: float = 1.0) -> None:
             str(path),
             dynamo=False,
             opset_version=OPSET,
-            input_names=["image"],
-            output_names=["raw"],
+            input_names=[IMAGE],
+            output_names=[RAW],
         )
 
 

@@ -17,10 +17,9 @@ from arch.space import Arch
 from quantize import certificate
 from quantize.confidence import Confidence
 from quantize.recipes import Recipe
-from quantize.runner import MAX_MANIFEST_BYTES, fault_of
+from quantize.runner import MAX_MANIFEST_BYTES, SCHEMA, fault_of
 from quantize.scale import Scale
 
-SCHEMA = 1
 FILE = "manifest.json"
 
 

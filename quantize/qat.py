@@ -22,11 +22,11 @@ import torch
 
 from arch.blocks import ConvNormAct
 from arch.errors import InputError
-from arch.network import PoseNet
-from quantize.graph import RawOutput, inference_module
+from arch.network import PoseNet, RawOutput
+from quantize.graph import inference_module
 from quantize.recipes import Recipe
 from quantize.runtimes import Array
-from quantize.runtimes.openvino import WEIGHT_BITS, seven_bit_weights, with_normalisation
+from quantize.runtimes.openvino import FILES, WEIGHT_BITS, seven_bit_weights, with_normalisation
 from quantize.tensors import IMAGE, RAW
 
 COMPILERS = ("c++", "g++", "clang++")
@@ -87,7 +87,7 @@ def save_openvino(module: Any, size: int, folder: Path, recipe: Recipe) -> Path:
     if recipe.input_dtype == "uint8":
         model = with_normalisation(model)
     folder.mkdir(parents=True, exist_ok=True)
-    path = folder / "model.xml"
+    path = folder / FILES[0]
     ov.save_model(model, path, compress_to_fp16=False)
     return path
 
