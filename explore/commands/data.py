@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 import json
 from collections import Counter
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,7 +15,7 @@ from arch.files import check_output, write_atomic
 from explore.commands import label
 from explore.config import parse
 from explore.data import SYNTHETIC_LEVELS
-from explore.data.config import DatasetConfig
+from explore.data.config import DataConfig, DatasetConfig
 from explore.data.readers import READERS
 from explore.options import add_options, take
 from explore.progress import Display
@@ -32,6 +34,16 @@ RENDERING = (
     "skeleton",
     "framing",
 )  # settings of DatasetConfig
+PARTS = (
+    "train_subjects",
+    "test_subjects",
+    "val_subjects",
+    "train_step",
+    "test_step",
+    "protocol",
+    "val_fraction",
+    "framing",
+)
 SHOWN = 24  # frames on a contact sheet
 LISTED = 8  # problems of a kind that are printed; --json prints all
 
@@ -60,6 +72,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--decode", type=int, default=200, metavar="N", help="images to decode per subject or split (default: 200)"
     )
     check.add_argument("--sheet", type=Path, metavar="PNG", help="contact sheet (default: READER-check.png)")
+    add_options(check.add_argument_group("parts, as in train and search"), DatasetConfig, "dataset.", only=PARTS)
     text = "make a custom set from landmarks of MediaPipe Pose (JSON, CSV) or joints of SMPL (NPZ, JSON)"
     example = "example: python explore.py data convert landmarks.json --images photos/ --out sets/mine"
     converting = actions.add_parser("convert", help=text, description=text, epilog=example)
@@ -169,6 +182,7 @@ def _convert(args: argparse.Namespace) -> int:
 
 def _check(args: argparse.Namespace) -> int:
     from explore.data.validate import validate
+    from explore.evaluation.evaluator import reader_options
 
     reader, _, path = args.data.partition(":")
     if reader not in READERS or not path:
@@ -176,17 +190,45 @@ def _check(args: argparse.Namespace) -> int:
         raise InputError(f"data {args.data!r} cannot be checked{did_you_mean(reader, READERS)}; give {known}")
     if args.decode < 0:
         raise InputError(f"--decode {args.decode}: negative; give 0 or more")
+    config = take(args, DataConfig, {})
     out = args.sheet or Path(f"{reader}-check.png")
     check_output(out, "--sheet")
     with Display() as display:
         display.stage(f"check {path}")
-        report = validate(reader, Path(path).expanduser(), args.decode, display.update)
+        options = reader_options(config, args.data)
+        report = validate(reader, Path(path).expanduser(), args.decode, display.update, options)
+        _check_parts(report, config.dataset)
     sheet = _write_sheet(report, out)
     if args.json:
         print(json.dumps(_facts(report, sheet)))
     else:
         _print(report, sheet)
     return 1 if report.problems else 0
+
+
+def _check_parts(report: Report, config: DatasetConfig) -> None:
+    """Report why training or a search would reject the parts of the data set."""
+    from explore.data.split import check_disjoint, hold_out
+    from explore.evaluation.evaluator import divide
+
+    def passes(check: Callable[[], object]) -> bool:
+        try:
+            check()
+        except InputError as error:
+            report.add("parts", str(error))
+            return False
+        return True
+
+    for data in report.parts.values():
+        passes(partial(data.framed, config.framing))
+    train, test = report.parts.get("train"), report.parts.get("test")
+    if train and test and not passes(partial(check_disjoint, training=train, test=test)):
+        test = None
+    if train and train.has_depth.any():  # of others the notes say that they need a mix
+        if test:
+            passes(partial(divide, train, test, config))
+        else:
+            passes(partial(hold_out, train, config.val_subjects, config.val_fraction))
 
 
 def _write_sheet(report: Report, path: Path) -> Path | None:

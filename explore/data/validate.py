@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -23,7 +24,6 @@ from explore.data.sample_errors import SampleError, SampleErrors, SplitNotFound
 from explore.data.sheet import Frame
 from explore.data.skeleton import H36M17, Skeleton
 from explore.data.skeleton_checks import median_bone_lengths, problems_2d, problems_3d
-from explore.data.split import check_disjoint
 
 MAX_OUTSIDE = 0.25  # distance of a joint from its box, as a fraction of the box's longer side
 MAX_NOT_ORTHOGONAL = 1e-3
@@ -59,6 +59,7 @@ class Report:
 
     problems: (kind, one line that names the file), in the order found; good: decoded frames without a problem
     notes: what training says of the data before it starts (`Dataset.notes`), no problems
+    parts: the samples of each split that could be opened as training opens it
     """
 
     root: Path
@@ -67,6 +68,7 @@ class Report:
     problems: list[tuple[str, str]] = field(default_factory=list)
     good: list[Frame] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    parts: dict[str, Dataset] = field(default_factory=dict)
 
     def add(self, kind: str, line: str) -> None:
         self.problems.append((kind, line))
@@ -75,21 +77,24 @@ class Report:
 Progress = Callable[[float, str], None]
 
 
-def validate(reader: str, root: Path, decode: int, progress: Progress) -> Report:
+def validate(reader: str, root: Path, decode: int, progress: Progress, options: Any = None) -> Report:
     """Check a folder in the layout of a reader, all subjects and splits in it.
 
+    options: of the reader, as training has them
     decode: number of images to decode per subject (Human3.6M) or split, evenly spread; all must exist
 
     Raises:
         InputError: no annotations at all.
     """
-    return _check_human36m(root, decode, progress) if reader == "human36m" else _check(reader, root, decode, progress)
+    if reader == "human36m":
+        return _check_human36m(root, decode, progress, options or Human36MOptions())
+    return _check(reader, root, decode, progress, options)
 
 
 # ---- Human3.6M, subject by subject ----
 
 
-def _check_human36m(root: Path, decode: int, progress: Progress) -> Report:
+def _check_human36m(root: Path, decode: int, progress: Progress, options: Human36MOptions) -> Report:
     folder = root / "annotations"
     found = (re.fullmatch(r"Human36M_subject(\d+)_data\.json", file.name) for file in folder.glob("*_data.json"))
     numbers = sorted(int(match[1]) for match in found if match)
@@ -111,6 +116,14 @@ def _check_human36m(root: Path, decode: int, progress: Progress) -> Report:
                 report.problems += [(error.kind, str(error)) for error in errors.found]
         except InputError as error:
             report.add("annotations", str(error))
+    for split in ("train", "test"):
+        try:
+            report.parts[split] = human36m.load(root, split, options, SampleErrors(report_all=True))
+        except SplitNotFound as error:
+            report.notes.append(f"no {split} part: {error}, or choose others with --dataset.{split}-subjects")
+        except InputError as error:
+            if ("annotations", str(error)) not in report.problems:
+                report.add("annotations", str(error))
     return report
 
 
@@ -192,15 +205,15 @@ def _check_cameras(report: Report, subject: Subject) -> Iterator[tuple[str, Came
 # ---- all other readers, split by split ----
 
 
-def _check(reader: str, root: Path, decode: int, progress: Progress) -> Report:
+def _check(reader: str, root: Path, decode: int, progress: Progress, options: Any) -> Report:
     report: Report | None = None
-    parts: dict[str, Dataset] = {}
+    absent: dict[str, str] = {}
     for split in ("train", "test"):
         errors = SampleErrors(report_all=True)
         try:
-            data = load_function(reader)(root, split, None, errors)
+            data = load_function(reader)(root, split, options, errors)
         except SplitNotFound as error:
-            absent = error
+            absent[split] = str(error)
             continue
         except InputError as error:
             report = report or Report(root, Skeleton("", (), (), ()))
@@ -211,7 +224,7 @@ def _check(reader: str, root: Path, decode: int, progress: Progress) -> Report:
             continue
         report = report or Report(root, data.skeleton)
         report.skeleton = data.skeleton
-        parts["training" if split == "train" else split] = data
+        report.parts[split] = data
         report.subjects[split] = _counts_of(errors)
         report.subjects[split].frames += len(data)
         report.subjects[split].cameras = len(np.unique(data.camera)) if data.has_depth.any() else 0
@@ -219,17 +232,14 @@ def _check(reader: str, root: Path, decode: int, progress: Progress) -> Report:
         report.notes += data.notes
         _check_samples(report, report.subjects[split], data, decode, progress)
     if report is None:
-        raise absent
+        raise InputError(absent["test"])
     report.notes = list(dict.fromkeys(report.notes))
     if len(report.skeleton) > MAX_JOINTS:
         joints = len(report.skeleton)
         report.add("joints", f"{root}: {joints} joints; networks have at most {MAX_JOINTS}, leave some out")
-    if parts and not any(data.has_depth.any() for data in parts.values()):
+    report.notes += [f"no {split} part: {line}" for split, line in absent.items()]
+    if report.parts and not any(data.has_depth.any() for data in report.parts.values()):
         report.notes.append(f"{root}: in 2D only; train on it in a mix, after a set in 3D: A*0.5+{reader}:{root}*0.5")
-    try:
-        check_disjoint(**parts)
-    except InputError as error:
-        report.add("parts", str(error))
     return report
 
 

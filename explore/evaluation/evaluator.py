@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from arch.errors import InputError
 from explore.data import SYNTHETIC_LEVELS, open_dataset, parse_data
 from explore.data.batches import Evaluation, evaluation_arrays, sample_crop
-from explore.data.config import DataConfig, Human36MOptions, MpiInf3dhpOptions
+from explore.data.config import DataConfig, DatasetConfig, Human36MOptions, MpiInf3dhpOptions
 from explore.data.mix import to_skeleton
 from explore.data.sample import Dataset
 from explore.data.sample_errors import SplitNotFound
@@ -117,6 +117,7 @@ def open_evaluator(config: DataConfig, workers: int = 1, progress: Progress | No
         InputError: data that cannot be used, or parts that share subjects, clips or images.
     """
     train, test = _train_and_test(config, workers, progress)
+    test = comparable(train, test)
     check_disjoint(training=train, test=test)
     return Evaluator(train, test, config.input_size, config=config)
 
@@ -135,15 +136,35 @@ def open_evaluators(
         evaluator = open_evaluator(config, workers, progress)
         return Evaluators(evaluator, evaluator)
     train, test = _train_and_test(config, workers, progress)
-    chosen = config.dataset
-    validation = _rendered_validation(config, train, workers, progress)
-    if validation is None:
-        train, validation = hold_out(train, chosen.val_subjects, chosen.val_fraction)
-    check_disjoint(training=train, validation=validation, test=test)
+    train, validation, test = divide(
+        train, test, config.dataset, _rendered_validation(config, train, workers, progress)
+    )
     return Evaluators(
         Evaluator(train, validation, config.input_size, "validation", config),
         Evaluator(train, test, config.input_size, config=config),
     )
+
+
+def divide(
+    train: Dataset, test: Dataset, config: DatasetConfig, validation: Dataset | None = None
+) -> tuple[Dataset, Dataset, Dataset]:
+    """Return training, validation and test part of two splits. The validation part is held out if not given.
+
+    Raises:
+        InputError: a part would be empty, has no 3D, or shares subjects, clips or images with another.
+    """
+    test = comparable(train, test)
+    if validation is None:
+        train, validation = hold_out(train, config.val_subjects, config.val_fraction)
+    check_disjoint(training=train, validation=validation, test=test)
+    return train, validation, test
+
+
+def comparable(train: Dataset, test: Dataset) -> Dataset:
+    """Return a test part with the joints of the training part. InputError: no joint in common, or without 3D."""
+    test = to_skeleton(test, train.skeleton)
+    check_3d(test)
+    return test
 
 
 def _train_and_test(config: DataConfig, workers: int, progress: Progress | None) -> tuple[Dataset, Dataset]:
@@ -154,14 +175,12 @@ def _train_and_test(config: DataConfig, workers: int, progress: Progress | None)
             "dataset.detected: gives boxes only, but framing roi needs joints; omit it, or use framing box"
         )
     train = open_dataset(
-        config.data, "train", partial(_reader_options, config), workers=workers, progress=progress, framing=framing
+        config.data, "train", partial(reader_options, config), workers=workers, progress=progress, framing=framing
     )
-    options = partial(_reader_options, config, skeleton=train.skeleton)
+    options = partial(reader_options, config, skeleton=train.skeleton)
     test = open_dataset(tested, "test", options, workers=workers, progress=progress, framing=framing)
     if not train.has_depth.any():
         raise InputError(f"data {config.data}: annotates no depth; put a 3D set before it: human36m:PATH+{config.data}")
-    test = to_skeleton(test, train.skeleton)
-    check_3d(test)
     return train, test
 
 
@@ -171,7 +190,7 @@ def _rendered_validation(config: DataConfig, train: Dataset, workers: int, progr
         return None
     spec = next(part for part in parse_data(config.data) if part.startswith("synthetic:"))
     try:
-        options = partial(_reader_options, config, skeleton=train.skeleton)
+        options = partial(reader_options, config, skeleton=train.skeleton)
         validation = open_dataset(
             spec, "validation", options, workers=workers, progress=progress, framing=config.dataset.framing
         )
@@ -186,15 +205,15 @@ def is_rendered(config: DataConfig, validation: bool = False) -> bool:
 
     specs = parse_data(config.data)
     used = specs + parse_data(config.dataset.test_on)[:1] if config.dataset.test_on else specs
-    folders = [default_cache() / _reader_options(config, data).name for data in used if _is_level(data)]
+    folders = [default_cache() / reader_options(config, data).name for data in used if _is_level(data)]
     if validation and _is_level(specs[0]):
-        folders.append(_reader_options(config, specs[0]).validation_folder(default_cache()))
+        folders.append(reader_options(config, specs[0]).validation_folder(default_cache()))
     return all((folder / "dataset.json").is_file() for folder in folders)
 
 
 def rendering_options(config: DataConfig) -> SyntheticConfig | None:
     """Return how the embedded data set in `data` is rendered; None if there is none."""
-    return next((_reader_options(config, spec) for spec in parse_data(config.data) if _is_level(spec)), None)
+    return next((reader_options(config, spec) for spec in parse_data(config.data) if _is_level(spec)), None)
 
 
 def _is_level(data: str) -> bool:
@@ -203,7 +222,7 @@ def _is_level(data: str) -> bool:
     return kind == "synthetic" and level in SYNTHETIC_LEVELS
 
 
-def _reader_options(config: DataConfig, data: str, skeleton: Skeleton | None = None) -> Any:
+def reader_options(config: DataConfig, data: str, skeleton: Skeleton | None = None) -> Any:
     """Return the options of the reader of one data set, or None for readers without options.
 
     skeleton: of the training data, which rendered sets take unless the settings name another
