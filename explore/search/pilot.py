@@ -99,23 +99,23 @@ def _train_on_all_workers(config: SearchConfig, archs: list[Arch], data: Dataset
     archs = [arch.replace(num_joints=len(data.skeleton)) for arch in archs]
     try:
         for index in range(worker_count(config)):
-            ours, theirs = context.Pipe(duplex=False)
-            order = archs[index % len(archs) :] + archs[: index % len(archs)]  # not all in the same order
-            process = context.Process(target=_time_training, args=(config, order, data, index, theirs), daemon=True)
+            ours, theirs = context.Pipe()
+            process = context.Process(target=_time_training, args=(config, index, theirs), daemon=True)
             with starting_children():
                 process.start()
             theirs.close()
             pipes.append(ours)
             processes.append(process)
-        found = []
-        for pipe in pipes:
-            try:
-                result = pipe.recv()
-            except EOFError:
-                raise WorkError("the speed of this machine could not be measured: a process died; try again") from None
+        try:
+            for index, pipe in enumerate(pipes):  # as an argument, much data blocks `start` where the process dies
+                order = archs[index % len(archs) :] + archs[: index % len(archs)]  # not all in the same order
+                pipe.send((order, data))
+            found = [pipe.recv() for pipe in pipes]
+        except (EOFError, OSError):
+            raise WorkError("the speed of this machine could not be measured: a process died; try again") from None
+        for result in found:
             if isinstance(result, str):
                 raise InputError(result)
-            found.append(result)
         return found
     finally:
         for process in processes:
@@ -123,17 +123,18 @@ def _train_on_all_workers(config: SearchConfig, archs: list[Arch], data: Dataset
             process.join()
 
 
-def _time_training(config: SearchConfig, archs: list[Arch], data: Dataset, index: int, pipe: Connection) -> None:
-    """Entry of a process: send the timings of each network, or an error."""
+def _time_training(config: SearchConfig, index: int, pipe: Connection) -> None:
+    """Entry of a process: receive networks and data; send the timings of each network, or an error."""
     leave_to_parent()
     torch.set_num_threads(1)
     cv2.setNumThreads(1)
+    archs, data = pipe.recv()
     try:
         engine = worker_engine(config, index)
         with tempfile.TemporaryDirectory(prefix="edgepose-") as folder:
 
             def timing(arch: Arch, steps: int) -> Timing:
-                settings = config.candidate.with_samples(steps * config.candidate.batch_size)
+                settings = config.candidate.model_copy(update={"samples": steps * config.candidate.batch_size})
                 state = Path(folder) / f"{arch.id}-{steps}.safetensors"
                 result = train(arch, data, settings, config.seed, state, engine=engine)
                 cpu_s = result.cpu_seconds if engine.device.type == "cpu" else result.seconds

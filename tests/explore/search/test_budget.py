@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import json
 import time
+from multiprocessing import resource_tracker
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import optuna
 import pytest
 from pydantic import ValidationError
 
-from arch.errors import InputError
+from arch.errors import InputError, WorkError
 from arch.space import preset
 from explore.search.budget import Load, equal_compute, make_plan, makespan
 from explore.search.budget_clock import Clock, further_samples, may_start, read_stored, with_stored_plan, without_limit
 from explore.search.config import SearchConfig, double, seconds
 from explore.search.finalists import Finalist
+from explore.search.pilot import _train_on_all_workers
 from explore.search.plan import Plan, clock, given_keys, needs_plan, open_keys
 from explore.search.planning import fit_finalists
 from explore.search.records import PLAN
@@ -234,6 +237,15 @@ def test_samples_of_finalists_follow_the_time_that_is_left(tmp_path: Path) -> No
 
 def test_clock_texts() -> None:
     assert [clock(s) for s in (0, 61, 3599.6, 3661)] == ["0:00", "1:01", "1:00:00", "1:01:01"]
+
+
+@pytest.mark.timeout(60)
+def test_a_process_that_cannot_start_ends_the_measurement_of_the_speed(monkeypatch: pytest.MonkeyPatch) -> None:
+    resource_tracker.ensure_running()
+    monkeypatch.setattr("multiprocessing.spawn._python_exe", b"/bin/false")
+    data: Any = SimpleNamespace(skeleton=range(18), more_than_a_pipe_holds=bytes(2**22))
+    with pytest.raises(WorkError, match="could not be measured: a process died"):
+        _train_on_all_workers(SearchConfig(workers=2), [preset("paper-XS-relu@64")], data)
 
 
 @pytest.mark.slow  # needs an idle machine
