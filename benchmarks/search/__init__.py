@@ -45,18 +45,35 @@ PLOT = Path("results/bench/search.png")
 
 
 def run(progress: Callable[[float], None], part: str = "", before: Iterable[Row] = ()) -> tuple[list[Row], list[Claim]]:
-    """Return the rows and claims of both parts, or of one and the other's rows of a record; each row names its part."""
+    """Return the rows and claims of both parts, or of one and the other's rows of a record; each row names its part.
+
+    With the part `tables`, rows of methods that were not run (`--set methods=[...]`) are kept, too.
+    """
     parts = [part] if part else list(PARTS)
-    found = {name: [row for row in before if row["part"] == name] for name in PARTS if name not in parts}
+    found = {name: [row for row in before if row["part"] == name] for name in PARTS}
     for turn, name in enumerate(parts):
         within = partial(lambda turn, share: progress((turn + share) / len(parts)), turn)
-        found[name] = [
-            {"part": name, **row} for row in (table_rows(within) if name == "tables" else own_rows(CONFIG, within))
-        ]
+        own = [{"part": name, **row} for row in (table_rows(within) if name == "tables" else own_rows(CONFIG, within))]
+        found[name] = _merged(own, found[name]) if name == "tables" else own
     rows = [row for name in PARTS for row in found[name]]
     if found["tables"]:
         plot(PLOT, [row for row in found["tables"] if "table" in row])
     return rows, [*table_claims(found["tables"]), *own_claims(found["own-space"])]
+
+
+def _merged(rows: list[Row], before: list[Row]) -> list[Row]:
+    """Add the rows of methods that `rows` lack; return all by kind, table and method."""
+    run_now = {_method(row) for row in rows}
+    tables, methods = list(TABLES), list(METHODS)
+
+    def place(row: Row) -> tuple[int, int]:
+        return tables.index(row["table"]) if "table" in row else -1, methods.index(_method(row))
+
+    return sorted([*rows, *(row for row in before if _method(row) not in run_now)], key=place)
+
+
+def _method(row: Row) -> str:
+    return str(row["tuned"] if "tuned" in row else row["method"])
 
 
 def markdown(rows: list[Row], claims: list[Claim]) -> str:

@@ -1,12 +1,14 @@
-"""BoTorch's qLogNEHVI on a table (Daulton et al., NeurIPS 2021; Ament et al., NeurIPS 2023); needs `pip install botorch`."""
+"""BoTorch's qLogNEHVI on a table (Daulton et al., NeurIPS 2021; Ament et al., NeurIPS 2023). Needs botorch."""
 
 from __future__ import annotations
 
 import random
+import warnings
 
 import numpy as np
 import torch
 from botorch.acquisition.multi_objective.logei import qLogNoisyExpectedHypervolumeImprovement
+from botorch.exceptions.warnings import InputDataWarning
 from botorch.fit import fit_gpytorch_mll
 from botorch.models import ModelList, SingleTaskGP
 from botorch.models.deterministic import GenericDeterministicModel
@@ -29,13 +31,14 @@ def qlognehvi(table: Table, seed: int, trials: int, known: bool) -> list[Network
     The best of CANDIDATES networks is evaluated: uniform ones, and changed members of the front. The reference point
     lies a tenth of the range below the worst observed values, as in BoTorch's `infer_reference_point`.
     """
+    warnings.filterwarnings("ignore", category=InputDataWarning)  # the log cost is standardised, not in the unit cube
     torch.manual_seed(seed)
     log_costs = np.log([table.known_cost(network) for network in table.random_networks(seed, SCALED)])
     centre, spread = float(log_costs.mean()), float(log_costs.std())
     rng = random.Random(f"qlognehvi {seed}")
 
     def features(networks: list[Network]) -> torch.Tensor:
-        """Return features (N, D): ordered choices on [0, 1], others one-hot; with `known`, log cost in the last column."""
+        """Return features (N, D): ordered choices on [0, 1], others one-hot; with `known`, log cost comes last."""
         chosen = np.array(networks)
         if table.ordered:
             columns = chosen / (np.array(table.sizes) - 1)

@@ -186,7 +186,7 @@ def _botorch(*args: Any, **options: Any) -> list[Network]:
 
 MULTIVARIATE = {"multivariate": True, "group": True, "max_draws": 5}
 METHODS: dict[str, Method] = {
-    "cost-aware": Method(cost_aware, (Setting("reference point: worst error"),), trials=100),
+    "cost-aware": Method(cost_aware, (Setting("reference point: worst error"),)),
     "tpe": Method(
         tpe,
         (

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import pickle
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -222,6 +223,11 @@ def test_run_tunes_resumes_and_writes_page_and_plot(tmp_path: Path, monkeypatch:
     assert "Raspberry Pi 4" in text and "| cost-aware | a | 3 |" in text
     monkeypatch.setattr(search, "regrets", None)  # every step has a result
     assert search.run(lambda share: None, "tables", before)[0] == rows
+    monkeypatch.setitem(search.CONFIG, "methods", ["random"])  # the rows of the others are kept
+    shuffled = [row | {"seeds": 1} if row.get("method") == "random" else row for row in rows[::-1]]
+    kept, kept_claims = search.run(lambda share: None, "tables", shuffled)
+    by_text = partial(sorted, key=str)
+    assert by_text(kept) == by_text(rows) and kept_claims == claims
 
 
 def test_own_space_reads_what_the_search_exports(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
