@@ -55,7 +55,7 @@ def evaluate_recipes(
             for runtime in config.runtimes:
                 display.update(len(files) / (len(recipes) * len(config.runtimes)), f"{runtime} {chosen.name}")
                 reasons = operator_check.reasons(arch, runtime, chosen)
-                files[runtime, chosen.name] = "; ".join(reasons) or export(runtime, ())
+                files[runtime, chosen.name] = "; ".join(reasons) or export(runtime)
         display.stage("latency")
         made = {f"{r} {name}": file for (r, name), file in files.items() if isinstance(file, ExportedModel)}
         latencies = exporter.measure_latency(made, f"{config.runtimes[0]} float")

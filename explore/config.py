@@ -43,8 +43,9 @@ def unit_of(field: FieldInfo) -> str:
 
 
 def choices_of(field: FieldInfo) -> tuple[Any, ...]:
-    """Return the values of a Literal field; empty for other fields."""
-    return get_args(field.annotation) if get_origin(field.annotation) is Literal else ()
+    """Return the values of a Literal field, which may also be None; empty for other fields."""
+    kind = next((part for part in get_args(field.annotation) if get_origin(part) is Literal), field.annotation)
+    return get_args(kind) if get_origin(kind) is Literal else ()
 
 
 def part_of(field: FieldInfo) -> type[BaseModel] | None:

@@ -1,4 +1,4 @@
-"""Checks of the calibration images, from which INT8 quantizers derive activation ranges."""
+"""Checks of the calibration images, from which quantizers derive activation ranges."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ MAX_MAGNITUDE = 100.0  # normalised RGB is within 3; thousands mean that the ima
 
 
 def check(images: Array | None, arch: Arch, recipe: Recipe) -> Array | None:
-    """Return the first `recipe.calibration_images` of normalised RGB images (N, 3, S, S), or None for a float recipe.
+    """Return the first `recipe.calibration_images` of normalised RGB images (N, 3, S, S), or None without ranges of activations.
 
     Raises:
         InputError: too few images, or wrong size, type or values.
     """
-    if not recipe.int8:
+    if not recipe.calibrated:
         return None
     count = recipe.calibration_images
     if images is None or len(images) < count:

@@ -48,6 +48,7 @@ class Certificate(BaseModel):
             `ModelSummary`.
         transposes: changes of memory layout between convolutions.
         weight_bits: bits of the INT8 weights; None for float files and in version 0.1.
+        quantizer: options that the quantizer ran with (`quantize.recipes.OPTIONS`); empty for float files and in version 0.1.
         mpjpe_increase_mm: MPJPE minus that of the float file on the same images, with its 95% interval, as a dict of
             `Increase`; None for float files and in version 0.1.
         steps_mm: simulated error of INT8 in each step of the network alone, the costliest first.
@@ -71,6 +72,7 @@ class Certificate(BaseModel):
     bytes: int
     float_bytes: int | None
     weight_bits: int | None = None
+    quantizer: dict[str, str] = {}
     mpjpe_increase_mm: dict[str, Any] | None = None
     steps_mm: dict[str, float] = {}
     fallbacks: dict[str, int] = {}
@@ -102,6 +104,11 @@ def current_names(certificate: dict[str, Any]) -> dict[str, Any]:
     return values
 
 
+def max_increase(float_mpjpe: float) -> float:
+    """Return the largest increase of the MPJPE over the float file's that a certificate accepts, mm."""
+    return max(DROP_MM, DROP_SHARE * float_mpjpe)
+
+
 @dataclass(frozen=True)
 class Increase:
     """Increase of the MPJPE of a file over that of the float file of the same runtime, mm.
@@ -114,11 +121,6 @@ class Increase:
     low: float | None
     high: float | None
     float_mpjpe: float
-
-    @property
-    def limit(self) -> float:
-        """Largest increase that the certificate accepts, mm: DROP_MM or DROP_SHARE, whichever is larger."""
-        return max(DROP_MM, DROP_SHARE * self.float_mpjpe)
 
 
 @dataclass(frozen=True)
@@ -158,6 +160,7 @@ def certify(
     summary: ModelSummary,
     *,
     weight_bits: int,
+    quantizer: dict[str, str] | None = None,
     torch_mm: NDArray[Any],
     file_mm: NDArray[Any],
     float_mm: NDArray[Any] | None = None,
@@ -170,6 +173,7 @@ def certify(
     Args:
         summary: contents of the file.
         weight_bits: bits of INT8 weights, see `quantize.runtimes.protocol.Runtime`.
+        quantizer: see `Certificate`.
         torch_mm, file_mm, float_mm: joints of the same images at each stage, camera coordinates (N, J, 3) in mm.
             `float_mm` and `float_summary` belong to the float file of the same runtime, if `recipe` is not float.
         increase: of the MPJPE over the float file's; None for a float recipe.
@@ -179,7 +183,7 @@ def certify(
     if float_mm is not None:
         deviations["torch to float file"] = asdict(deviation(float_mm, torch_mm))
         deviations["float file to file"] = asdict(deviation(file_mm, float_mm))
-    conversion = deviations.get("torch to float file", None if recipe.int8 else deviations["torch to file"])
+    conversion = deviations.get("torch to float file", None if recipe.quantized else deviations["torch to file"])
     return Certificate(
         deviations=deviations,
         operators=summary.operators,
@@ -190,7 +194,8 @@ def certify(
         transposes=summary.transposes,
         bytes=summary.bytes,
         float_bytes=float_summary.bytes if float_summary else None,
-        weight_bits=weight_bits if recipe.int8 else None,
+        weight_bits=(weight_bits if recipe.int8 else 8) if recipe.quantized else None,
+        quantizer=quantizer or {},
         mpjpe_increase_mm=asdict(increase) if increase else None,
         steps_mm={name: round(mm, 3) for name, mm in (steps_mm or {}).items()},
         checks=tuple(_checks(arch, recipe, summary, conversion, increase)),
@@ -229,9 +234,10 @@ def _checks(
         checks.append(check(name, target, round(mean, 4), mean <= FLOAT_DEVIATION_MM, fix))
     if increase:
         # The mean decides: an interval of a few images would reject good files, or accept bad ones.
-        target = f"at most {increase.limit:.1f} mm ({DROP_MM:g} mm, or {DROP_SHARE:.0%} of the float file's MPJPE)"
+        limit = max_increase(increase.float_mpjpe)
+        target = f"at most {limit:.1f} mm ({DROP_MM:g} mm, or {DROP_SHARE:.0%} of the float file's MPJPE)"
         fix = "use --max-drop, --quantization int8-float-stem or int8-qat, or train the network longer"
-        passed = increase.value <= increase.limit
+        passed = increase.value <= limit
         checks.append(check("MPJPE increase over the float file", target, round(increase.value, 4), passed, fix))
     return checks
 

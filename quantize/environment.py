@@ -14,6 +14,7 @@ PACKAGES = (
     "edgepose",
     "torch",
     "litert-torch",
+    "litert-quantizer",
     "ai-edge-quantizer",
     "ai-edge-litert",
     "openvino",

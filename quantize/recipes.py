@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -11,15 +12,19 @@ from arch.documents import load_mapping
 from arch.errors import InputError, describe, not_one_of, note_renamed
 from arch.space import Arch
 
-Precision = Literal["float32", "float16", "int8"]
+WeightPrecision = Literal["float32", "float16", "int8"]
+ActivationPrecision = Literal["float32", "float16", "int16", "int8"]
 InputType = Literal["float32", "uint8"]
+OPTIONS = ("activation_range", "activation_symmetry", "weight_range", "weight_granularity")
 
 
 class Recipe(BaseModel):
     """How a model file is made. The decoding of the head is never part of the file.
 
-    Float fallback layers keep float weights and activations within an INT8 file: the first `float_first` steps of the
-    network and those named in `float_fallback_layers` (`stem`, `decoder1`, `head`; see `arch.plan`).
+    INT8 weights with float activations are weight-only quantization, and with int16 activations W8A16. Float fallback
+    layers keep float weights and activations within a quantized file: the first `float_first` steps of the network and
+    those named in `float_fallback_layers` (`stem`, `decoder1`, `head`; see `arch.plan`). The fields of `OPTIONS` are
+    options of the quantizer; without a value, the runtime's default applies, which the certificate names.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -31,8 +36,11 @@ class Recipe(BaseModel):
         pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$",
         description="name in results; default: the name of the file",
     )
-    weights: Precision = Field(default="float32", description="int8 weights are quantized per output channel")
-    activations: Precision = Field(default="float32", description="int8 activations are quantized per tensor")
+    weights: WeightPrecision = Field(default="float32", description="int8 weights are symmetric")
+    activations: ActivationPrecision = Field(default="float32", description="integers have one range per tensor")
+    dynamic: bool = Field(
+        default=False, description="dynamic range quantization: ranges of activations come from each image at run time"
+    )
     calibration_images: int = Field(default=0, ge=0, le=10_000, description="images that activation ranges come from")
     float_first: int = Field(default=0, ge=0, le=16, description="number of first steps that stay in float")
     float_fallback_layers: tuple[str, ...] = Field(
@@ -40,6 +48,24 @@ class Recipe(BaseModel):
     )
     input_dtype: InputType = Field(
         default="float32", description="uint8: the file receives RGB values and normalises them, channels last"
+    )
+    float_budget_mm: float | None = Field(
+        default=None,
+        gt=0,
+        description="mixed precision: the most sensitive steps stay in float until the MPJPE of the file on the "
+        "validation part exceeds the network's by at most this many mm",
+    )
+    activation_range: Literal["minmax", "average", "percentile", "entropy", "histogram"] | None = Field(
+        default=None, description="range of activations: extremes, mean of the images' extremes, or clipped"
+    )
+    activation_symmetry: Literal["asymmetric", "symmetric"] | None = Field(
+        default=None, description="symmetric: the range of activations is centred at zero"
+    )
+    weight_range: Literal["minmax", "octav"] | None = Field(
+        default=None, description="range of weights: extremes, or clipped for the least squared error (OCTAV)"
+    )
+    weight_granularity: Literal["channel", "tensor"] | None = Field(
+        default=None, description="one range of weights for each output channel, or for each tensor"
     )
     qat_samples: int = Field(default=0, ge=0, description="training samples of quantization-aware training")
 
@@ -50,29 +76,46 @@ class Recipe(BaseModel):
 
     @model_validator(mode="after")
     def _consistent(self) -> Recipe:
-        if self.activations == "int8" and self.weights != "int8":
-            raise ValueError("activations: int8 activations need int8 weights")
-        if self.weights == "int8" and self.activations != "int8":
-            raise ValueError("weights: int8 weights with float activations are slower than float; set activations")
+        if self.activations in ("int8", "int16") and self.weights != "int8":
+            raise ValueError(f"activations: {self.activations} activations need int8 weights")
         if self.activations == "float16" and self.weights != "float16":
             raise ValueError("activations: float16 activations need float16 weights")
-        if self.int8 and self.calibration_images < 1:
-            raise ValueError("calibration_images: int8 activations need at least one image")
-        if (self.float_fallback_layers or self.float_first) and not self.int8:
-            raise ValueError("float_fallback_layers: possible in an int8 recipe only")
+        if self.dynamic and self.activations != "int8":
+            raise ValueError("dynamic: possible with int8 activations only")
+        if self.calibrated and self.calibration_images < 1:
+            raise ValueError(f"calibration_images: {self.activations} activations need at least one image")
+        if (self.float_fallback_layers or self.float_first) and not self.quantized:
+            raise ValueError("float_fallback_layers: possible with int8 weights only")
         if self.qat_samples and not self.int8:
             raise ValueError("qat_samples: possible in an int8 recipe only")
+        if self.float_budget_mm is not None and (self.qat_samples or not self.quantized):
+            raise ValueError("float_budget_mm: possible with int8 weights and without qat_samples only")
+        for option in OPTIONS:
+            if getattr(self, option) and not (self.quantized if option.startswith("weight") else self.calibrated):
+                raise ValueError(f"{option}: the recipe quantizes no {option.partition('_')[0]}s with stored ranges")
         return self
 
     @property
+    def quantized(self) -> bool:
+        """Whether weights are INT8."""
+        return self.weights == "int8"
+
+    @property
+    def calibrated(self) -> bool:
+        """Whether the file contains ranges of activations."""
+        return self.activations in ("int8", "int16") and not self.dynamic
+
+    @property
     def int8(self) -> bool:
-        """Whether activations, and therefore the arithmetic, are INT8."""
-        return self.activations == "int8"
+        """Whether activations, and therefore the arithmetic, are INT8 in every layer, with calibrated ranges."""
+        return self.activations == "int8" and not self.dynamic
 
     @property
     def identity(self) -> dict[str, Any]:
         """The fields that hashes of exported files contain; the default of a field of later versions is left out."""
-        return self.model_dump(mode="json", exclude={"input_dtype"} if self.input_dtype == "float32" else None)
+        later = ("input_dtype", "dynamic", "float_budget_mm", *OPTIONS)
+        unset = {name for name in later if getattr(self, name) == type(self).model_fields[name].default}
+        return self.model_dump(mode="json", exclude=unset)
 
     @property
     def after_training(self) -> Recipe:
@@ -84,6 +127,10 @@ class Recipe(BaseModel):
         if dtype == self.input_dtype:
             return self
         return self.model_copy(update={"input_dtype": dtype, "name": f"{self.name}-{dtype}"})
+
+    def options(self, supported: Mapping[str, tuple[str, ...]]) -> dict[str, str]:
+        """Return the quantizer's options: those of the recipe, and for the others the first of the supported values."""
+        return {option: getattr(self, option) or supported[option][0] for option in OPTIONS if option in supported}
 
     def with_float_layers(self, steps: tuple[str, ...]) -> Recipe:
         """Return the recipe with further float fallback layers."""
@@ -113,6 +160,10 @@ RECIPES: dict[str, Recipe] = {
         Recipe(name="fp16", weights="float16"),
         Recipe(name="int8-static", weights="int8", activations="int8", calibration_images=24),
         Recipe(name="int8-float-stem", weights="int8", activations="int8", calibration_images=24, float_first=2),
+        Recipe(name="int8-mixed", weights="int8", activations="int8", calibration_images=24, float_budget_mm=0.5),
+        Recipe(name="int8-dynamic", weights="int8", activations="int8", dynamic=True),
+        Recipe(name="int8-weights", weights="int8"),
+        Recipe(name="w8a16", weights="int8", activations="int16", calibration_images=24),
         Recipe(name="int8-qat", weights="int8", activations="int8", calibration_images=24, qat_samples=4000),
     )
 }

@@ -1,4 +1,4 @@
-"""Sensitivity of each step of a network to INT8, simulated in torch."""
+"""Sensitivity of each step of a network to quantization, simulated in torch."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from arch.network import PoseNet
 from quantize.graph import inference_module
 from quantize.runtimes import Array
 
-LEVELS = 255
+LEVELS = {"int8": 2**8 - 1, "int16": 2**16 - 1}  # of activations; float ones are not rounded
 CROP_MM = 2000.0  # assumed side of a crop
 
 
-def step_costs(net: PoseNet, images: Array) -> dict[str, float]:
+def step_costs(net: PoseNet, images: Array, activations: str = "int8") -> dict[str, float]:
     """Return the mean displacement of joints in mm when one step alone is quantized, the costliest step first.
 
-    Weights are quantized symmetrically per channel, inputs per tensor within their ranges on the same `images`,
-    normalised RGB (N, 3, S, S). Use the values to rank the steps: the errors of real files are larger.
+    Weights are quantized symmetrically per channel to INT8, inputs to `activations` per tensor, within their ranges on
+    the same `images`, normalised RGB (N, 3, S, S). Use the values to rank the steps: the errors of real files are larger.
     """
     module = inference_module(net)
     x = torch.from_numpy(images)
@@ -40,7 +40,8 @@ def step_costs(net: PoseNet, images: Array) -> dict[str, float]:
         for name, step in layers.items():
             with ExitStack() as stack:
                 for layer in step:
-                    stack.enter_context(_on_input(layer, partial(_quantize, *ranges[layer])))
+                    if levels := LEVELS.get(activations):
+                        stack.enter_context(_on_input(layer, partial(_quantize, levels, *ranges[layer])))
                     stack.enter_context(_quantized_weights(layer))
                 costs[name] = float(np.linalg.norm(_joints_mm(module.net, x) - reference, axis=2).mean())
     return dict(sorted(costs.items(), key=lambda entry: -entry[1]))
@@ -64,10 +65,10 @@ def _record_range(ranges: dict[nn.Module, tuple[float, float]], layer: nn.Module
     return x
 
 
-def _quantize(low: float, high: float, x: Tensor) -> Tensor:
-    scale = max(high - low, 1e-9) / LEVELS
+def _quantize(levels: int, low: float, high: float, x: Tensor) -> Tensor:
+    scale = max(high - low, 1e-9) / levels
     zero = round(-low / scale)
-    return ((x / scale + zero).round().clamp(0, LEVELS) - zero) * scale
+    return ((x / scale + zero).round().clamp(0, levels) - zero) * scale
 
 
 @contextmanager

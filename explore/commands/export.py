@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 
 EXAMPLE = """python explore.py export xs.safetensors --runtimes litert,openvino --quantization int8-static
 
-recipes: float, fp16, int8-static, int8-float-stem, int8-qat (trains first, needs a C++ compiler), or a YAML file
+recipes: float, fp16, int8-static, int8-float-stem, int8-mixed (float layers within 0.5 mm), int8-dynamic, int8-weights,
+w8a16, int8-qat (trains first, needs a C++ compiler), or a YAML file
 
 data: the checkpoint records the data that it was trained on, which gives calibration images, joints and licence. --data
 names another data set with the same joints, or the data of a checkpoint without a record. --max-drop uses the
@@ -280,13 +281,16 @@ def _certificate(row: dict[str, Any]) -> list[str]:
         f"  MPJPE                {row['mpjpe_mm']:.2f} mm{_interval(row['mpjpe_interval'])}, PA-MPJPE {row['pa_mpjpe_mm']:.2f} mm (MPJPE of the float file "
         f"{row['float_file_mpjpe_mm']:.2f}, of torch {row['float_mpjpe_mm']:.2f})",
     ]
+    if options := certificate["quantizer"]:
+        values = ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in options.items())
+        lines.append(f"  quantizer            {values}")
     if increase := certificate["mpjpe_increase_mm"]:
         lines.append(f"  over the float file  {increase['value']:+.2f} mm{_interval(increase)}")
     for stages, moved in certificate["deviations"].items():
         lines.append(f"  {stages:<20} mean {moved['mean']:.3f} mm, p95 {moved['p95']:.3f}, max {moved['max']:.3f}")
     if costs := list(certificate["steps_mm"].items())[:SHOWN_STEPS]:
         steps = ", ".join(f"{name} {mm:.2f} mm" for name, mm in costs)
-        lines.append(f"  most sensitive steps {steps} (each alone in INT8, simulated)")
+        lines.append(f"  most sensitive steps {steps} (each alone quantized, simulated)")
     partitions = f"{certificate['partitions']} partition{'s' * (certificate['partitions'] != 1)}"
     weights = f" ({certificate['weight_bits']}-bit weights)" if certificate["weight_bits"] else ""
     lines += [

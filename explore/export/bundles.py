@@ -40,7 +40,7 @@ def export_bundle(
     if "replaced_activations" in row:
         metrics["original_activations_mpjpe_mm"] = row["replaced_activations"]["before_mpjpe_mm"]
     seed, calibration, evaluated = exporter.config.seed, None, exporter.evaluator.data
-    if file.recipe.int8:
+    if file.recipe.calibrated:
         images = exporter.calibration_images(file.recipe)
         calibration = Calibration(count=len(images), seed=seed, hash=digest(images))
     record = exporter.trained_on or describe_training(exporter.evaluator)

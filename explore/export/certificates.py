@@ -14,6 +14,7 @@ from explore.evaluation.metrics import frame_errors
 from explore.export.exporter import ExportedModel, Exporter, Predictions, normalise
 from quantize import runtimes
 from quantize.certificate import Increase, certify
+from quantize.recipes import Recipe
 from quantize.sensitivity import step_costs
 
 SIMULATED_PIXELS = 16 * 64 * 64  # of all images together that the steps are ranked on
@@ -40,6 +41,7 @@ def certificate_row(
         file.recipe,
         file.summary,
         weight_bits=runtimes.get(file.runtime).WEIGHT_BITS,
+        quantizer=_quantizer_options(file),
         torch_mm=network.mm,
         file_mm=file.mm,
         float_mm=float_file.mm if quantized else None,
@@ -65,6 +67,13 @@ def certificate_row(
     }
 
 
+def _quantizer_options(file: ExportedModel) -> dict[str, str]:
+    """Return the options that the quantizer ran with; none for float files, and where training found the ranges."""
+    if not file.recipe.quantized or (file.recipe.qat_samples and file.runtime == "openvino"):
+        return {}
+    return file.recipe.options(runtimes.get(file.runtime).quantizer_options(file.recipe))
+
+
 def increase(evaluator: Evaluator, file: ExportedModel, float_file: ExportedModel) -> Increase:
     """Return the increase of MPJPE of `file` over the float file, paired by image."""
     errors, float_errors = (frame_errors(predictions.mm, evaluator.data) for predictions in (file, float_file))
@@ -80,7 +89,7 @@ def interval_of(accuracy: Accuracy) -> dict[str, Any] | None:
     return asdict(found) if found and isfinite(found.low) else None
 
 
-def simulated_costs(exporter: Exporter, net: PoseNet) -> dict[str, float]:
-    """Return the error in mm that INT8 adds in each step of the network alone, simulated on a few training images."""
+def simulated_costs(exporter: Exporter, net: PoseNet, recipe: Recipe) -> dict[str, float]:
+    """Return the error in mm that a recipe adds in each step of the network alone, simulated on a few training images."""
     count = max(2, SIMULATED_PIXELS // net.arch.input_size**2)
-    return step_costs(net, normalise(exporter.evaluator.calibration(count, exporter.config.seed)))
+    return step_costs(net, normalise(exporter.evaluator.calibration(count, exporter.config.seed)), recipe.activations)

@@ -88,7 +88,7 @@ class Exporter:
 
     def convert(self, arch: Arch, weights: Path, runtime: str, recipe: Recipe, key: str) -> Path:
         """Return the model file that the converter process makes in the folder `key`."""
-        images = self.calibration_images(recipe) if recipe.int8 else None
+        images = self.calibration_images(recipe) if recipe.calibrated else None
         folder = self.folder / key
         with self.lock():
             model = self.converter.export(arch, weights, runtime, recipe, images, folder, self.config.timeout)
@@ -146,9 +146,9 @@ class Exporter:
     def measure_latency(self, files: dict[str, ExportedModel], reference: str) -> dict[str, Latency] | str:
         """Time all files in interleaved rounds; returns the reason instead if other processes disturb every attempt."""
         image = normalise(self.evaluator.evaluation.images[:1])
-        threads, seconds = self.config.measure.threads, self.config.measure.max_seconds * max(1.0, len(files) / 2)
+        settings = self.config.measure.for_count(len(files))
+        threads = settings.threads
         calls = {name: runtimes.get(f.runtime).load(f.model, threads).prepare(image) for name, f in files.items()}
-        settings = self.config.measure.model_copy(update={"max_seconds": seconds})
         try:
             return retry_disturbed(lambda: measure(calls, settings, reference))
         except Disturbed as error:

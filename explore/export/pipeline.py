@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
-from functools import partial
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +18,7 @@ from explore.export.bundles import export_bundle
 from explore.export.certificates import certificate_row, simulated_costs
 from explore.export.config import ExportConfig
 from explore.export.exporter import ExportedModel, Exporter
+from explore.export.mixed_precision import export_within_budget
 from explore.export.output_calibration import calibration_crops
 from explore.export.training_data import TrainingData, skeleton_of, trained_further, training_data
 from explore.measure.latency import Latency
@@ -26,7 +26,7 @@ from explore.progress import Display
 from quantize import bundle as bundles
 from quantize import delegates, operator_check, qat
 from quantize.checkpoint import TRAINED_ON, load_network, save_network
-from quantize.convert import ConversionError, Converter
+from quantize.convert import Converter
 from quantize.environment import usable_cores
 from quantize.recipes import InputType, Recipe, recipe
 
@@ -36,8 +36,7 @@ class ExportOptions:
     """Options of the command beside `ExportConfig`.
 
     force: write bundles that fail a check, too
-    max_drop: largest increase of MPJPE over the network's on the validation part, mm; layers stay in float until the
-        file keeps it
+    max_drop: in place of the recipe's `float_budget_mm`
     verify: None, "tensorflow" or "mediapipe"
     task: path of a .task file for MediaPipe, made of the LiteRT bundle
     checks: further checks: "arm" compares outputs with those on emulated ARM processors; "gpu" and "npu" report what
@@ -77,7 +76,7 @@ def export_bundles(
     Raises:
         InputError: no checkpoint, its data cannot be opened or lacks joints of the network, or the recipe cannot be
             applied to the network.
-        ConversionError: a converter failed, or `max_drop` cannot be kept.
+        ConversionError: a converter failed, or the budget of mixed precision cannot be kept.
         Diverged: fine-tuning failed.
     """
     net, facts = load_network(checkpoint)
@@ -86,13 +85,15 @@ def export_bundles(
     if options.replace_activations:
         arch = finetune.with_activation(arch, options.replace_activations)
     _check_options(arch, config.runtimes, chosen, options)
+    if options.max_drop is not None:
+        chosen = chosen.model_copy(update={"float_budget_mm": options.max_drop})
     source = training_data(checkpoint, arch, facts, config)
     config = source.config
     if options.task:
         skeleton = skeleton_of(source.record.skeleton) if source.record else None
         task.check(checkpoint, Path(options.task), config.dataset.framing, skeleton, options.force)
     display.stage("data")
-    evaluator, validation = _open_parts(source, options, display)
+    evaluator, validation = _open_parts(source, chosen, display)
     out.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as scratch, Converter(out / "converter.log") as converter:
         record = source.describe(evaluator)
@@ -108,7 +109,7 @@ def export_bundles(
         weights = exporter.folder / "weights.safetensors"
         save_network(weights, net)
         network = exporter.evaluate_torch(net)
-        costs = simulated_costs(exporter, net) if chosen.int8 else {}
+        costs = simulated_costs(exporter, net, chosen) if chosen.quantized else {}
         export = recipe_exporter(exporter, net, weights, chosen, display)
         floats, files = {}, {}
         for index, runtime in enumerate(config.runtimes):
@@ -117,16 +118,10 @@ def export_bundles(
             display.update((2 * index + 1) / (2 * len(config.runtimes) + 1), f"{runtime} {chosen.name}")
             if chosen == recipe("float"):
                 files[runtime] = floats[runtime]
-            elif validation is None or options.max_drop is None:
-                files[runtime] = export(runtime, ())
+            elif validation is None:
+                files[runtime] = export(runtime)
             else:
-                choosing = replace(exporter, evaluator=validation)
-                steps = [step for step in costs if step not in chosen.float_steps(arch)]
-                limit = choosing.evaluate_torch(net).accuracy.mpjpe + options.max_drop
-                candidate = partial(recipe_exporter(choosing, net, weights, chosen, display), runtime)
-                file, _ = fewest_float_layers(steps, candidate, limit, options.max_drop)
-                test_source = exporter.source_hash(weights, runtime, file.recipe)
-                files[runtime] = exporter.evaluate(arch, runtime, file.recipe, file.model, file.seconds, test_source)
+                files[runtime] = export_within_budget(exporter, validation, net, weights, runtime, chosen, costs)
         display.stage("latency")
         every_file = {f"{file.runtime} {file.recipe.name}": file for file in (*floats.values(), *files.values())}
         latencies = exporter.measure_latency(every_file, f"{config.runtimes[0]} float")
@@ -176,7 +171,7 @@ def export_bundles(
     return rows
 
 
-def _open_parts(source: TrainingData, options: ExportOptions, display: Display) -> tuple[Evaluator, Evaluator | None]:
+def _open_parts(source: TrainingData, chosen: Recipe, display: Display) -> tuple[Evaluator, Evaluator | None]:
     """Open the test part, and the validation part if something is chosen, both with the joints of the network.
 
     Raises:
@@ -188,7 +183,7 @@ def _open_parts(source: TrainingData, options: ExportOptions, display: Display) 
         display.update(done / max(1, total))
 
     try:
-        if options.max_drop is None:
+        if chosen.float_budget_mm is None:
             test, validation = open_evaluator(source.config, cores, progress), None
         else:
             parts = open_evaluators(source.config, cores, progress)
@@ -232,7 +227,7 @@ def _check_options(arch: Arch, runtimes: tuple[str, ...], chosen: Recipe, option
         return
     if options.max_drop <= 0:
         raise InputError(f"max-drop: {options.max_drop:g} mm: give a number above 0")
-    if not chosen.int8 or chosen.qat_samples:
+    if not chosen.quantized or chosen.qat_samples:
         raise InputError(f"max-drop: not possible with {chosen.name}; use int8-static or int8-float-stem")
 
 
@@ -263,18 +258,18 @@ def _replace_activations(
 
 def recipe_exporter(
     exporter: Exporter, net: PoseNet, weights: Path, chosen: Recipe, display: Display
-) -> Callable[[str, tuple[str, ...]], ExportedModel]:
-    """Return a function of a runtime and of further float fallback layers that exports `net` by `chosen`.
+) -> Callable[[str], ExportedModel]:
+    """Return a function of a runtime that exports `net` by `chosen`.
 
     Quantization-aware training runs once, for the first runtime.
     """
     arch = net.arch
     trained: dict[str, Any] = {}
 
-    def export(runtime: str, steps: tuple[str, ...]) -> ExportedModel:
-        key = f"{runtime}-{chosen.name}-{len(steps)}"
+    def export(runtime: str) -> ExportedModel:
+        key = f"{runtime}-{chosen.name}"
         if not chosen.qat_samples:
-            return exporter.export(arch, weights, runtime, chosen.with_float_layers(steps), key)
+            return exporter.export(arch, weights, runtime, chosen, key)
         source = exporter.source_hash(weights, runtime, chosen)
         if existing := exporter.load(runtime, chosen, key, source):
             return existing
@@ -300,47 +295,6 @@ def recipe_exporter(
         return exporter.evaluate(arch, runtime, chosen, model, time.monotonic() - started, source)
 
     return export
-
-
-def fewest_float_layers(
-    ranked: Sequence[str], export: Callable[[tuple[str, ...]], ExportedModel], limit_mm: float, budget_mm: float
-) -> tuple[ExportedModel, int]:
-    """Search for the fewest float fallback layers whose file has an MPJPE of at most `limit_mm`.
-
-    The number of float layers is doubled until a file keeps the limit, then found by bisection.
-
-    ranked: names of the layers (steps of the network), the costliest first
-    export: exports and evaluates a file with the given layers in float
-    budget_mm: the increase that `limit_mm` allows, for the message
-
-    Returns:
-        the file, and the number of files that were exported.
-
-    Raises:
-        ConversionError: the limit is exceeded with all layers but one in float.
-    """
-    exported: dict[int, ExportedModel] = {}
-
-    def fits(count: int) -> bool:
-        exported[count] = export(tuple(ranked[:count]))
-        return exported[count].accuracy.mpjpe <= limit_mm
-
-    failed, count, largest = -1, 0, max(1, len(ranked) - 1)
-    while not fits(count):
-        if count == largest:
-            file = exported[count]
-            raise ConversionError(
-                f"{file.runtime}: max-drop {budget_mm:g} mm: exceeded by {file.accuracy.mpjpe - limit_mm:.2f} mm with "
-                f"{count} of {len(ranked)} layers in float; use --quantization int8-qat or a larger budget"
-            )
-        failed, count = count, min(max(1, 2 * count), largest)
-    while count - failed > 1:
-        middle = (failed + count) // 2
-        if fits(middle):
-            count = middle
-        else:
-            failed = middle
-    return exported[count], len(exported)
 
 
 def _latency(file: ExportedModel, latencies: dict[str, Latency] | str) -> dict[str, Any]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-import subprocess
 import tempfile
 from collections.abc import Iterable
 from dataclasses import fields, replace
@@ -18,8 +17,8 @@ from arch.files import atomic_dir
 from arch.network import PoseNet
 from arch.space import Arch
 from explore.data.batches import Evaluation
+from explore.export.child import outputs_of
 from explore.export.exporter import ExportedModel, Exporter, Predictions, normalise
-from quantize import child_process
 from quantize.certificate import deviation
 from quantize.convert import ConversionError
 from quantize.graph import save_folded_onnx
@@ -56,7 +55,7 @@ def verify(exporter: Exporter, files: Iterable[ExportedModel], arch: Arch) -> di
         raw = _run_child("tflite", file.model.absolute(), normalise(images.images))
         moved = deviation(_camera_mm(images, raw, arch, depth_scale("litert", arch)), file.mm[::step])
         found[file.recipe.name] = {"mean": moved.mean, "max": moved.max}
-        if moved.mean > (INT8_MM if file.recipe.int8 else FLOAT_MM):
+        if moved.mean > (INT8_MM if file.recipe.quantized else FLOAT_MM):
             raise ConversionError(
                 f"tensorflow: {file.recipe.name}: tf.lite.Interpreter and LiteRT differ by {moved.mean:.2f} mm "
                 f"({moved.max:.2f} mm at most); do not deploy the file"
@@ -109,16 +108,8 @@ def save_model(net: PoseNet, folder: Path, x: Array) -> Array:
 
 
 def _run_child(task: str, source: Path, x: Array, *more: str) -> Array:
-    with tempfile.TemporaryDirectory() as scratch:
-        images, outputs = Path(scratch, "images.npy"), Path(scratch, "outputs.npy")
-        np.save(images, np.ascontiguousarray(x.transpose(0, 2, 3, 1)), allow_pickle=False)
-        arguments = (task, str(source), str(images), str(outputs), *more)
-        try:
-            done = child_process.run_module("quantize.tensorflow_child", *arguments, timeout_s=TIMEOUT_S)
-        except subprocess.TimeoutExpired:
-            raise ConversionError(f"tensorflow: {task} took longer than {TIMEOUT_S:g} s and was stopped") from None
-        if done.returncode:
-            last = done.stderr.strip().splitlines()[-1:] or [f"status {done.returncode}"]
-            raise ConversionError(f"tensorflow: {task} of {source.name} failed: {last[0][:300]}")
-        raw: Array = np.load(outputs, allow_pickle=False)
+    """Return the raw output, channels first, for normalised RGB (N, 3, S, S); see `quantize.tensorflow_child`."""
+    title = f"tensorflow: {task} of {source.name}"
+    images = np.ascontiguousarray(x.transpose(0, 2, 3, 1))
+    raw, _ = outputs_of("quantize.tensorflow_child", title, images, task, str(source), *more, timeout_s=TIMEOUT_S)
     return raw.transpose(0, 3, 1, 2) if raw.ndim == 4 else raw

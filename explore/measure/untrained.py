@@ -67,7 +67,7 @@ def _convert(converter: Converter, conversion: Conversion) -> Model:
         from quantize.checkpoint import save_network
 
         images = None
-        if recipe.int8:
+        if recipe.calibrated:
             recipe = recipe.model_copy(update={"calibration_images": CALIBRATION_IMAGES})
             shape = (CALIBRATION_IMAGES, 3, arch.input_size, arch.input_size)
             images = np.random.default_rng(0).normal(size=shape).clip(-2, 2).astype(np.float32)

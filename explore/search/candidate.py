@@ -21,7 +21,9 @@ from arch.files import write_atomic
 from arch.network import build
 from arch.space import Arch
 from explore.evaluation.evaluator import Evaluator
+from explore.export.certificates import simulated_costs
 from explore.export.exporter import ExportedModel, evaluate_predictions
+from explore.export.mixed_precision import export_within_budget
 from explore.host import locked
 from explore.measure.latency import Disturbed
 from explore.search import cache
@@ -43,7 +45,7 @@ from explore.train.distill import make_objective
 from explore.train.loop import PoseObjective, predict, train_and_evaluate
 from explore.train.loop import train as train_network
 from explore.train.provenance import trained_on
-from quantize.checkpoint import save_network
+from quantize.checkpoint import load_network, save_network
 from quantize.recipes import recipe
 
 AtRung = Callable[[int, float], None]
@@ -61,7 +63,7 @@ def run_candidate(context: EvalContext, arch: Arch, recipe_name: str, at_rung: A
     config = context.config
     path = result_file(config, arch.id, recipe_name)
     if path.exists():
-        return CandidateResult.model_validate_json(path.read_text())
+        return CandidateResult.read(path)
     if result := cache.take_result(config, context.evaluator, arch, recipe_name):
         return result
     folder = path.parent
@@ -97,7 +99,7 @@ def train(context: EvalContext, arch: Arch, folder: Path, at_rung: AtRung) -> Tr
     config, done = context.config, folder / "trained.json"
     with locked(weights_lock(config, arch)):
         if done.exists():
-            return TrainResult.model_validate_json(done.read_text())
+            return TrainResult.read(done)
         if config.estimator != "full":
             return estimate(context, arch, folder)
         for index in range(len(config.rungs)):
@@ -157,7 +159,7 @@ def train_fully(
     """
     done, engine, data = folder / "trained.json", context.engine, context.evaluator.train
     if done.exists() and (folder / "torch.npy").exists():
-        return TrainResult.model_validate_json(done.read_text())
+        return TrainResult.read(done)
     seed = context.config.seed if seed is None else seed
     teacher = teacher_of(context, settings, arch)
     state = folder / f"state{f'-{teacher.fingerprint[:8]}' if teacher else ''}.safetensors"
@@ -227,8 +229,14 @@ def export_and_evaluate(
     """Export the trained network and evaluate the exported file."""
     runtime, chosen = runtime or context.config.runtime, recipe(recipe_name)
     context.report(f"export {runtime}", 0, 1)
-    weights, key = folder / "weights.safetensors", f"{runtime}-{chosen.name}"
-    return context.exporter(folder, evaluator).export(arch, weights, runtime, chosen, key)
+    weights, exporter = folder / "weights.safetensors", context.exporter(folder, evaluator)
+    if chosen.float_budget_mm is not None:
+        net, facts = load_network(weights)
+        if not facts.get("untrained"):  # the error of random weights says nothing about layers
+            with exporter.lock():
+                costs = simulated_costs(exporter, net, chosen)
+            return export_within_budget(exporter, context.evaluator, net, weights, runtime, chosen, costs)
+    return exporter.export(arch, weights, runtime, chosen, f"{runtime}-{chosen.name}")
 
 
 def counted(context: EvalContext, arch: Arch, file: Path) -> dict[str, int]:

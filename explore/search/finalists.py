@@ -70,7 +70,7 @@ class Finalist:
         path = self.result_file(config)
         if not path.exists():
             return None
-        result = FinalistResult.model_validate_json(path.read_text())
+        result = FinalistResult.read(path)
         return result if set(self.recipes) <= set(result.recipes) else None
 
     def has_ended(self, config: SearchConfig) -> bool:
@@ -246,7 +246,9 @@ def run_finalist(context: EvalContext, finalist: Finalist) -> FinalistResult:
         Accuracy(training.float_mpjpe_mm, training.float_pa_mpjpe_mm),
     )
     with context.lock.shared():
-        costs = simulated_costs(exporter, load_network(folder / "weights.safetensors")[0])
+        net = load_network(folder / "weights.safetensors")[0]
+        quantized = [made for made in map(recipe, finalist.recipes) if made.quantized]
+        costs = {made.name: simulated_costs(exporter, net, made) for made in quantized}
     models = {
         (runtime, name): export_and_evaluate(context, context.test, arch, folder, name, runtime)
         for runtime in config.runtimes
@@ -264,7 +266,7 @@ def run_finalist(context: EvalContext, finalist: Finalist) -> FinalistResult:
     rows = []
     for (runtime, name), model in models.items():
         float_file = models[runtime, "float"]
-        row = certificate_row(context.test, arch, float_network, model, float_file, costs if model.recipe.int8 else {})
+        row = certificate_row(context.test, arch, float_network, model, float_file, costs.get(model.recipe.name, {}))
         row |= {
             "mpjpe_interval": model.accuracy.interval,
             "peak_bytes": round(peak_memory(arch, model.recipe)),
@@ -306,7 +308,7 @@ def unmeasured_latency(config: SearchConfig, arch: Arch, name: str) -> dict[str,
     """Return the fields of a latency that could not be measured: that of the network's candidate, or a prediction."""
     path = result_file(config, arch.id, name)
     if path.exists():
-        candidate = CandidateResult.model_validate_json(path.read_text())
+        candidate = CandidateResult.read(path)
         if candidate.recipe == recipe(name).name and candidate.measured_ratio(LOCAL) is not None:
             return latency_fields(config, candidate.latency, "candidate")
     ratio, source = predicted_ratio(config, name)
@@ -331,7 +333,7 @@ def _train(context: EvalContext, arch: Arch, folder: Path) -> tuple[TrainResult,
         return training, training if config.equal_compute else None
     first = folder / EQUAL_SAMPLES
     equal_samples = train_fully(context, context.test, arch, config.final, first, init_from, seen, seed)
-    rest = config.final.with_samples(more)
+    rest = config.final.model_copy(update={"samples": more})
     weights = first / "weights.safetensors"
     seen += config.final.samples
     return train_fully(context, context.test, arch, rest, folder, weights, seen, seed + 1), equal_samples
@@ -340,11 +342,9 @@ def _train(context: EvalContext, arch: Arch, folder: Path) -> tuple[TrainResult,
 def _total_train_s(config: SearchConfig, arch: Arch, folder: Path) -> float:
     """Return the training time of a finalist in s, its candidate's included."""
     candidate = config.folder / "candidates" / arch.id / "trained.json"
-    total = (
-        training_seconds(config, TrainResult.model_validate_json(candidate.read_text())) if candidate.exists() else 0.0
-    )
+    total = training_seconds(config, TrainResult.read(candidate)) if candidate.exists() else 0.0
     for path in folder.glob("**/trained.json"):
-        total += TrainResult.model_validate_json(path.read_text()).train_s or 0.0
+        total += TrainResult.read(path).train_s or 0.0
     return round(total, 1)
 
 
@@ -353,7 +353,7 @@ def _fully_trained(context: EvalContext, arch: Arch) -> Path:
     config = context.config
     folder = config.folder / "candidates" / arch.id
     trained = folder / "trained.json"
-    if not trained.exists() or not TrainResult.model_validate_json(trained.read_text()).in_full:
+    if not trained.exists() or not TrainResult.read(trained).in_full:
         folder = config.folder / "finalists" / arch.id / "from-start"
         train_fully(context, context.evaluator, arch, config.candidate, folder)
     return folder / "weights.safetensors"

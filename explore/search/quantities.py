@@ -124,7 +124,8 @@ def peak_memory(arch: Arch, recipe: Recipe) -> float:
     from arch.cost import cost
 
     found = cost(arch)
-    return found.peak_activation_bytes_int8 if recipe.int8 else found.peak_activation_bytes_float
+    integers = {"int8": 1, "int16": 2}.get(recipe.activations) if recipe.calibrated else None
+    return integers * found.peak_activation_bytes_int8 if integers else found.peak_activation_bytes_float
 
 
 ERROR = "mpjpe"

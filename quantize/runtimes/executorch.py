@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from arch.errors import InputError
+from arch.errors import InputError, shortened
 from arch.space import Arch
 from quantize.recipes import Recipe
 from quantize.runtimes.operators import ModelSummary, Operator, counted, macs_of, summarise
@@ -39,11 +39,21 @@ def unsupported(arch: Arch, recipe: Recipe) -> list[str]:
     reasons = []
     if not is_installed():
         reasons.append(NOT_INSTALLED)
-    if recipe.weights == "float16":
-        reasons.append(f"recipe {recipe.name}: not implemented for executorch; use the recipe float")
+    if recipe.weights == "float16" or (recipe.quantized and not recipe.int8):
+        reasons.append(f"recipe {recipe.name}: not implemented for executorch; use float or int8-static")
     if recipe.input_dtype != "float32":
         reasons.append("input-dtype: executorch files have a float32 input; omit --input-dtype")
     return reasons
+
+
+def quantizer_options(recipe: Recipe) -> dict[str, tuple[str, ...]]:
+    """Return the options of torchao's quantizer for XNNPACK, which this export leaves as they are."""
+    return {
+        "activation_range": ("histogram",),
+        "activation_symmetry": ("asymmetric",),
+        "weight_range": ("minmax",),
+        "weight_granularity": ("channel",),
+    }
 
 
 def failed_checks(arch: Arch, recipe: Recipe) -> list[str]:
@@ -142,7 +152,7 @@ class ExecuTorchSession:
             self.program = Runtime.get().load_program(Path(path).read_bytes())
             self.method = self.program.load_method("forward")
         except (OSError, RuntimeError, ValueError) as error:
-            raise InputError(f"{path}: ExecuTorch cannot load it: {' '.join(str(error).split())[:200]}") from None
+            raise InputError(f"{path}: ExecuTorch cannot load it: {shortened(error, 200)}") from None
 
     def run(self, x: Array) -> Array:
         tensors = (self.torch.from_numpy(np.array(image[None], np.float32, order="C")) for image in x)
@@ -203,7 +213,7 @@ def inspect(path: Path) -> ModelSummary:
     try:
         program = deserialize_pte_binary(path.read_bytes()).program
     except Exception as error:  # flatc's exceptions have no common class
-        raise InputError(f"{path}: ExecuTorch cannot load it: {' '.join(str(error).split())[:200]}") from None
+        raise InputError(f"{path}: ExecuTorch cannot load it: {shortened(error, 200)}") from None
     (plan,) = program.execution_plan
     delegated: list[Operator] = []
     for number, delegate in enumerate(plan.delegates):

@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from arch.decode import IMAGENET_MEAN, IMAGENET_STD
-from arch.errors import InputError
+from arch.errors import InputError, shortened
 from arch.heads import HEADS
 from arch.space import Arch
 from arch.spec import Block, Conv, SqueezeExcite
+from quantize.litert_quantizer import module
 from quantize.recipes import Recipe
-from quantize.runtimes.operators import ModelSummary, Operator, counted, macs_of, summarise
+from quantize.runtimes.operators import DYNAMIC, ModelSummary, Operator, counted, macs_of, summarise
 from quantize.runtimes.protocol import Array, to_pixels
 from quantize.tensors import IMAGE, RAW, describe_input, describe_output
 from quantize.tflite_metadata import ImageInput, OutputText, add_metadata, image_metadata, read_model, write_model
@@ -32,8 +33,8 @@ NO_INT8_KERNEL = ("prelu", "prelu_shared", "leaky_relu", "hardswish")
 
 
 def unsupported(arch: Arch, recipe: Recipe) -> list[str]:
-    """Reject activations without an INT8 kernel: the delegate runs them in float, which is ten times slower."""
-    if not recipe.int8:
+    """Reject activations without an integer kernel: the delegate runs them in float, which is ten times slower."""
+    if not recipe.calibrated:
         return []
     return [
         f"activation: {act} has no INT8 kernel in LiteRT (the file would be slower than the float file); use relu or "
@@ -42,8 +43,22 @@ def unsupported(arch: Arch, recipe: Recipe) -> list[str]:
     ]
 
 
+def quantizer_options(recipe: Recipe) -> dict[str, tuple[str, ...]]:
+    """Return the options of the quantizer; INT16 activations are symmetric in every kernel."""
+    found: dict[str, tuple[str, ...]] = {}
+    if recipe.calibrated:
+        found["activation_range"] = ("average", "minmax")
+        found["activation_symmetry"] = ("asymmetric", "symmetric") if recipe.int8 else ("symmetric",)
+    return found | {"weight_range": ("minmax", "octav"), "weight_granularity": ("channel", "tensor")}
+
+
 def failed_checks(arch: Arch, recipe: Recipe) -> list[str]:
-    """The delegate has no INT8 average pooling, with which residual concatenation halves feature maps."""
+    """The delegate has no INT16 kernels, and no INT8 average pooling, with which residual concatenation halves maps."""
+    if recipe.activations == "int16":
+        return [
+            f"recipe {recipe.name}: XNNPACK has no INT16 kernels, so that reference kernels run the file, many times "
+            f"slower than float; for the NPUs that the format is for, use --force"
+        ]
     pools = sum(how == "pool" for node in arch.plan.nodes for _, how in node.inputs)
     if not (recipe.int8 and pools):
         return []
@@ -72,16 +87,15 @@ def export(net: PoseNet, folder: Path, recipe: Recipe, calibration: Array | None
     arch = net.arch
     inference = inference_module(net)
     scale_depths(inference.net, DEPTH_SCALE)
-    if recipe.int8:
+    if recipe.calibrated:
         lift_dead_channels(inference)
     outputs = [0] if HEADS[arch.head].MAPS else []
     module = litert_torch.to_channel_last_io(inference, args=[0], outputs=outputs).eval()
     path = folder / FILES[0]
     converted = litert_torch.convert(module, (torch.zeros(1, arch.input_size, arch.input_size, 3),))
     converted.export(str(path))
-    if recipe.int8:
-        assert calibration is not None
-        path.write_bytes(_quantize(path, recipe.float_steps(arch), calibration))
+    if recipe.quantized:
+        path.write_bytes(_quantize(path, recipe, recipe.float_steps(arch), calibration))
     if recipe.weights == "float16":
         path.write_bytes(_to_fp16(path))
     path.write_bytes(_described(path.read_bytes(), arch, recipe))
@@ -155,8 +169,7 @@ def _prepend_normalisation(model: Any, entry: int) -> int:
 
 def _to_fp16(path: Path) -> bytes:
     """Store the weights as fp16; the runtime converts them to float32 when it loads the file."""
-    from ai_edge_quantizer import qtyping, quantizer
-
+    qtyping, quantizer = module("qtyping"), module("quantizer")
     half = qtyping.TensorQuantizationConfig(num_bits=16, dtype=qtyping.TensorDataType.FLOAT)
     casting = quantizer.Quantizer(str(path))
     casting.update_quantization_recipe(
@@ -170,26 +183,69 @@ def _to_fp16(path: Path) -> bytes:
     return bytes(casting.quantize().quantized_model)
 
 
-def _quantize(path: Path, float_steps: tuple[str, ...], calibration: Array) -> bytes:
-    """Quantize statically, per channel, with calibrated ranges; input, output and `float_steps` stay float."""
-    from ai_edge_quantizer import quantizer
-    from ai_edge_quantizer.qtyping import TFLOperationName
-    from ai_edge_quantizer.recipe import static_wi8_ai8
+def _quantize(path: Path, recipe: Recipe, float_steps: tuple[str, ...], calibration: Array | None) -> bytes:
+    """Quantize as the recipe says; input, output and `float_steps` stay float."""
+    qtyping, quantizer = module("qtyping"), module("quantizer")
+    options = recipe.options(quantizer_options(recipe))
+    manager = module("recipe_manager").RecipeManager()
+    operations, algorithms = qtyping.TFLOperationName, quantizer.AlgorithmName
+    clipped, keep = options["weight_range"] == "octav", algorithms.NO_QUANTIZE
 
-    static = quantizer.Quantizer(str(path), static_wi8_ai8())
-    keep = quantizer.AlgorithmName.NO_QUANTIZE
-    for edge in (TFLOperationName.INPUT, TFLOperationName.OUTPUT):
-        static.update_quantization_recipe(".*", edge, algorithm_key=keep)
+    def quantize(operation: Any, dynamic: bool) -> None:
+        config = _operator_config(qtyping, recipe, options, dynamic)
+        algorithm = algorithms.OCTAV if clipped else algorithms.MIN_MAX_UNIFORM_QUANT
+        manager.add_quantization_config(".*", operation, config, algorithm)
+
+    quantize(operations.ALL_SUPPORTED, False)
+    if recipe.dynamic:  # the delegate has no kernel for depthwise convolutions, whose weights are dequantized
+        for operation in (operations.CONV_2D, operations.FULLY_CONNECTED):
+            quantize(operation, True)
+    for edge in (operations.INPUT, operations.OUTPUT):
+        manager.add_quantization_config(".*", edge, algorithm_key=keep)
     if float_steps:
         inside = f"Sequential_({'|'.join(map(re.escape, float_steps))})[/;]"
-        static.update_quantization_recipe(inside, TFLOperationName.ALL_SUPPORTED, algorithm_key=keep)
+        manager.add_quantization_config(inside, operations.ALL_SUPPORTED, algorithm_key=keep)
+    ranges = None
+    if calibration is not None:
+        ranges = _ranges(path, manager, options["activation_range"], calibration)
+    made = quantizer.Quantizer(str(path), manager.get_quantization_recipe()).quantize(ranges)
+    return bytes(made.quantized_model)
+
+
+def _operator_config(qtyping: Any, recipe: Recipe, options: dict[str, str], dynamic: bool) -> Any:
+    """Return the quantizer's configuration of one kind of operator."""
+    granularity = qtyping.QuantGranularity
+    weights = qtyping.TensorQuantizationConfig(
+        num_bits=8,
+        symmetric=True,
+        granularity=granularity.CHANNELWISE if options["weight_granularity"] == "channel" else granularity.TENSORWISE,
+    )
+    activations = None
+    if recipe.calibrated:
+        activations = qtyping.TensorQuantizationConfig(
+            num_bits=8 if recipe.int8 else 16, symmetric=options["activation_symmetry"] == "symmetric"
+        )
+    integer = recipe.calibrated or dynamic
+    return qtyping.OpQuantizationConfig(
+        activation_tensor_config=activations,
+        weight_tensor_config=weights,
+        compute_precision=qtyping.ComputePrecision.INTEGER if integer else qtyping.ComputePrecision.FLOAT,
+        explicit_dequantize=not integer,
+    )
+
+
+def _ranges(path: Path, manager: Any, how: str, calibration: Array) -> dict[str, Any]:
+    """Return the ranges of activations on normalised images: exponential mean of their extremes, or the extremes."""
+    options = {"qsv_update_func": module("utils.qsv_utils").min_max_update} if how == "minmax" else {}
+    calibrator = module("calibrator").Calibrator(str(path), num_threads=1, **options)
     signature, entry = _signature(path)
     images = [{entry: np.ascontiguousarray(image[None].transpose(0, 2, 3, 1))} for image in calibration]
-    ranges = static.calibrate({signature: images}, num_threads=1)
+    calibrator.calibrate({signature: images}, manager)
+    ranges: dict[str, Any] = calibrator.get_model_qsvs()
     for values in ranges.values():  # a map that is zero on all images has an empty range, and no scale
         if "max" in values and np.max(np.maximum(values["max"], 0) - np.minimum(values["min"], 0)) < MIN_RANGE:
             values["max"] = np.full_like(values["max"], MIN_RANGE)
-    return bytes(static.quantize(ranges).quantized_model)
+    return ranges
 
 
 def interpreter(path: Path, threads: int, delegate: bool = True) -> Any:
@@ -205,7 +261,7 @@ def interpreter(path: Path, threads: int, delegate: bool = True) -> Any:
         loaded = Interpreter(model_path=str(path), num_threads=threads, experimental_op_resolver_type=kind)
         loaded.allocate_tensors()
     except (ValueError, RuntimeError) as error:
-        raise InputError(f"{path}: LiteRT cannot load it: {' '.join(str(error).split())[:200]}") from None
+        raise InputError(f"{path}: LiteRT cannot load it: {shortened(error, 200)}") from None
     return loaded
 
 
@@ -273,7 +329,10 @@ def _operator(operator: Any, tensors: dict[int, Any]) -> Operator:
         weights = tensors[inputs[1]]["shape"].tolist()
         channels = weights[-1] if kind == "DEPTHWISE_CONV_2D" else weights[0]
         macs = macs_of(output["shape"].tolist(), weights, channels)
-    return Operator(kind, np.dtype(output["dtype"]).name, inputs, outputs, macs)
+    dtype = np.dtype(output["dtype"]).name
+    if macs and dtype == "float32" and tensors[inputs[1]]["dtype"] == np.int8:
+        dtype = DYNAMIC
+    return Operator(kind, dtype, inputs, outputs, macs)
 
 
 def _delegation(interpreter: Any, count: int) -> tuple[int, list[int]]:

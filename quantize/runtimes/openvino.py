@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from arch.decode import IMAGENET_MEAN, IMAGENET_STD
-from arch.errors import InputError
+from arch.errors import InputError, shortened
 from arch.space import Arch
 from quantize.recipes import Recipe
 from quantize.runtimes.operators import ModelSummary, Operator, float_fallbacks, macs_of, summarise
@@ -30,8 +30,26 @@ CONVERSIONS = ("Reorder", "Reshape", "Convert")
 
 
 def unsupported(arch: Arch, recipe: Recipe) -> list[str]:
-    """Reject nothing: operators that NNCF cannot quantize stay in float, which costs little (measured for prelu)."""
+    """Reject recipes without kernels; operators that NNCF cannot quantize stay in float, at a small cost (prelu)."""
+    if recipe.activations == "int16":
+        return [f"recipe {recipe.name}: OpenVINO has no INT16 activations; use int8-static, or the runtime litert"]
+    if recipe.dynamic:
+        return [
+            f"recipe {recipe.name}: OpenVINO has no dynamic quantization of convolutions; use int8-static or int8-weights"
+        ]
     return []
+
+
+def quantizer_options(recipe: Recipe) -> dict[str, tuple[str, ...]]:
+    """Return the options of NNCF; weights alone are always quantized per channel."""
+    if not recipe.calibrated:
+        return {"weight_range": ("minmax",), "weight_granularity": ("channel",)}
+    return {
+        "activation_range": ("average", "minmax", "percentile", "histogram"),
+        "activation_symmetry": ("symmetric", "asymmetric"),
+        "weight_range": ("minmax",),
+        "weight_granularity": ("channel", "tensor"),
+    }
 
 
 def failed_checks(arch: Arch, recipe: Recipe) -> list[str]:
@@ -51,9 +69,8 @@ def export(net: PoseNet, folder: Path, recipe: Recipe, calibration: Array | None
         exported = Path(scratch, "model.onnx")
         save_onnx(net, exported)
         model = ov.convert_model(exported)
-    if recipe.int8:
-        assert calibration is not None
-        model = _quantize(model, recipe.float_steps(net.arch), calibration)
+    if recipe.quantized:
+        model = _quantize(model, recipe, recipe.float_steps(net.arch), calibration)
     if recipe.input_dtype == "uint8":
         model = with_normalisation(model)
     path = folder / FILES[0]
@@ -75,19 +92,32 @@ def with_normalisation(model: Any) -> Any:
     return processor.build()
 
 
-def _quantize(model: Any, float_steps: tuple[str, ...], calibration: Array) -> Any:
-    """Quantize statically, per channel, with symmetric activations; `float_steps` stay float."""
+def _quantize(model: Any, recipe: Recipe, float_steps: tuple[str, ...], calibration: Array | None) -> Any:
+    """Quantize as the recipe says: statically, or the weights alone; `float_steps` stay float."""
     import nncf
+    from nncf.quantization.advanced_parameters import QuantizationParameters
+    from nncf.quantization.range_estimator import RangeEstimatorParametersSet as Ranges
 
     pattern = rf"/({'|'.join(map(re.escape, float_steps))})/.*"
+    scope = nncf.IgnoredScope(patterns=[pattern], validate=False) if float_steps else None
+    if calibration is None:
+        return nncf.compress_weights(model, mode=nncf.CompressWeightsMode.INT8_SYM, ignored_scope=scope)
+    options = recipe.options(quantizer_options(recipe))
+    parameters = seven_bit_weights()
+    ranges = {"minmax": Ranges.MINMAX, "percentile": Ranges.MEAN_QUANTILE, "histogram": Ranges.HISTOGRAM}
+    if how := ranges.get(options["activation_range"]):
+        parameters.activations_range_estimator_params = how
+    if options["weight_granularity"] == "tensor":
+        parameters.weights_quantization_params = QuantizationParameters(per_channel=False)
+    presets = {"symmetric": nncf.QuantizationPreset.PERFORMANCE, "asymmetric": nncf.QuantizationPreset.MIXED}
     return nncf.quantize(
         model,
         nncf.Dataset([image[None] for image in calibration]),
-        preset=nncf.QuantizationPreset.PERFORMANCE,
+        preset=presets[options["activation_symmetry"]],
         subset_size=len(calibration),
         fast_bias_correction=True,
-        advanced_parameters=seven_bit_weights(),
-        ignored_scope=nncf.IgnoredScope(patterns=[pattern], validate=False) if float_steps else None,
+        advanced_parameters=parameters,
+        ignored_scope=scope,
     )
 
 
@@ -115,7 +145,7 @@ def _compile(path: Path, threads: int) -> Any:
     try:
         return core.compile_model(core.read_model(path), "CPU", options)
     except RuntimeError as error:
-        raise InputError(f"{path}: OpenVINO cannot load it: {' '.join(str(error).split())[:200]}") from None
+        raise InputError(f"{path}: OpenVINO cannot load it: {shortened(error, 200)}") from None
 
 
 class OpenVINOSession:

@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 from math import prod
 from typing import NamedTuple
 
-INTEGER = ("int8", "uint8", "i8", "u8")
+DYNAMIC = "dynamic-int8"  # INT8 arithmetic between float activations, whose ranges are found at run time
+INTEGER = ("int8", "uint8", "i8", "u8", DYNAMIC)
 
 
 class Operator(NamedTuple):
@@ -33,8 +34,9 @@ class ModelSummary:
         operators: number of operators by "KIND dtype".
         transposes: changes of memory layout between two convolutions.
         delegated: fraction of the operators that run in the fast backend, in `partitions` parts (1 is best).
-        fallbacks: number of operators by "KIND dtype" that do not run in the fast backend. LiteRT and ExecuTorch: outside XNNPACK; ONNX
-            Runtime and OpenVINO, whose CPU backends run every operator: in float although the file is INT8.
+        fallbacks: number of operators by "KIND dtype" that do not run in the fast backend. LiteRT and ExecuTorch:
+            outside XNNPACK; ONNX Runtime and OpenVINO, whose CPU backends run every operator: in float although the
+            file is INT8.
         bytes: size of all files of the model.
     """
 

@@ -33,7 +33,8 @@ class Session(Protocol):
     def run(self, x: Array) -> Array:
         """Return the raw head output for normalised RGB (B, 3, S, S), processed one image at a time.
 
-        A file with uint8 input receives the RGB values of x. The layout is that of torch; the depths of a heatmap-2.5d head are `quantize.runtimes.depth_scale` times larger.
+        A file with uint8 input receives the RGB values of x. The layout is that of torch; the depths of a heatmap-2.5d
+        head are `quantize.runtimes.depth_scale` times larger.
         """
         ...
 
@@ -63,6 +64,13 @@ class Runtime(Protocol):
 
     def unsupported(self, arch: Arch, recipe: Recipe) -> list[str]:
         """Return the reasons against exporting this network by this recipe, each with the fix; empty if possible."""
+        ...
+
+    def quantizer_options(self, recipe: Recipe) -> dict[str, tuple[str, ...]]:
+        """Return the possible values of the options of `quantize.recipes.OPTIONS` for a quantized recipe.
+
+        The first value is the default. Options that the recipe has no use for are left out.
+        """
         ...
 
     def failed_checks(self, arch: Arch, recipe: Recipe) -> list[str]:

@@ -42,15 +42,18 @@ def converter(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Converter]:
 @pytest.fixture(scope="session")
 def exported(
     case: Callable[[str], Case], converter: Converter, tmp_path_factory: pytest.TempPathFactory
-) -> Callable[[str, str, str], Path]:
-    """Return the model file of (runtime, head, recipe)."""
+) -> Callable[..., Path]:
+    """Return the model file of (runtime, head, recipe), and possibly an option of the quantizer as KEY=VALUE."""
     root = tmp_path_factory.mktemp("models")
 
     @cache
-    def make(runtime: str, head: str, name: str) -> Path:
+    def make(runtime: str, head: str, name: str, option: str = "") -> Path:
         given, chosen = case(head), recipe(name)
-        images = given.images if chosen.int8 else None
-        folder = root / f"{runtime}-{head}-{name}"
+        if option:
+            key, value = option.split("=")
+            chosen = chosen.model_copy(update={key: value, "name": f"{name}-{value}"})
+        images = given.images if chosen.calibrated else None
+        folder = root / f"{runtime}-{head}-{chosen.name}"
         return converter.export(given.arch, given.weights, runtime, chosen, images, folder)
 
     return make

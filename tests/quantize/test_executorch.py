@@ -41,7 +41,7 @@ def test_average_pooling_is_lowered_completely(converter: Converter, tmp_path: P
     save_network(weights, settled_net(arch, images))
     for name in ("float", "int8-static"):
         chosen = recipe(name)
-        path = converter.export(arch, weights, "executorch", chosen, images if chosen.int8 else None, tmp_path / name)
+        path = converter.export(arch, weights, "executorch", chosen, images if chosen.calibrated else None, tmp_path / name)
         summary = executorch.inspect(path)
         assert summary.operators["AvgPooling2d float32"] == 5
         assert (summary.partitions, summary.delegated) == (1, 1.0)

@@ -40,11 +40,19 @@ def test_key_of_version_0_1_gives_a_notice(tmp_path: Path, capsys: pytest.Captur
     [
         ("wieghts: int8", "wieghts: unknown key; did you mean 'weights'.; the keys are name, weights"),
         ("weights: int4", "weights: "),
-        ("weights: int8", "set activations"),
         ("activations: int8", "int8 activations need int8 weights"),
+        ("activations: int16", "int16 activations need int8 weights"),
+        ("{weights: int8, activations: int16}", "calibration_images: int16 activations need at least one image"),
+        ("dynamic: true", "dynamic: possible with int8 activations only"),
+        ("float_budget_mm: 1", "float_budget_mm: possible with int8 weights"),
+        (
+            "{weights: int8, activation_range: minmax}",
+            "activation_range: the recipe quantizes no activations with stored",
+        ),
+        ("weight_granularity: tensor", "weight_granularity: the recipe quantizes no weights"),
         ("{weights: int8, activations: int8}", "calibration_images: int8 activations need at least one image"),
-        ("float_fallback_layers: [stem]", "float_fallback_layers: possible in an int8 recipe only"),
-        ("float_first: 1", "possible in an int8 recipe only"),
+        ("float_fallback_layers: [stem]", "float_fallback_layers: possible with int8 weights only"),
+        ("float_first: 1", "possible with int8 weights only"),
         ("- a list", "not a mapping; write lines of the form"),
         ("weights: [", "not YAML: "),
         ("name: ../../x", "name: "),
@@ -56,6 +64,22 @@ def test_wrong_yaml_is_one_line_with_file_and_key(tmp_path: Path, text: str, mes
     with pytest.raises(InputError, match=message) as caught:
         recipe(path)
     assert str(caught.value).startswith(f"{path}: ") and "\n" not in str(caught.value)
+
+
+def test_identity_is_that_of_version_0_1_without_new_options() -> None:
+    static = recipe("int8-static")
+    old = {
+        "name",
+        "weights",
+        "activations",
+        "calibration_images",
+        "float_first",
+        "float_fallback_layers",
+        "qat_samples",
+    }
+    assert static.identity.keys() == old
+    changed = static.model_copy(update={"activation_range": "minmax", "float_budget_mm": 1.0})
+    assert changed.identity.keys() == old | {"activation_range", "float_budget_mm"}
 
 
 def test_unknown_name() -> None:

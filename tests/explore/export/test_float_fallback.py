@@ -9,7 +9,7 @@ import pytest
 
 from explore.evaluation.evaluator import Accuracy
 from explore.export.exporter import ExportedModel
-from explore.export.pipeline import fewest_float_layers
+from explore.export.mixed_precision import fewest_float_layers
 from quantize.convert import ConversionError
 from quantize.recipes import recipe
 from quantize.runtimes import ModelSummary
@@ -34,11 +34,11 @@ class SimulatedExport:
 @pytest.mark.parametrize(("limit", "needed"), [(200, 0), (119, 1), (115, 5), (111.5, 9), (101, 19)])
 def test_fewest_layers(limit: float, needed: int) -> None:
     export = SimulatedExport([1.0] * 20)
-    made, files = fewest_float_layers(STEPS, export, limit, limit - 100)
+    made = fewest_float_layers(STEPS, export, limit, limit - 100)
     assert made.recipe.float_fallback_layers == tuple(STEPS[:needed]) and made.accuracy.mpjpe <= limit
-    assert files == len(export.counts) == len(set(export.counts)) <= 10
+    assert len(export.counts) == len(set(export.counts)) <= 10
 
 
 def test_impossible_budget() -> None:
-    with pytest.raises(ConversionError, match=r"max-drop 0.5 mm: exceeded by 0.50 mm with 19 of 20 layers in float"):
+    with pytest.raises(ConversionError, match=r"float budget 0.5 mm: exceeded by 0.50 mm with 19 of 20 layers in float"):
         fewest_float_layers(STEPS, SimulatedExport([1.0] * 20), 100.5, 0.5)
