@@ -46,7 +46,7 @@ def take_result(config: SearchConfig, evaluator: Evaluator, arch: Arch, recipe_n
         return None
     path = result_file(config, arch.id, recipe_name)
     _link_files(entry, path.parent, _candidate_files(entry))
-    found = CandidateResult.model_validate_json((entry / RESULT).read_text())
+    found = CandidateResult.read(entry / RESULT)
     remote = {
         address: latency.model_copy(update={"latency_ms": latency.ratio * reference_ms(config, address)})
         for address, latency in found.remote.items()

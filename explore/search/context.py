@@ -19,7 +19,7 @@ from explore.host import host_folder
 from explore.measure.lock import MeasurementLock
 from explore.search.config import SearchConfig
 from explore.search.fingerprint import chooses_on_test
-from explore.search.results import CandidateResult
+from explore.search.results import candidate_results
 from explore.train.engine import Engine, start_engine
 from explore.train.loop import CPU
 from explore.train.precision import with_precision
@@ -109,8 +109,7 @@ def worker_engine(config: SearchConfig, index: int) -> Engine:
 def trained_in_full(config: SearchConfig) -> list[TrainedNetwork]:
     """Return the candidates that were trained in full, with the error of their exported files."""
     found: dict[str, TrainedNetwork] = {}
-    for path in sorted((config.folder / "candidates").glob("*/result*.json")):  # one for each recipe; take the first
-        result = CandidateResult.model_validate_json(path.read_text())
+    for path, result in candidate_results(config.folder):  # one for each recipe; take the first
         if result.in_full:
             network = TrainedNetwork(result.arch, result.mpjpe_mm, path.with_name("weights.safetensors"))
             found.setdefault(result.arch_id, network)

@@ -19,11 +19,13 @@ from explore.measure.emulated.emulator import Emulator, Job
 from explore.measure.emulated.prices import fit_instructions
 from explore.search.config import SearchConfig
 from explore.search.quantities import INSTRUCTIONS, quantity
-from explore.search.results import CandidateResult, WithLatency
+from explore.search.results import CandidateResult, WithLatency, candidate_files
 from quantize import runtimes
 from quantize.recipes import recipe
 
 MAX_FITTED = 300  # counted networks that a prediction is fitted to
+
+_read = lru_cache(maxsize=4096)(CandidateResult.read)
 
 
 def counted_cpus(config: SearchConfig) -> tuple[str, ...]:
@@ -73,17 +75,11 @@ def count_instructions(config: SearchConfig, arch: Arch, file: Path) -> dict[str
 
 def predicted_instructions(config: SearchConfig, recipe_name: str, cpu: str) -> Callable[[Arch], float]:
     """Return a function from a network to the instructions that its file is expected to need."""
-    paths = sorted((config.folder / "candidates").glob("*/result*.json"))  # the names are hashes, as good as random
-    return _fitted(tuple(paths), recipe(recipe_name).name, cpu)
+    return _fitted(tuple(candidate_files(config.folder)), recipe(recipe_name).name, cpu)
 
 
 @lru_cache(maxsize=8)
 def _fitted(paths: tuple[Path, ...], recipe_name: str, cpu: str) -> Callable[[Arch], float]:
     results = [result for result in map(_read, paths) if result.recipe == recipe_name and cpu in result.instructions]
-    chosen = results[:MAX_FITTED]
+    chosen = results[:MAX_FITTED]  # in the order of hashes, as good as random
     return fit_instructions([result.arch for result in chosen], [result.instructions[cpu] for result in chosen])
-
-
-@lru_cache(maxsize=4096)
-def _read(path: Path) -> CandidateResult:
-    return CandidateResult.model_validate_json(path.read_text())

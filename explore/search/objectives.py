@@ -15,7 +15,7 @@ from arch.errors import InputError
 from arch.search_space import Space
 from arch.space import Arch
 from explore.measure.devices import open_device
-from explore.measure.devices.qemu import no_latency
+from explore.measure.devices.qemu import Qemu, no_latency
 from explore.search.config import SearchConfig
 from explore.search.instructions import check_counting, counted_instructions, predicted_instructions
 from explore.search.minimum import smallest
@@ -36,8 +36,14 @@ def reference_ms(config: SearchConfig, address: str = LOCAL) -> float:
 
 
 def is_reference_known(config: SearchConfig, address: str = LOCAL) -> bool:
+    """Return whether the reference network is measured on a device."""
     path = _reference_path(config, address)
     return path.exists() and (config.runtime if address == LOCAL else address) in json.loads(path.read_text())
+
+
+def is_reference_measured(config: SearchConfig) -> bool:
+    """Return whether the reference network is measured on this machine and on every remote device."""
+    return all(is_reference_known(config, address) for address in (LOCAL, *remote_addresses(config)))
 
 
 def _reference_path(config: SearchConfig, address: str) -> Path:
@@ -135,21 +141,37 @@ def known_costs(config: SearchConfig, recipe_name: str) -> Callable[[Arch], list
     return lambda arch: [cost(arch) for cost in costs]
 
 
+def limit_check(config: SearchConfig, recipe_name: str) -> Callable[[Arch], tuple[str, str]]:
+    """Return a function from a network to the reason to skip it and the check that found it; else two empty strings.
+
+    Instructions are predicted from the networks that are counted when this is called.
+    """
+    chosen = recipe(recipe_name)
+
+    def prediction(limited: Quantity) -> Callable[[Arch], float | None]:
+        if limited.kind == INSTRUCTIONS:
+            return predicted_instructions(config, recipe_name, limited.address)
+        if limited.address:
+            return lambda arch: predicted_ms(config, arch, recipe_name, limited.address)
+        return lambda arch: None
+
+    limits = [(limit, limit.value(config.input_size), prediction(limit.quantity)) for limit in config.parsed_limits]
+
+    def check(arch: Arch) -> tuple[str, str]:
+        for limit, most, predict in limits:
+            name, form, text = limit.quantity.name, limit.quantity.closed_form, limit.quantity.text
+            if form is not None and (found := form(arch, chosen)) > most:
+                return f"{name} {text(found)}, above the limit {limit.text}", "cost"
+            if (predicted := predict(arch)) is not None and predicted > MARGIN * most:
+                return f"{name} {text(predicted)} predicted, above the limit {limit.text}", "predictor"
+        return "", ""
+
+    return check
+
+
 def above_limit(config: SearchConfig, arch: Arch, recipe_name: str) -> tuple[str, str]:
     """Return the reason to skip a network and the check that found it; two empty strings if there is none."""
-    for limit in config.parsed_limits:
-        name, form, most = limit.quantity.name, limit.quantity.closed_form, limit.value(config.input_size)
-        if form is not None and (found := form(arch, recipe(recipe_name))) > most:
-            return f"{name} {limit.quantity.text(found)}, above the limit {limit.text}", "cost"
-        if limit.quantity.kind == INSTRUCTIONS:
-            count = predicted_instructions(config, recipe_name, limit.quantity.address)(arch)
-            if count > MARGIN * most:
-                return f"{name} {limit.quantity.text(count)} predicted, above the limit {limit.text}", "predictor"
-        elif address := limit.quantity.address:
-            ms = predicted_ms(config, arch, recipe_name, address)
-            if ms is not None and ms > MARGIN * most:
-                return f"{name} {ms:.3f} ms predicted, above the limit {limit.text}", "predictor"
-    return "", ""
+    return limit_check(config, recipe_name)(arch)
 
 
 def predicted_ms(config: SearchConfig, arch: Arch, recipe_name: str, address: str = "") -> float | None:
@@ -171,9 +193,10 @@ def check_objectives(config: SearchConfig, space: Space) -> None:
     """
     check_counting(config)
     for address in addresses(config):
-        if getattr(open_device(address), "emulated", False):
+        device = open_device(address)
+        if isinstance(device, Qemu):
             raise no_latency(address)
-        if getattr(open_device(address), "address", "") is None:
+        if getattr(device, "address", "") is None:
             raise InputError(f"objectives: {address}: its address must not change; write web://HOST:8000?token=WORD")
     if config.predictor:
         _check_predictor(config)

@@ -20,7 +20,7 @@ from explore.measure.predictor import Predictor
 from explore.measure.sampling import reference
 from explore.search.config import SearchConfig
 from explore.search.quantities import LOCAL, LatencySource
-from explore.search.results import CandidateResult
+from explore.search.results import candidate_results
 from quantize.recipes import recipe
 
 POWER = 0.9
@@ -64,8 +64,7 @@ def _reference_macs(input_size: int) -> int:
 def _scale(config: SearchConfig, recipe_name: str, address: str) -> float:
     """Return the median of measured latencies over those from MACs; 1 if nothing is measured."""
     found = []
-    for path in islice((config.folder / "candidates").glob("*/result*.json"), MEASURED):
-        result = CandidateResult.model_validate_json(path.read_text())
+    for _, result in islice(candidate_results(config.folder), MEASURED):
         latency = result.measured_ratio(address) if result.recipe == recipe_name else None
         if latency is not None:
             found.append(latency / _from_macs(config, result.arch))

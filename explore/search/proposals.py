@@ -14,7 +14,7 @@ import statistics
 from collections import Counter, defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cache, cached_property, partial
 from typing import Any
 
 import numpy as np
@@ -27,7 +27,7 @@ from arch.old_names import current_choices, current_key
 from arch.search_space import Space
 from arch.space import Arch
 from explore.search.config import SearchConfig
-from explore.search.objectives import above_limit, known_costs, objective_quantities
+from explore.search.objectives import known_costs, limit_check, objective_quantities
 from explore.search.recipes_of_trial import RECIPE, ordered_values, searched_recipes, suggest, unsupported
 from explore.search.rungs import STEPS, is_stopped
 from explore.search.samplers import CostAwareSampler, make_sampler
@@ -73,7 +73,10 @@ class Checks:
     rejected: Counter[str] = field(default_factory=Counter)
     seen: set[tuple[str, str]] = field(default_factory=set)
     _networks: dict[tuple[Any, ...], Network] = field(default_factory=dict)
-    _costs: dict[str, Callable[[Arch], list[float]]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:  # what a study knows does not change within a proposal
+        self._known_costs = cache(partial(known_costs, self.config))
+        self._limit_check = cache(partial(limit_check, self.config))
 
     def network(self, trial: Any) -> Network:
         """Return the network and the recipe that a trial of a draft suggests.
@@ -93,7 +96,7 @@ class Checks:
         """Return the reason to skip a network, or an empty string. The cheapest check comes first."""
         arch, recipe = network
         self.seen.add((arch.id, recipe))
-        reason, why = above_limit(self.config, arch, recipe)[0], "above a limit"
+        reason, why = self._limit_check(recipe)(arch)[0], "above a limit"
         if not reason and (arch.id, recipe) in self.taken:
             reason, why = "already tried", "tried before"
         elif not reason and (operators := unsupported(self.config, arch, recipe)):
@@ -129,9 +132,7 @@ class Checks:
     def cost(self, params: dict[str, Any]) -> list[float]:
         """Return the known costs of parameters of a draft."""
         arch, recipe = self._of(params)
-        if recipe not in self._costs:
-            self._costs[recipe] = known_costs(self.config, recipe)
-        return self._costs[recipe](arch)
+        return self._known_costs(recipe)(arch)
 
     def _of(self, params: dict[str, Any]) -> Network:
         key = _key(params)

@@ -13,8 +13,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from arch.errors import InputError
+from arch.errors import InputError, shortened
 from explore.search import worker
+from explore.search.cache import PACKAGES
 from explore.search.config import SearchConfig
 from explore.search.progress import SearchProgress
 from explore.search.storage import reachable_by_others, storage_url
@@ -22,7 +23,6 @@ from explore.search.study import SearchFailed
 from explore.search.worker_pool import ENVIRONMENT
 
 ROOT = Path(__file__).resolve().parents[2]
-PACKAGES = ("arch", "quantize", "explore")
 MAX_RETRIES = 10  # of a task, after a lost node or a worker that died
 PASSED_ON = ("EDGEPOSE_CACHE", "OMP_NUM_THREADS")
 
@@ -84,9 +84,8 @@ def connected(config: SearchConfig) -> Any:
         try:
             ray.init(**where, runtime_env=environment, log_to_driver=False, configure_logging=False)
         except (ConnectionError, ValueError, RuntimeError) as error:
-            line = " ".join(str(error).split())[:200]
             raise InputError(
-                f"--ray {config.ray}: no cluster there ({line}); start one with `ray start --head`"
+                f"--ray {config.ray}: no cluster there ({shortened(error, 200)}); start one with `ray start --head`"
             ) from None
     nodes: list[dict[str, Any]] = ray.nodes()  # type: ignore[no-untyped-call]
     machines = {node["NodeManagerAddress"] for node in nodes if node["Alive"]}

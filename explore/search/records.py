@@ -23,10 +23,10 @@ from explore.evaluation.metrics import frame_errors
 from explore.search.config import SearchConfig
 from explore.search.objectives import figures, latency_key
 from explore.search.quantities import LatencySource
-from explore.search.results import CandidateResult, FinalistResult, FinalistRow
+from explore.search.results import CandidateResult, FinalistResult, FinalistRow, finalist_results
 from explore.search.rungs import stage_reached
-from explore.search.study import is_complete, open_stored, open_study
-from explore.search.trial_values import current_values, result_of
+from explore.search.study import open_stored, open_study
+from explore.search.trial_values import current_values, is_complete, result_of
 
 MIN_TRIALS = 8  # complete trials below which no parameter importance is computed
 JOINTS = "joints.npy"  # beside each model file
@@ -96,9 +96,9 @@ def _chosen_finalists(folder: Path) -> Iterator[FinalistResult]:
     chosen = (
         {make_arch(f["arch"], str(listed)).id for f in json.loads(listed.read_bytes())} if listed.exists() else None
     )
-    for path in sorted((folder / "finalists").glob("*/result.json")):
+    for path, result in finalist_results(folder).items():
         if chosen is None or path.parent.name in chosen:
-            yield FinalistResult.model_validate_json(path.read_bytes())
+            yield result
 
 
 def read_networks(config: SearchConfig, records: StudyRecords, known: dict[str, Arch]) -> dict[str, Arch]:
@@ -227,8 +227,4 @@ def _importances(study: optuna.Study, config: SearchConfig) -> dict[str, dict[st
 
 
 def _objective(config: SearchConfig, index: int) -> Callable[[FrozenTrial], float]:
-    return lambda trial: float((_values(config, trial) or trial.values)[index])
-
-
-def _values(config: SearchConfig, trial: FrozenTrial) -> list[float] | None:
-    return current_values(config, trial) if is_complete(trial) else None  # another program may have added the trial
+    return lambda trial: float((current_values(config, trial) or trial.values)[index])

@@ -17,10 +17,10 @@ from explore.search.budget_clock import with_stored_plan
 from explore.search.config import SearchConfig
 from explore.search.context import open_context
 from explore.search.latency import busy_mark, measures_like_reference
-from explore.search.references import references
+from explore.search.results import finalist_results
 from explore.search.run import Outcome
-from explore.search.study import baselines, open_study
-from explore.search.unmeasured import finalists, measure_candidates, measure_finalists
+from explore.search.study import baselines, open_study, references
+from explore.search.unmeasured import measure_candidates, measure_finalists
 
 
 def remeasure(config: SearchConfig, display: Display) -> Outcome:
@@ -31,7 +31,7 @@ def remeasure(config: SearchConfig, display: Display) -> Outcome:
         Disturbed: other processes disturbed the measurement.
     """
     started, config = time.time(), with_stored_plan(config)
-    if not finalists(config):
+    if not finalist_results(config.folder):
         raise InputError(f"--remeasure: {config.folder} has no finalists; run `search` without it first")
     alone = try_lock(config.folder / "locks" / "parent.lock")
     if alone is None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from explore.measure.devices import DeviceError, Model, Row, Settings, open_devi
 from explore.measure.latency import Disturbed, retry_disturbed
 from explore.measure.sampling import reference
 from explore.search.config import SearchConfig
+from explore.search.context import Report
 from explore.search.latency import ATTEMPTS, reference_file
 from explore.search.leases import leased
 from explore.search.objectives import latency_key, reference_ms, remote_addresses
@@ -29,8 +30,6 @@ from quantize.recipes import recipe
 
 DEVICE_ATTEMPTS = 3
 PAUSE_S, MAX_PAUSE_S = 5.0, 15.0
-
-Report = Callable[[str, int, int], None]
 
 
 def check_devices(config: SearchConfig) -> None:
@@ -59,16 +58,6 @@ def measure_remote_references(config: SearchConfig, report: Report) -> None:
             report(f"reference on {latency_key(address)}", index, len(remote_addresses(config)))
             figures[address] = _measure(config, address, [_reference(config)])[0].model_dump(mode="json")
             write_atomic(path, json.dumps(figures, indent=2))
-
-
-def is_reference_measured(config: SearchConfig) -> bool:
-    """Return whether the reference network is measured on this machine and on every remote device."""
-    folder = config.folder / "reference"
-    if not (folder / "reference.json").exists():
-        return False
-    path = folder / "devices.json"
-    measured = json.loads(path.read_text()) if path.exists() else {}
-    return all(address in measured for address in remote_addresses(config))
 
 
 def measure_remote(

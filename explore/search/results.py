@@ -6,7 +6,9 @@ milliseconds with the reference network's own latency.
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Literal, Self
 
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field
 
@@ -19,6 +21,11 @@ class Result(BaseModel):
     """Base class: immutable; keys of later versions are ignored, so that a result stays readable."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
+
+    @classmethod
+    def read(cls, path: Path) -> Self:
+        """Read a result from its file."""
+        return cls.model_validate_json(path.read_bytes())
 
 
 class TrainResult(Result):
@@ -126,6 +133,17 @@ class CandidateResult(NetworkResult, WithLatency):
         return self.latency.get("ratio") if address == LOCAL else self.remote[address].ratio
 
 
+def candidate_files(folder: Path) -> list[Path]:
+    """Return the files of the results of all candidates of a study; the names of their folders are hashes."""
+    return sorted((folder / "candidates").glob("*/result*.json"))
+
+
+def candidate_results(folder: Path) -> Iterator[tuple[Path, CandidateResult]]:
+    """Yield the file and the result of each candidate of a study."""
+    for path in candidate_files(folder):
+        yield path, CandidateResult.read(path)
+
+
 class FinalistRow(WithLatency):
     """One exported file of a finalist: its runtime and recipe, its figures on the test part and its certificate."""
 
@@ -162,3 +180,8 @@ class FinalistResult(NetworkResult):
     rows: list[FinalistRow]
     equal_samples: TrainResult | None = None
     total_train_s: float | None = None
+
+
+def finalist_results(folder: Path) -> dict[Path, FinalistResult]:
+    """Read the results of all finalists of a study, by file."""
+    return {path: FinalistResult.read(path) for path in sorted((folder / "finalists").glob("*/result.json"))}

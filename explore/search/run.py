@@ -31,18 +31,24 @@ from explore.search.leases import (
     release_resource,
     with_short_patience,
 )
-from explore.search.objectives import check_limits, check_objectives, figures, pages_to_open, values
+from explore.search.objectives import (
+    check_limits,
+    check_objectives,
+    figures,
+    is_reference_measured,
+    pages_to_open,
+    values,
+)
 from explore.search.planning import fit_finalists, planned
 from explore.search.progress import SearchProgress
 from explore.search.progress_weights import ProgressWeights, candidate_weights, finalist_weights
 from explore.search.proposals import size_if_small
 from explore.search.recipes_of_trial import check_recipes
 from explore.search.records import candidate_frame_errors
-from explore.search.references import references
-from explore.search.remote_devices import check_devices, is_reference_measured
+from explore.search.remote_devices import check_devices
 from explore.search.rungs import check_rungs
 from explore.search.storage import StorageLost, check_storage, dashboard, storage_url
-from explore.search.study import EXHAUSTED, SearchFailed, baselines, completed, prepare_study
+from explore.search.study import EXHAUSTED, SearchFailed, baselines, completed, prepare_study, references
 from explore.search.supernet import check_supernet
 from explore.search.teacher import check_teachers
 from explore.search.trial_values import result_of

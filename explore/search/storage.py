@@ -27,7 +27,7 @@ import optuna
 from optuna.storages import BaseStorage
 from optuna.storages.journal import JournalFileBackend, JournalStorage
 
-from arch.errors import InputError, WorkError
+from arch.errors import InputError, WorkError, shortened
 from arch.files import check_output
 from explore.redact import redacted
 from explore.search.config import SearchConfig
@@ -274,7 +274,7 @@ def _reason(error: BaseException) -> str:
     """Return the driver's message as one line."""
     deepest = list(_causes(error))[-1]
     text = getattr(deepest, "details", lambda: None)() if hasattr(deepest, "details") else str(deepest)
-    return " ".join((text or type(deepest).__name__).split())[:300]
+    return shortened(text or type(deepest).__name__, 300)
 
 
 def _forward_all(cls: Any) -> Any:

@@ -11,7 +11,7 @@ from pathlib import Path
 import optuna
 from optuna.trial import FrozenTrial, Trial, TrialState
 
-from arch.errors import InputError, WorkError
+from arch.errors import InputError, WorkError, shortened
 from arch.files import content_hash
 from arch.old_names import current_choices
 from arch.search_space import Space
@@ -25,7 +25,7 @@ from explore.search.proposals import MEAN_POSE, Proposal, network_of, new_templa
 from explore.search.recipes_of_trial import RECIPE, searched_recipes, suggest, unsupported
 from explore.search.rungs import STAGE, is_stopped
 from explore.search.storage import is_search, open_storage, storage_url
-from explore.search.trial_values import RESULT
+from explore.search.trial_values import is_complete
 
 BASELINES = ("paper-L", "paper-S", "paper-XS")
 EXHAUSTED = "exhausted"  # user attribute of the study: why the space has no further network
@@ -60,6 +60,27 @@ def baselines(config: SearchConfig, space: Space) -> dict[str, Arch]:
     return found
 
 
+def references(config: SearchConfig, space: Space) -> dict[str, Arch]:
+    """Return the presets in `config.references` by their names in this study, with the space's number of joints.
+
+    A preset that cannot be exported (LiteRT has no INT8 kernel for the paper's PReLU) is taken with ReLU.
+
+    Raises:
+        InputError: an unknown preset, or one that cannot be exported with ReLU either.
+    """
+    found = {}
+    for name in config.references:
+        if "@" in name:
+            raise InputError(f"references: '{name}': leave out the input size; it is the study's")
+        arch = preset(f"{name}@{config.input_size}").replace(num_joints=space.num_joints)
+        if unsupported(config, arch):
+            arch = arch.replace(activation="relu")
+        for line in unsupported(config, arch):
+            raise InputError(f"references: {name}: {line}")
+        found[arch.name] = arch
+    return found
+
+
 def open_study(config: SearchConfig) -> optuna.Study:
     """Open the study in its storage, or create it."""
     if not config.storage:
@@ -84,8 +105,7 @@ def open_stored(folder: Path) -> optuna.Study:
         names = [name for name in optuna.get_all_study_names(storage) if is_search(name)]
         return optuna.load_study(study_name=names[0] if len(names) == 1 else None, storage=storage)
     except Exception as error:  # errors of SQLAlchemy, Optuna and sqlite3 have no common base class
-        line = " ".join(str(error).split())[:300]
-        raise InputError(f"{path}: cannot be opened ({line}); move it away or repair it") from None
+        raise InputError(f"{path}: cannot be opened ({shortened(error, 300)}); move it away or repair it") from None
 
 
 def prepare_study(config: SearchConfig, space: Space, mean_pose_mm: float = 0.0) -> optuna.Study:
@@ -132,11 +152,6 @@ def is_own(trial: FrozenTrial) -> bool:
 def completed(study: optuna.Study) -> list[FrozenTrial]:
     """Return the trials whose network was evaluated and measured."""
     return list(filter(is_complete, study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))))
-
-
-def is_complete(trial: FrozenTrial) -> bool:
-    """Return whether a trial has a result; other programs may add complete trials without one."""
-    return trial.state == TrialState.COMPLETE and (RESULT in trial.user_attrs or "arch" in trial.user_attrs)
 
 
 def next_task(

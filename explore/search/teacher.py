@@ -9,7 +9,7 @@ from arch.space import Arch
 from explore.data.sample import Dataset
 from explore.search.config import SearchConfig
 from explore.search.context import EvalContext
-from explore.search.results import CandidateResult
+from explore.search.results import candidate_results
 from explore.train.config import STUDY, TrainConfig
 from explore.train.distill import Teacher, open_teacher
 
@@ -46,8 +46,8 @@ def teacher_macs(config: SearchConfig) -> float:
 def most_accurate(config: SearchConfig) -> Path | None:
     """Return the weights of the candidate with the lowest error of its exported file on the validation part."""
     found = [
-        (result.mpjpe_mm, str(path.with_name("weights.safetensors")))
-        for path in (config.folder / "candidates").glob("*/result*.json")
-        if (result := CandidateResult.model_validate_json(path.read_text())).measured
+        (result.mpjpe_mm, path.with_name("weights.safetensors"))
+        for path, result in candidate_results(config.folder)
+        if result.measured
     ]
-    return Path(min(found)[1]) if found else None
+    return min(found)[1] if found else None

@@ -19,14 +19,19 @@ from explore.search.results import CandidateResult
 RESULT = "path"  # user attribute of a trial: its result's file, relative to the study's folder
 
 
+def is_complete(trial: FrozenTrial) -> bool:
+    """Return whether a trial has a result; other programs may add complete trials without one."""
+    return trial.state == TrialState.COMPLETE and (RESULT in trial.user_attrs or "arch" in trial.user_attrs)
+
+
 def result_of(config: SearchConfig, trial: FrozenTrial) -> CandidateResult:
     """Read the result of a completed trial."""
-    return CandidateResult.model_validate_json(_path(config, trial).read_text())
+    return CandidateResult.read(_path(config, trial))
 
 
 def current_values(config: SearchConfig, trial: FrozenTrial) -> list[float] | None:
-    """Return the values of a trial by the latest measurements; Optuna's where this machine lacks the result's file."""
-    if trial.state != TrialState.COMPLETE or not _path(config, trial).is_file():
+    """Return the values of a trial by the latest measurements; Optuna's where there is no result, or not here."""
+    if not is_complete(trial) or not _path(config, trial).is_file():
         return trial.values
     path = _path(config, trial)
     return values(config, _figures(path, path.stat().st_mtime_ns))
@@ -34,7 +39,7 @@ def current_values(config: SearchConfig, trial: FrozenTrial) -> list[float] | No
 
 @lru_cache(maxsize=2048)
 def _figures(path: Path, changed_ns: int) -> dict[str, Any]:
-    return figures(CandidateResult.model_validate_json(path.read_text()))
+    return figures(CandidateResult.read(path))
 
 
 def _path(config: SearchConfig, trial: FrozenTrial) -> Path:

@@ -23,7 +23,7 @@ from explore.search.latency import measure_calls, prepare_call, reference_file, 
 from explore.search.quantities import is_measured
 from explore.search.recipes_of_trial import exported_recipes, searched_recipes
 from explore.search.remote_devices import measure_on
-from explore.search.results import CandidateResult, FinalistResult, FinalistRow, WithLatency
+from explore.search.results import FinalistResult, FinalistRow, WithLatency, candidate_results, finalist_results
 from quantize.bundle import annotate, load
 from quantize.recipes import recipe
 
@@ -36,22 +36,10 @@ def measure_rest(context: EvalContext) -> None:
     with locked(config.folder / "locks" / "unmeasured.lock"):  # one worker at a time
         try:
             measure_candidates(context)
-            if not all(map(_is_measured, finalists(config).values())):
+            if not all(map(_is_measured, finalist_results(config.folder).values())):
                 measure_finalists(context)
         except (Disturbed, DeviceError):
             return
-
-
-def candidates(config: SearchConfig) -> dict[Path, CandidateResult]:
-    """Read the results of all candidates by file."""
-    paths = sorted((config.folder / "candidates").glob("*/result*.json"))
-    return {path: CandidateResult.model_validate_json(path.read_text()) for path in paths}
-
-
-def finalists(config: SearchConfig) -> dict[Path, FinalistResult]:
-    """Read the results of all finalists by file."""
-    paths = sorted((config.folder / "finalists").glob("*/result.json"))
-    return {path: FinalistResult.model_validate_json(path.read_text()) for path in paths}
 
 
 def measure_candidates(context: EvalContext) -> None:
@@ -63,7 +51,7 @@ def measure_candidates(context: EvalContext) -> None:
     config = context.config
     remeasure_reference(context)
     _convert(config)
-    for path, candidate in candidates(config).items():
+    for path, candidate in candidate_results(config.folder):
         file = path.parent / candidate.file
         changes: dict[str, Any] = {}
         if candidate.latency_ms is not None and not is_measured(candidate.latency_source):
@@ -80,7 +68,7 @@ def measure_finalists(context: EvalContext) -> None:
     Raises:
         Disturbed, DeviceError: other processes disturbed every attempt, or a device failed.
     """
-    config, results = context.config, finalists(context.config)
+    config, results = context.config, finalist_results(context.config.folder)
     for runtime in config.runtimes:
         results = _measure(context, results, runtime)
     for path, result in results.items():
@@ -99,10 +87,10 @@ def _is_measured(result: FinalistResult) -> bool:
 
 def _convert(config: SearchConfig) -> None:
     """Convert latencies that relate to an estimate of the reference network's latency to the measured one."""
-    for path, candidate in candidates(config).items():
+    for path, candidate in candidate_results(config.folder):
         if changes := _converted(config, candidate):
             write_atomic(path, candidate.model_copy(update=changes).model_dump_json(indent=2))
-    for path, result in finalists(config).items():
+    for path, result in finalist_results(config.folder).items():
         converted = [_converted(config, row) for row in result.rows]
         if any(converted):
             rows = [row.model_copy(update=changes) for row, changes in zip(result.rows, converted, strict=True)]

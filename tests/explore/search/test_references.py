@@ -15,7 +15,7 @@ from arch.search_space import Space
 from arch.space import preset
 from explore.report.tables import read_table
 from explore.search.config import SearchConfig
-from explore.search.references import references
+from explore.search.study import references
 from tests.helpers.search import RENDERED, command, environment
 
 # Latencies are measured, which other processes disturb and delay.
