@@ -10,6 +10,7 @@ from __future__ import annotations
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+import numpy as np
 import optuna
 from optuna.distributions import BaseDistribution
 from optuna.exceptions import UpdateFinishedTrialError
@@ -17,9 +18,12 @@ from optuna.storages import BaseStorage, RDBStorage
 from optuna.storages.journal._file import BaseJournalFileLock
 from optuna.trial import FrozenTrial, Trial, TrialState
 
+from explore.search.samplers.cost_aware import best_and_latest
+
 __all__ = ["BaseJournalFileLock"]
 
 PRELIMINARY_SAMPLES = 512
+MAX_FITTED = 128  # finished trials: the best half by rank and crowding distance, and the latest
 
 
 def trial_key(trial: Trial | FrozenTrial) -> int:
@@ -80,8 +84,8 @@ def grpc_server(storage: BaseStorage, host: str, port: int) -> Any:
     return make_server(storage, host, port, ThreadPoolExecutor(max_workers=10))
 
 
-class ThinnedGPSampler(optuna.samplers.GPSampler):
-    """Optuna's Gaussian-process sampler, fitted to a subset of the finished trials.
+class GPSampler(optuna.samplers.GPSampler):
+    """Optuna's Gaussian-process sampler, fitted to at most MAX_FITTED of the finished trials.
 
     The fit takes the cube of the number of trials, and `sample_relative` offers no choice of them. With three
     objectives, a quarter of the preliminary samples takes a quarter of the time and of the memory (1 GB).
@@ -91,10 +95,6 @@ class ThinnedGPSampler(optuna.samplers.GPSampler):
         super().__init__(seed=seed, n_startup_trials=8, deterministic_objective=False, warn_independent_sampling=False)
         self._n_preliminary_samples = PRELIMINARY_SAMPLES
 
-    def subset(self, trials: list[FrozenTrial]) -> list[FrozenTrial]:
-        """Return the finished trials to fit."""
-        return trials
-
     def _sample_relative_impl(
         self,
         study: optuna.Study,
@@ -102,4 +102,6 @@ class ThinnedGPSampler(optuna.samplers.GPSampler):
         running_trials: list[FrozenTrial],
         search_space: dict[str, BaseDistribution],
     ) -> dict[str, Any]:
-        return super()._sample_relative_impl(study, self.subset(completed_trials), running_trials, search_space)
+        kept = best_and_latest(np.array([trial.values for trial in completed_trials]), MAX_FITTED)
+        fitted = [completed_trials[index] for index in kept]
+        return super()._sample_relative_impl(study, fitted, running_trials, search_space)

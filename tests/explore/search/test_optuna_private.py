@@ -13,7 +13,7 @@ from optuna.trial import TrialState
 
 from explore.search.optuna_private import (
     PRELIMINARY_SAMPLES,
-    ThinnedGPSampler,
+    GPSampler,
     grpc_server,
     new_trial,
     return_to_queue,
@@ -65,10 +65,10 @@ def test_a_waiting_trial_starts_once_and_returns_to_the_queue(study: optuna.Stud
 
 def test_the_sampler_offers_what_is_overridden() -> None:
     base = inspect.signature(optuna.samplers.GPSampler._sample_relative_impl)
-    ours = inspect.signature(ThinnedGPSampler._sample_relative_impl)
+    ours = inspect.signature(GPSampler._sample_relative_impl)
     assert list(base.parameters) == list(ours.parameters)
     plain = optuna.samplers.GPSampler(seed=0)
-    assert plain._n_preliminary_samples > PRELIMINARY_SAMPLES == ThinnedGPSampler(0)._n_preliminary_samples
+    assert plain._n_preliminary_samples > PRELIMINARY_SAMPLES == GPSampler(0)._n_preliminary_samples
 
 
 def test_a_grpc_server_can_be_made_without_starting_it(study: optuna.Study) -> None:

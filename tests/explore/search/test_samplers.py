@@ -11,9 +11,9 @@ from optuna.distributions import CategoricalDistribution
 from optuna.trial import FrozenTrial, create_trial
 
 from explore.pareto import non_dominated_rank
+from explore.search.optuna_private import MAX_FITTED
 from explore.search.samplers import make_sampler
 from explore.search.samplers.cost_aware import best_and_latest
-from explore.search.samplers.gp import MAX_TRIALS
 
 SPACE = {f"d{index}": CategoricalDistribution(["a", "b"]) for index in range(4)}
 
@@ -32,12 +32,12 @@ def finished(count: int) -> list[FrozenTrial]:
 
 def test_half_of_what_is_fitted_is_the_best_and_half_the_latest() -> None:
     points = np.array([trial.values for trial in finished(500)])
-    kept = best_and_latest(points, MAX_TRIALS)
-    assert len(kept) == MAX_TRIALS and best_and_latest(points[:MAX_TRIALS], MAX_TRIALS) == list(range(MAX_TRIALS))
-    assert kept == sorted(kept) and set(range(500 - MAX_TRIALS // 2, 500)) <= set(kept)
+    kept = best_and_latest(points, MAX_FITTED)
+    assert len(kept) == MAX_FITTED and best_and_latest(points[:MAX_FITTED], MAX_FITTED) == list(range(MAX_FITTED))
+    assert kept == sorted(kept) and set(range(500 - MAX_FITTED // 2, 500)) <= set(kept)
     rank = non_dominated_rank(points)
     left_out = [rank[index] for index in range(500) if index not in kept]
-    assert min(left_out) >= max(sorted(rank[kept])[: MAX_TRIALS // 2])
+    assert min(left_out) >= max(sorted(rank[kept])[: MAX_FITTED // 2])
 
 
 def test_asking_fits_no_more_than_that(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -51,6 +51,6 @@ def test_asking_fits_no_more_than_that(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(gp, "fit_kernel_params", fit)
     study = optuna.create_study(directions=["minimize"] * 3, sampler=make_sampler("gp", 0))
-    study.add_trials(finished(MAX_TRIALS + 50))
+    study.add_trials(finished(MAX_FITTED + 50))
     trial = study.ask(SPACE)  # type: ignore[arg-type]
-    assert fitted == [MAX_TRIALS] * 3 and trial.params.keys() == SPACE.keys()
+    assert fitted == [MAX_FITTED] * 3 and trial.params.keys() == SPACE.keys()
