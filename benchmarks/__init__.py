@@ -20,6 +20,7 @@ BENCHES: dict[str, str] = {
     "loop": "benchmarks.loop",
     "profile": "benchmarks.profile",
     "int8": "benchmarks.int8",
+    "recipes": "benchmarks.recipes",
     "latency": "benchmarks.latency",
     "predictor": "benchmarks.predictor",
     "estimators": "benchmarks.estimators",

@@ -28,8 +28,9 @@ def test_missing_library_is_named_before_the_work(monkeypatch: pytest.MonkeyPatc
 def test_other_recipes_and_inputs_are_rejected(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(executorch, "is_installed", lambda: True)
     arch = small_arch()
-    assert "use the recipe float" in reasons(arch, "executorch", recipe("fp16"))[0]
+    assert "use float or int8-static" in reasons(arch, "executorch", recipe("fp16"))[0]
     assert "omit --input-dtype" in reasons(arch, "executorch", recipe("int8-static").with_input("uint8"))[0]
+    assert "not implemented for executorch" in reasons(arch, "executorch", recipe("w8a16"))[0]
     assert reasons(arch, "executorch", recipe("int8-float-stem")) == []
 
 
@@ -41,7 +42,9 @@ def test_average_pooling_is_lowered_completely(converter: Converter, tmp_path: P
     save_network(weights, settled_net(arch, images))
     for name in ("float", "int8-static"):
         chosen = recipe(name)
-        path = converter.export(arch, weights, "executorch", chosen, images if chosen.calibrated else None, tmp_path / name)
+        path = converter.export(
+            arch, weights, "executorch", chosen, images if chosen.calibrated else None, tmp_path / name
+        )
         summary = executorch.inspect(path)
         assert summary.operators["AvgPooling2d float32"] == 5
         assert (summary.partitions, summary.delegated) == (1, 1.0)
