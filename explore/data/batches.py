@@ -45,6 +45,8 @@ class Augment:
     scale:       (low, high) factor on the crop's side, a clipped normal around 1
     shift:       standard deviation of the crop's centre, as a fraction of the crop
     rotation:    standard deviation in degrees, clipped at two of them; applied with probability rotation_p
+    turn_p:      probability of any rotation instead
+    box_p:       probability of the upright square around the box instead of the region of interest (framing roi)
     flip_p:      probability of a horizontal flip
     colour:      each channel is multiplied by a factor within 1 +- colour
     occlusion_p: probability of a rectangle of noise over up to occlusion_area of the box (random erasing)
@@ -60,6 +62,8 @@ class Augment:
     shift: float = 0.0
     rotation: float = 0.0
     rotation_p: float = 0.0
+    turn_p: float = 0.0
+    box_p: float = 0.0
     flip_p: float = 0.0
     colour: float = 0.0
     occlusion_p: float = 0.0
@@ -72,12 +76,24 @@ class Augment:
 AUGMENTS = {
     "none": Augment(),
     "light": Augment(scale=(0.85, 1.2), shift=0.06, flip_p=0.5, colour=0.2),
-    "paper": Augment((0.75, 1.25), 0.0, 30.0, 0.6, 0.5, 0.2, 0.5),
+    "paper": Augment(scale=(0.75, 1.25), rotation=30.0, rotation_p=0.6, flip_p=0.5, colour=0.2, occlusion_p=0.5),
     "real": Augment(
-        (0.75, 1.3), 0.05, 20.0, 0.5, 0.5, 0.15, 0.15, 0.3, background_p=0.5, truncate_p=0.15, degrade_p=0.25
+        scale=(0.75, 1.3),
+        shift=0.05,
+        rotation=20.0,
+        rotation_p=0.5,
+        turn_p=0.1,
+        flip_p=0.5,
+        colour=0.15,
+        occlusion_p=0.15,
+        occlusion_area=0.3,
+        background_p=0.5,
+        truncate_p=0.15,
+        degrade_p=0.25,
     ),
 }
-ROI_JITTER = Augment(scale=(0.85, 1.2), shift=0.03, rotation=10.0, rotation_p=0.7)  # least jitter of framing roi
+# least jitter of framing roi
+ROI_JITTER = Augment(scale=(0.85, 1.2), shift=0.03, rotation=10.0, rotation_p=0.7, box_p=0.25)
 MAX_CUT = 0.5  # largest part of a box that truncation takes away
 CUT_SIDES = ("bottom", "top", "left", "right")
 CUT_CHANCES = (0.6, 0.1, 0.15, 0.15)
@@ -87,7 +103,10 @@ BLANK_P = 0.5  # probability that a truncated image ends at its box; otherwise t
 
 @dataclass(frozen=True)
 class AugmentParams:
-    """Sampled augmentation of one crop; see Augment. cut: side and fraction of the box that truncation takes away."""
+    """Sampled augmentation of one crop; see Augment.
+
+    box: whether the upright square around the box is taken; cut: side and fraction of the box that truncation takes away
+    """
 
     scale: float
     shift: tuple[float, float]
@@ -96,6 +115,7 @@ class AugmentParams:
     occlude: bool
     background: bool = False
     cut: tuple[str, float] | None = None
+    box: bool = False
 
 
 def sample_params(augment: Augment, rng: np.random.Generator) -> AugmentParams:
@@ -112,12 +132,15 @@ def sample_params(augment: Augment, rng: np.random.Generator) -> AugmentParams:
     cut = None
     if augment.truncate_p and rng.random() < augment.truncate_p:
         cut = CUT_SIDES[rng.choice(len(CUT_SIDES), p=CUT_CHANCES)], float(rng.uniform(0.1, MAX_CUT))
-    return AugmentParams(scale, (float(shift[0]), float(shift[1])), rotation, flip, occlude, background, cut)
+    if augment.turn_p and rng.random() < augment.turn_p:
+        rotation = float(rng.uniform(-180, 180))
+    box = augment.box_p > 0 and bool(rng.random() < augment.box_p)
+    return AugmentParams(scale, (float(shift[0]), float(shift[1])), rotation, flip, occlude, background, cut, box)
 
 
 def with_jitter(augment: Augment) -> Augment:
     """Return the augmentation with at least the jitter that regions of interest have in use: they follow from landmarks
-    of another frame or another pass."""
+    of another frame or another pass, or, in the first pass, from the box alone."""
     (low, high), (least, most) = augment.scale, ROI_JITTER.scale
     return replace(
         augment,
@@ -125,6 +148,7 @@ def with_jitter(augment: Augment) -> Augment:
         shift=max(augment.shift, ROI_JITTER.shift),
         rotation=max(augment.rotation, ROI_JITTER.rotation),
         rotation_p=max(augment.rotation_p, ROI_JITTER.rotation_p),
+        box_p=ROI_JITTER.box_p,
     )
 
 
@@ -329,7 +353,7 @@ def _read_usable(
             bbox, chosen = _random_square(bbox, rng), replace(params, cut=None)
         region = None
         if dataset.framing == "roi":
-            region = region_of_box(bbox) if dataset.negative[index] else dataset.region(index)
+            region = region_of_box(bbox) if dataset.negative[index] or params.box else dataset.region(index)
             chosen = replace(chosen, background=chosen.background and chosen.cut is None)
         move = (chosen.scale, chosen.rotation, chosen.flip, chosen.shift)
         try:

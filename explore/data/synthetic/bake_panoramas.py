@@ -28,6 +28,7 @@ SHA256 = (
 )
 LAMP_ANGLE = 20.0  # degrees around the brightest direction that belong to the lamp
 JPEG_QUALITY = 88
+LOST = 0.01  # radiance below which red and green have overflowed
 
 
 def bake(package: Path, path: Path) -> None:
@@ -71,7 +72,24 @@ def _read(file: Path) -> np.ndarray:
         unpacked.write(base64.b64decode(match[1]))
         unpacked.flush()
         with OpenEXR.File(unpacked.name) as content:
-            return _without_ringing(content.channels()["RGB"].pixels.astype(np.float32))
+            return _without_ringing(_with_sun(content.channels()["RGB"].pixels.astype(np.float32)))
+
+
+def _with_sun(radiance: np.ndarray) -> np.ndarray:
+    """Return the panorama with red and green of the sun in proportion to its blue, where they overflowed in the files.
+
+    There, red and green are almost 0 and blue is that of the sun. The proportion is that of the pixels around.
+    """
+    lost = (np.abs(radiance[..., :2]) < LOST).all(-1)
+    count, labels = cv2.connectedComponents(lost.astype(np.uint8))
+    sun = HEADROOM * np.median(radiance.mean(-1))
+    for label in range(1, count):
+        part = labels == label
+        if radiance[part, 2].max() > sun:
+            ring = cv2.dilate(part.astype(np.uint8), np.ones((3, 3), np.uint8)) > part
+            colour = np.median(radiance[ring], 0)
+            radiance[part] = radiance[part, 2:] * colour / colour[2]
+    return radiance
 
 
 def _without_ringing(radiance: np.ndarray) -> np.ndarray:

@@ -63,6 +63,7 @@ class Outfit:
     """Appearance of one person. Colours are RGB 0 to 255, lengths fractions of a limb, heights metres.
 
     weave: strength of the fabric's fine texture; photo: (H, W, 3) uint8, shown by the pattern `photo`
+    bare: a top that covers the chest only; barefoot: no shoes
     """
 
     marks: Landmarks
@@ -94,6 +95,8 @@ class Outfit:
     texture: np.ndarray
     hat: bool = False
     gloves: bool = False
+    bare: bool = False
+    barefoot: bool = False
     weave: float = 0.0
     photo: np.ndarray | None = None
 
@@ -102,7 +105,7 @@ PATTERNS = ("plain", "stripes", "plaid", "print", "dots", "blocks")
 
 
 def surface(body: Body, vertices: np.ndarray, heads: np.ndarray) -> np.ndarray:
-    """Return (V, 12) float32: position, fraction along arm and leg (0 shoulder or hip, 1 wrist or ankle), PARTS weights."""
+    """Return (V, 12) float32: position, fraction along arm and leg (0 at the trunk, 1 at the end), PARTS weights."""
 
     def share(first: str, middle: str, last: str) -> np.ndarray:
         along = np.zeros(len(vertices), np.float32)
@@ -198,7 +201,8 @@ def sample_outfit(rng: np.random.Generator, marks: Landmarks) -> Outfit:
 
 
 def vary(rng: np.random.Generator, outfit: Outfit, photo: np.ndarray) -> Outfit:
-    """Return the outfit with the variety of the level `full`: prints, loose and long garments, hats, gloves, skin tones.
+    """Return the outfit with the variety of the level `full`: prints, loose and long garments, hats, gloves, skin tones,
+    sports tops, bare feet.
 
     photo: (H, W, 3) uint8, from which prints are taken
     """
@@ -210,6 +214,7 @@ def vary(rng: np.random.Generator, outfit: Outfit, photo: np.ndarray) -> Outfit:
     kinds, chances = (*PATTERNS, "photo", "upright", "patches"), (0.3, 0.12, 0.1, 0.08, 0.06, 0.06, 0.14, 0.06, 0.08)
     long_coat = rng.random() < 0.12
     channels = rng.permutation(3)
+    bare = rng.random() < 0.12
     return replace(
         outfit,
         skin=((first + u(0, 1) * (second - first)) * u(0.8, 1.15) + rng.normal(0, 6, 3)).astype(np.float32),
@@ -218,10 +223,12 @@ def vary(rng: np.random.Generator, outfit: Outfit, photo: np.ndarray) -> Outfit:
             rng.choice(("plain", "stripes", "plaid", "photo", "patches"), p=(0.72, 0.06, 0.07, 0.09, 0.06))
         ),
         top_second=np.clip(outfit.top + rng.normal(0, u(20, 110), 3), 0, 255),
-        hem=outfit.marks.hip - u(0.2, 0.45) if long_coat else outfit.hem,
-        sleeve=0.95 if long_coat else outfit.sleeve,
+        hem=outfit.waist if bare else outfit.marks.hip - u(0.2, 0.45) if long_coat else outfit.hem,
+        sleeve=-1.0 if bare else 0.95 if long_coat else outfit.sleeve,
         hat=rng.random() < 0.2,
         gloves=rng.random() < 0.06,
+        bare=bare,
+        barefoot=rng.random() < (0.6 if bare else 0.1),
         weave=u(0, 14),
         thickness=thickness,
         photo=photo[..., channels],
@@ -244,11 +251,14 @@ def materials(points: np.ndarray, outfit: Outfit) -> np.ndarray:
     result[(trunk & (z < outfit.waist)) | (leg & (leg_share < outfit.trouser))] = Material.BOTTOM
     result[(trunk & (z >= outfit.waist) & (z < collar)) | (arm & (arm_share < outfit.sleeve))] = Material.TOP
     result[(trunk | leg) & (z < outfit.waist) & (z > outfit.hem)] = Material.TOP
+    if outfit.bare:
+        result[trunk & (z >= outfit.waist) & (np.abs(z - marks.chest + 0.04) > 0.08)] = Material.SKIN
     if outfit.belt:
         result[trunk & (np.abs(z - outfit.waist + 0.015) < 0.016)] = Material.BELT
     shoe = (part["foot"] > 0.5) | (leg & (leg_share > outfit.shoe_height))
-    result[shoe] = Material.SHOE
-    result[shoe & (z < marks.floor + 0.02)] = Material.SOLE
+    if not outfit.barefoot:
+        result[shoe] = Material.SHOE
+        result[shoe & (z < marks.floor + 0.02)] = Material.SOLE
 
     eye_height = (marks.left_eye[2] + marks.right_eye[2]) / 2
     if not outfit.bald:
@@ -330,7 +340,7 @@ def creases(points: np.ndarray, material: np.ndarray, outfit: Outfit) -> np.ndar
 
 
 def _print(position: np.ndarray, photo: np.ndarray, frequency: float) -> np.ndarray:
-    """Return the colours (N, 3) of a photo that is wrapped around the body; frequency 60 to 200 shows it larger to smaller."""
+    """Return the colours (N, 3) of a photo wrapped around the body; frequency: 60 shows it large, 200 small."""
     height, width, _ = photo.shape
     across = ((position[:, 0] + 0.7 * position[:, 1]) * frequency * 4).astype(np.int32) % width
     down = (position[:, 2] * frequency * -4).astype(np.int32) % height

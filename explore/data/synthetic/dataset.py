@@ -68,7 +68,7 @@ class Poses(Protocol):
     def sample(self, rng: np.random.Generator, split: str) -> Joints: ...
 
 
-VERSIONS = {"easy": 1, "full": 2}  # of the rendered images; increase it when the same seed gives other pixels
+VERSIONS = {"easy": 1, "full": 3}  # of the rendered images; increase it when the same seed gives other pixels
 TRAIN_SUBJECTS, TEST_SUBJECTS = (1, 5, 6, 7, 8), (9, 11)
 VALIDATION_SUBJECTS = (3, 4)
 SPLITS = {"train": TRAIN_SUBJECTS, "test": TEST_SUBJECTS, "validation": VALIDATION_SUBJECTS}  # the order seeds frames
@@ -97,7 +97,8 @@ class SyntheticConfig(BaseModel):
            light of panoramas, more clothes, occluders)
     size:  side of the square frames, px
     poses: procedural, cmu:FOLDER of captured motion (explore.data.synthetic.motion), labelled:FOLDER of a labelled set
-           (explore.data.synthetic.labelled), or several joined by +, of which one is chosen for each frame
+           (explore.data.synthetic.labelled), or several joined by +, of which one is chosen for each frame; half of the
+           frames are procedural where procedural is one of them
     skeleton: joints of the annotations; empty: h36m18. The images do not depend on it
     framing: crops that the frames are made for (explore.data.framing): roi places people such that frames hold their
            regions of interest, too
@@ -136,7 +137,7 @@ class SyntheticConfig(BaseModel):
         if sources := self.sources:
             kinds = [PROCEDURAL] if self.poses.startswith(PROCEDURAL) else []
             values["poses"] = "+".join(kinds + [f"{kind}:{poses.hash}" for kind, poses in sources])
-            values["parts"] = 3  # version 0.1 cut the clips into two
+            values["parts"] = 4  # of the clips, and the fraction of procedural poses: changed in 0.2
         if self.framing != "box":
             values["framing"] = self.framing
         return values
@@ -454,7 +455,7 @@ def _pose(
 ) -> tuple[str, dict[str, np.ndarray]]:
     """Return the action's name and the rotations of the body's bones."""
     sources = config.sources
-    choices = len(sources) + config.poses.startswith(PROCEDURAL)
+    choices = len(sources) * (1 + config.poses.startswith(PROCEDURAL))
     chosen = int(rng.random() * choices) if sources and choices > 1 else 0
     if chosen < len(sources):
         joints = face_front(sources[chosen][1].sample(rng, split))

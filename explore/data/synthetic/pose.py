@@ -1,4 +1,4 @@
-"""Procedural poses: fifteen kinds of everyday posture with noise, within the limits of human joints."""
+"""Procedural poses: kinds of everyday and of athletic posture with noise, within the limits of human joints."""
 
 from __future__ import annotations
 
@@ -31,7 +31,11 @@ class Limbs:
 
 @dataclass
 class Pose:
-    """Joint angles of a person in degrees. tumble: rotation of the whole body about its left-right axis, such as lying."""
+    """Joint angles of a person in degrees.
+
+    tumble, roll: rotation of the whole body about its left-right axis, such as lying, then about its front-back axis, such
+    as a cartwheel
+    """
 
     kind: str = "stand"
     lean: float = 0.0
@@ -42,6 +46,7 @@ class Pose:
     neck_turn: float = 0.0
     neck_tilt: float = 0.0
     tumble: float = 0.0
+    roll: float = 0.0
     left: Limbs = field(default_factory=Limbs)
     right: Limbs = field(default_factory=Limbs)
 
@@ -103,12 +108,15 @@ def sample_pose(rng: Rng, kind: str | None = None, archetypes: Archetypes | None
 
 
 def sample_varied_pose(rng: Rng) -> Pose:
-    """Sample a pose of the level `full`: of more kinds, and often with one or both arms of another pose."""
+    """Sample a pose of the level `full`: of more kinds, often with one or both arms of another pose, sometimes tilted."""
     pose, other = (sample_pose(rng, archetypes=ARCHETYPES | FURTHER) for _ in range(2))
     for limbs, others in zip(pose.sides, other.sides, strict=True):
         if rng.random() < OTHER_ARM_P:
             for angle in ARM_ANGLES:
                 setattr(limbs, angle, getattr(others, angle))
+    if rng.random() < TILT_P:
+        pose.tumble += rng.normal(0, TILT)
+        pose.roll += rng.normal(0, TILT)
     return pose
 
 
@@ -276,12 +284,86 @@ def _cross(pose: Pose, rng: Rng) -> None:
 
 
 def _lie(pose: Pose, rng: Rng) -> None:
+    """Lie on the back, the front or a side."""
     u = rng.uniform
     _random(pose, rng)
     for limbs in pose.sides:
         limbs.hip_flexion, limbs.knee = u(-10, 90), u(0, 110)
-    pose.tumble = u(60, 110) * rng.choice((-1, 1))
+    setattr(pose, "tumble" if rng.random() < 0.7 else "roll", u(60, 110) * rng.choice((-1, 1)))
     pose.lean, pose.bend = u(-5, 5), u(-10, 20)
+
+
+def _spread_arms(pose: Pose, rng: Rng, raised: tuple[float, float]) -> None:
+    u = rng.uniform
+    for limbs in pose.sides:
+        limbs.shoulder_flexion, limbs.shoulder_abduction, limbs.elbow = u(*raised), u(0, 110), u(0, 40)
+
+
+def _star(pose: Pose, rng: Rng) -> None:
+    """Stretch the arms out to the sides or up, the legs together or apart."""
+    u = rng.uniform
+    _spread_arms(pose, rng, (-30, 30) if rng.random() < 0.6 else (60, 180))
+    for limbs in pose.sides:
+        limbs.shoulder_abduction, limbs.hip_abduction, limbs.elbow = u(55, 130), u(0, 40), u(0, 50)
+
+
+def _balance(pose: Pose, rng: Rng) -> None:
+    """Stand on one leg with the other in line with the leaning trunk, up to a horizontal one, or raised to the side."""
+    u = rng.uniform
+    standing, free = _random_order(pose, rng)
+    pose.tumble = u(0, 95)
+    standing.hip_flexion, standing.knee = pose.tumble + u(-10, 10), u(0, 20)
+    free.hip_flexion, free.hip_abduction, free.knee = u(-35, 20), u(0, 50), u(0, 40)
+    pose.bend, pose.roll = u(-25, 20), u(-25, 25)
+    _spread_arms(pose, rng, (-60, 180))
+
+
+def _handstand(pose: Pose, rng: Rng) -> None:
+    """Stand on the hands, or turn a cartwheel, with the legs together, spread or bent."""
+    u = rng.uniform
+    for limbs in pose.sides:
+        limbs.shoulder_flexion, limbs.shoulder_abduction, limbs.elbow = u(140, 180), u(-5, 40), u(0, 30)
+        limbs.hip_flexion, limbs.hip_abduction, limbs.knee = u(-35, 80), u(0, 50), u(0, 70)
+        limbs.ankle = u(0, 45)
+    pose.lean, pose.bend = u(-10, 10), u(-20, 20)
+    if rng.random() < 0.5:
+        pose.tumble = u(120, 240)
+    else:
+        pose.roll = u(-180, 180)
+
+
+def _split(pose: Pose, rng: Rng) -> None:
+    """Spread the legs far to the front and back, or to the sides."""
+    u = rng.uniform
+    front, back = _random_order(pose, rng)
+    front.hip_flexion, front.knee = u(60, 110), u(0, 30)
+    if rng.random() < 0.5:
+        back.hip_flexion, back.knee = u(-35, -10), u(0, 60)
+    else:
+        back.hip_flexion, back.knee = u(60, 110), u(0, 30)
+        front.hip_abduction, back.hip_abduction = u(25, 50), u(25, 50)
+    pose.lean = u(-15, 50)
+    _spread_arms(pose, rng, (-40, 180))
+
+
+def _crawl(pose: Pose, rng: Rng) -> None:
+    """Support the body with hands and feet or knees, as in a push-up, on all fours or in a bridge."""
+    u = rng.uniform
+    hips = u(-20, 110)
+    for limbs in pose.sides:
+        limbs.shoulder_flexion, limbs.shoulder_abduction, limbs.elbow = u(50, 180), u(0, 40), u(0, 90)
+        limbs.hip_flexion, limbs.hip_abduction, limbs.knee = hips + u(-15, 15), u(0, 25), u(0, 110)
+    pose.tumble = u(60, 130) * (1 if rng.random() < 0.8 else -1)
+    pose.lean, pose.bend, pose.neck = u(-5, 5), u(-15, 25), u(-45, 10)
+
+
+def _hang(pose: Pose, rng: Rng) -> None:
+    """Hang from or climb with the hands above the head."""
+    u = rng.uniform
+    for limbs in pose.sides:
+        limbs.shoulder_flexion, limbs.shoulder_abduction, limbs.elbow = u(130, 180), u(0, 40), u(0, 100)
+        limbs.hip_flexion, limbs.hip_abduction, limbs.knee = u(-20, 110), u(0, 40), u(0, 120)
+    pose.tumble, pose.roll = rng.normal(0, 15), rng.normal(0, 15)
 
 
 Archetypes = dict[str, tuple[float, Callable[[Pose, Rng], None]]]
@@ -305,7 +387,19 @@ ARCHETYPES: Archetypes = {
     "jump": (3, _jump),
 }
 # Further kinds of the level full
-FURTHER: Archetypes = {"akimbo": (9, _akimbo), "folded": (6, _folded), "cross": (4, _cross), "lie": (4, _lie)}
+FURTHER: Archetypes = {
+    "akimbo": (9, _akimbo),
+    "folded": (6, _folded),
+    "cross": (4, _cross),
+    "lie": (7, _lie),
+    "star": (7, _star),
+    "balance": (8, _balance),
+    "handstand": (8, _handstand),
+    "split": (5, _split),
+    "crawl": (7, _crawl),
+    "hang": (4, _hang),
+}
+TILT_P, TILT = 0.15, 25.0  # probability and standard deviation in degrees of a tilt of the whole body
 OTHER_ARM_P = 0.35  # probability that an arm is that of another pose
 ARM_ANGLES = ("shoulder_flexion", "shoulder_abduction", "shoulder_rotation", "elbow", "pronation", "curl")
 
@@ -406,6 +500,7 @@ def bone_rotations(body: Body, heads: np.ndarray, pose: Pose) -> dict[str, np.nd
         rotations[f"upperleg01.{side}"] = hip @ thigh
         rotations[f"lowerleg01.{side}"] = knee @ shin
         rotations[f"foot.{side}"] = knee @ rotation_x(rad(limbs.ankle))
-    if pose.tumble:
-        rotations = {bone: rotation_x(rad(pose.tumble)) @ rotation for bone, rotation in rotations.items()}
+    if pose.tumble or pose.roll:
+        whole = rotation_y(rad(pose.roll)) @ rotation_x(rad(pose.tumble))
+        rotations = {bone: whole @ rotation for bone, rotation in rotations.items()}
     return rotations

@@ -23,6 +23,7 @@ from explore.data.batches import (
     batch_at,
     evaluation_arrays,
     sample_crop,
+    sample_params,
     training_crop,
     with_jitter,
 )
@@ -208,6 +209,25 @@ def test_least_jitter() -> None:
     jitter = with_jitter(AUGMENTS["paper"])
     assert jitter.shift == ROI_JITTER.shift and jitter.rotation == 30 and jitter.scale == (0.75, 1.25)
     assert with_jitter(AUGMENTS["light"]).rotation == ROI_JITTER.rotation
+
+
+def test_some_training_crops_are_upright_as_those_of_the_first_pass(tmp_path: Path) -> None:
+    """Without a detector, the first region is the upright square around the box, however the person lies in it."""
+    data = replace(dataset(tmp_path, turned(90)), vis=np.ones((1, 18), np.float32))
+    augment = replace(AUGMENTS["none"], colour=1e-9)  # not `none`, which has no jitter
+    batch = batch_at(data, 0, 300, 32, augment, 0)
+    body = batch.target[:, H36M18.index("Thorax"), :2] - batch.target[:, 0, :2]
+    angle = np.degrees(np.arctan2(body[:, 0], -body[:, 1]))
+    assert (abs(angle) < 21).mean() == pytest.approx(1 - ROI_JITTER.box_p, abs=0.08)
+    assert ((abs(angle) < 21) | (abs(angle - 90) < 21)).all()
+
+
+def test_some_crops_of_the_preset_real_have_any_rotation() -> None:
+    rng, real = np.random.default_rng(0), AUGMENTS["real"]
+    angles = np.array([sample_params(real, rng).rotation for _ in range(2000)])
+    turned_far = abs(angles) > 2 * real.rotation
+    assert turned_far.mean() == pytest.approx(real.turn_p * (1 - 4 * real.rotation / 360), abs=0.02)
+    assert angles.min() < -150 and angles.max() > 150
 
 
 def test_negatives_and_masks_in_a_mix(tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from explore.data import open_dataset
 from explore.data.batches import evaluation_arrays
 from explore.data.images import read_image
 from explore.data.skeleton import H36M17
+from explore.data.synthetic import clothes
 from explore.data.synthetic import dataset as synthetic
 from explore.data.synthetic.body import load_body, skin
 from explore.data.synthetic.dataset import SyntheticConfig, compose_frame, render_dataset, shapes_of_subjects
@@ -98,6 +99,56 @@ def test_joints_of_a_standing_body_are_ordered_by_height():
     assert joint["L_Shoulder"][0] > 0.1 > -0.1 > joint["R_Shoulder"][0]
 
 
+def heights(pose):
+    """Return the height of each joint of a posed body, m."""
+    body = load_body()
+    vertices, heads = body.rest(body.shapes[0])
+    transforms, places = body.pose(heads, bone_rotations(body, heads, pose))
+    return dict(zip(H36M17.names, body.joints(skin(transforms, vertices), places)[:, 2], strict=True))
+
+
+def test_athletic_poses():
+    rng = np.random.default_rng(1)
+    archetypes = ARCHETYPES | FURTHER
+    found = {kind: [heights(sample_pose(rng, kind, archetypes)) for _ in range(40)] for kind in FURTHER}
+    trunk = {kind: np.array([h["Neck"] - h["Pelvis"] for h in poses]) for kind, poses in found.items()}
+    assert (trunk["handstand"] < -0.2).mean() > 0.5  # head down
+    assert (abs(trunk["lie"]) < 0.3).mean() > 0.8 and (abs(trunk["crawl"]) < 0.35).mean() > 0.6
+    assert trunk["balance"].min() < 0.15 < 0.4 < trunk["balance"].max()
+    apart = [abs(h["L_Ankle"] - h["R_Ankle"]) for h in found["balance"]]
+    assert max(apart) > 0.7  # one leg is high in the air
+    for kind in ("hang", "star"):
+        above = [max(h["L_Wrist"] - h["L_Shoulder"], h["R_Wrist"] - h["R_Shoulder"]) for h in found[kind]]
+        assert np.median(above) > (0.3 if kind == "hang" else 0)
+
+
+def test_roll_lifts_one_side():
+    level, rolled = (sample_pose(np.random.default_rng(0), "stand") for _ in range(2))
+    rolled.roll = 60.0
+    difference = {name: h["L_Hip"] - h["R_Hip"] for name, h in (("level", heights(level)), ("rolled", heights(rolled)))}
+    assert abs(difference["level"]) < 0.02 < 0.1 < abs(difference["rolled"])
+    assert abs(heights(rolled)["Neck"] - heights(rolled)["Pelvis"]) < 0.6 * (
+        heights(level)["Neck"] - heights(level)["Pelvis"]
+    )
+
+
+def test_sports_tops_and_bare_feet_show_skin():
+    body, rng = load_body(), np.random.default_rng(0)
+    rest, heads = body.rest(body.shapes[0])
+    points, marks = clothes.surface(body, rest, heads), clothes.landmarks(body, rest, heads)
+    outfit = clothes.sample_outfit(rng, marks)
+    seen = {
+        bare: clothes.materials(points, replace(outfit, bare=bare, barefoot=bare, sleeve=-1.0 if bare else 0.5))
+        for bare in (False, True)
+    }
+    belly = (abs(points[:, 0]) < 0.05) & (abs(points[:, 2] - (outfit.waist + 0.06)) < 0.03) & (points[:, 1] < 0)
+    assert belly.any() and (seen[True][belly] == clothes.Material.SKIN).all()
+    assert (seen[False][belly] == clothes.Material.TOP).all() and (seen[True] == clothes.Material.TOP).any()
+    assert clothes.Material.SHOE in seen[False] and clothes.Material.SHOE not in seen[True]
+    varied = [clothes.vary(rng, outfit, np.zeros((8, 8, 3), np.uint8)) for _ in range(300)]
+    assert 15 < sum(one.bare for one in varied) < 60 and 25 < sum(one.barefoot for one in varied) < 90
+
+
 # ---- rasteriser ----
 
 
@@ -152,25 +203,25 @@ def test_human36m_reader_reads_the_set(made):
     assert metrics.mean_pose_error(train, test) > 100
 
 
-# Joints of frames 0 and 7 of SMALL, px and depth mm, recorded with version 2 of the level full
+# Joints of frames 0 and 7 of SMALL, px and depth mm, recorded with version 3 of the level full
 RECORDED = {
     0: [
-        [34.47, 33.56, 0], [31.99, 33.73, 88], [33.05, 46.89, 103], [39.98, 51.84, 367], [37.12, 33.38, -88],
-        [27.13, 31.29, -405], [25.94, 47.09, -346], [33.77, 26.36, 0], [31.85, 18.25, -32], [30.87, 14.5, -61],
-        [30.24, 10.19, -62], [36.04, 17.75, -142], [39.37, 26.21, -203], [34.15, 28.35, -362], [28.4, 19.81, 86],
-        [24.2, 27.24, 71], [27.57, 26.88, -127],
+        [22.15, 33.06, 0], [26.33, 33.14, -41], [38.9, 39.4, 150], [43.78, 55.03, 65], [18.13, 32.99, 41],
+        [16.34, 43.47, 309], [13.47, 53.37, 520], [23.57, 24.86, 53], [26.78, 17.68, 178], [28.09, 15.05, 250],
+        [29.52, 11.41, 298], [22.1, 16.26, 249], [15.81, 10.06, 302], [15.35, 16.08, 477], [32.31, 17.85, 118],
+        [41.31, 22.49, 73], [42.42, 22.46, 296],
     ],
     7: [
-        [32.12, 34.53, 0], [29.33, 34.51, -18], [29.02, 43.27, -116], [28.24, 53.3, -213], [34.9, 34.54, 18],
-        [35.97, 43.33, -4], [37.55, 53.02, -26], [32.21, 29.15, 26], [32.7, 23.38, 23], [32.97, 20.72, 3],
-        [33.34, 17.69, 9], [35.73, 24.23, 113], [36.26, 30.11, 166], [37.35, 34.82, 164], [29.48, 23.3, -68],
-        [28.04, 29.29, -93], [29.18, 33.83, -173],
+        [31.94, 32.89, 0], [30.13, 32.73, -75], [30.61, 40.02, -171], [30.74, 48.33, -277], [33.7, 33.04, 75],
+        [34.31, 40.3, 72], [35.22, 48.24, 78], [31.96, 28.42, 29], [32.58, 23.68, 41], [33.09, 21.52, 33],
+        [33.41, 19.05, 48], [33.76, 24.59, 185], [33.36, 29.46, 238], [33.94, 33.41, 256], [31.26, 23.38, -105],
+        [30.52, 28.46, -134], [32.96, 30.64, -263],
     ],
 }  # fmt: skip
 
 
 def test_joints_of_a_seed_do_not_change(made):
-    assert made.name == "synthetic-full-a3a6f7944940"
+    assert made.name == "synthetic-full-77100bea30cc"
     data = synthetic.load(made, "train")
     for frame, joints in RECORDED.items():
         row = data.frame.tolist().index(frame)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from explore.data.synthetic import panorama
+from explore.data.synthetic import bake_panoramas, panorama
 from explore.data.synthetic.dataset import SyntheticConfig, compose_frame
 
 
@@ -51,3 +51,21 @@ def test_surroundings_share_the_vertical_of_the_person():
     np.testing.assert_allclose(around.rotation @ up, [0, -1, 0], atol=1e-6)
     light = around.sky(np.eye(3, dtype=np.float32))
     assert light.shape == (3, 3) and (light > 0).all()
+
+
+def test_a_sun_that_overflowed_in_red_and_green_has_the_colour_of_the_pixels_around():
+    radiance = np.full((32, 64, 3), 0.5, np.float32)
+    radiance[8:15, 20:27] = [20.0, 16.0, 10.0]
+    radiance[10:13, 22:25] = [0.0, 0.0, 3000.0]
+    radiance[20:24, 40:44, :2] = 0.0  # a blue wall is none
+    found = bake_panoramas._with_sun(radiance.copy())
+    np.testing.assert_allclose(found[10:13, 22:25], np.broadcast_to([6000.0, 4800.0, 3000.0], (3, 3, 3)))
+    changed = (found != radiance).any(-1)
+    assert changed.sum() == 9 and changed[10:13, 22:25].all()
+
+
+def test_no_sun_of_the_panoramas_is_blue():
+    for found in panorama.load_panoramas():
+        assert found.lamp[2] < 4 * found.lamp[:2].min()
+        dark_blue = (found.image[..., 2] > 200) & (found.image[..., :2] < 60).all(-1)
+        assert dark_blue.mean() < 1e-4
