@@ -11,8 +11,10 @@ PEOPLE = ("#1fa971", "#d6317f", "#7c4ddb", "#c9a400", "#00a3b4", "#c0392b", "#6b
 
 
 def limb_colour(start: str, end: str) -> str:
-    """Return the colour of the bone between two joints, by their names (`L_Knee`, `right wrist`, `Head`)."""
+    """Return the colour of the line between two joints, by their names (`L_Knee`, `right wrist`, `Head`)."""
     (first, _), (last, _) = joint_keys((start, end))
+    if {first, last} == {"L", "R"}:
+        return MIDDLE
     return {"L": LEFT, "R": RIGHT, "": MIDDLE}[last or first]
 
 

@@ -15,7 +15,7 @@ from explore.data.crop import crop, crop_roi
 from explore.data.framing import Region
 from explore.data.images import read_image
 from explore.data.sample import Dataset, evenly_spread
-from explore.data.skeleton import Skeleton
+from explore.data.skeleton import Skeleton, drawn_edges
 
 TILE, GAP, CAPTION = 192, 6, 18  # px
 SUPERSAMPLE = 2  # tiles are drawn larger by this factor, then averaged
@@ -100,7 +100,7 @@ def _draw_bones(
 ) -> None:
     """Draw lines between known joints (J, 2) px, in one colour or in the colours of the limbs."""
     points_px, known = _fixed_point(joints), np.isfinite(joints).all(1)
-    for start, end in skeleton.edges:
+    for start, end in drawn_edges(skeleton.names, skeleton.edges):
         if known[start] and known[end]:
             shade = colour or rgb(limb_colour(skeleton.names[start], skeleton.names[end]))
             cv2.line(image, points_px[start], points_px[end], shade, SUPERSAMPLE * width, cv2.LINE_AA, SUBPIXEL)

@@ -6,6 +6,7 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 
 import numpy as np
 
@@ -20,7 +21,7 @@ class Skeleton:
     parents:    index of each joint's parent, -1 for the root
     flip_pairs: (right, left) index pairs that are exchanged in a flipped image
     root:       index of the joint that 3D errors are relative to
-    hips:       joints whose mean depth the depths are relative to; empty: the root. Only for skeletons without a pelvis,
+    hips:       depths are relative to the mean of these joints; empty: the root. Only for skeletons without a pelvis,
                 because depths that are relative to the head exceed the depth range of the heads
     unscored:   joints that are predicted but excluded from the metrics
     unpaired:   names of joints that may belong to a side but have no counterpart; such a skeleton is never flipped
@@ -234,8 +235,9 @@ MUCO21 = _skeleton(
 )  # fmt: skip
 
 
-# The 33 landmarks of BlazePose (MediaPipe Pose). They have no joint on the midline but the nose, which is the root. Depths
-# are relative to the hips: relative to the nose, 8% of the feet of rendered people are beyond the depth range, else 0.1%.
+# The 33 landmarks of BlazePose (MediaPipe Pose). They have no joint on the midline but the nose, which is the root.
+# Depths are relative to the hips: relative to the nose, 8% of the feet of rendered people are beyond the depth range,
+# else 0.1%.
 _BLAZEPOSE_SIDE = (
     ("Eye_Inner", "Nose"), ("Eye", "Eye_Inner"), ("Eye_Outer", "Eye"), ("Ear", "Eye_Outer"), ("Mouth", "Nose"),
     ("Shoulder", "Nose"), ("Elbow", "Shoulder"), ("Wrist", "Elbow"),
@@ -255,6 +257,21 @@ def _blazepose33() -> Skeleton:
 
 
 BLAZEPOSE33 = _blazepose33()
+
+
+@lru_cache(maxsize=16)
+def drawn_edges(names: tuple[str, ...], edges: tuple[tuple[int, int], ...]) -> tuple[tuple[int, int], ...]:
+    """Return the lines of a drawing: the bones, then lines from shoulder to shoulder and from hip to hip where no joint of
+    the trunk connects them, as in the 33 landmarks of BlazePose."""
+    keys, lines = joint_keys(names), list(edges)
+    near = [{end for edge in edges if joint in edge for end in edge} for joint in range(len(names))]  # with itself
+    for part in ("shoulder", "hip"):
+        pair = ("R", part), ("L", part)
+        if set(pair) <= set(keys):
+            right, left = (keys.index(key) for key in pair)
+            if all(keys[joint][1] in ("nose", "head") for joint in near[right] & near[left]):
+                lines.append((right, left))
+    return tuple(lines)
 
 
 def skeleton_from_edges(name: str, names: Sequence[str], edges: Sequence[tuple[int, int]], root: str) -> Skeleton:

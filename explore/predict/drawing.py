@@ -50,10 +50,10 @@ def draw_box(panel: np.ndarray, bbox: np.ndarray, colour: str, thickness: int = 
 def draw_bones(
     panel: np.ndarray, joints: np.ndarray, skeleton: Skeleton, thickness: int, order: Iterable[int] | None = None
 ) -> None:
-    """Draw the edges between joints (J, 2) as outlined lines, in the given order."""
-    colours = view3d.edge_colours(skeleton)
-    for index in range(len(skeleton.edges)) if order is None else order:
-        start, end = joints[list(skeleton.edges[index])]
+    """Draw the lines between joints (J, 2) with an outline, in the given order of `view3d.lines_of`."""
+    colours, lines = view3d.line_colours(skeleton), view3d.lines_of(skeleton)
+    for index in range(len(lines)) if order is None else order:
+        start, end = joints[list(lines[index])]
         draw_line(panel, start, end, view3d.OUTLINE, thickness + 2)
         draw_line(panel, start, end, colours[index], thickness)
 

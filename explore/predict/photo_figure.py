@@ -91,7 +91,7 @@ def _draw_view(panel: np.ndarray, people: list[Person], skeleton: Skeleton) -> N
 
     _draw_ground(panel, project, points[:, :2])
     for joints in world:
-        for edge in skeleton.edges:
+        for edge in view3d.lines_of(skeleton):
             start, end = project(joints[list(edge)] * [1, 1, 0])
             draw_line(panel, start, end, view3d.SHADOW, 3)
     distance = view.project(world)[1]
@@ -103,7 +103,7 @@ def _draw_view(panel: np.ndarray, people: list[Person], skeleton: Skeleton) -> N
         foot = project(root * [1, 1, 0])
         draw_line(panel, joints[skeleton.root], foot, colour, 1)
         draw_joints(panel, foot[None], colour, 2.5)
-        order = np.argsort([-distance[index, list(edge)].mean() for edge in skeleton.edges], kind="stable")
+        order = np.argsort([-distance[index, list(edge)].mean() for edge in view3d.lines_of(skeleton)], kind="stable")
         draw_bones(panel, joints, skeleton, thickness, order)
         draw_joints(panel, joints, colour, 0.5 * thickness + 1)
         label = f"{index + 1} · {people[index].root_depth / 1000:.1f} m"

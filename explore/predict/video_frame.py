@@ -104,10 +104,10 @@ class FrameRenderer:
         for index in np.argsort(-distances.mean(1), kind="stable"):
             person, distance = people[index], distances[index]
             shadow, joints = project(world[index] * [1, 1, 0]), project(world[index])
-            for start, end in self.skeleton.edges:
+            for start, end in view3d.lines_of(self.skeleton):
                 draw_line(panel, shadow[start], shadow[end], view3d.SHADOW, 2)
             thickness = int(np.clip(zoom * 1000 / distance.mean() / 42, 2, 6))
-            order = np.argsort([-distance[list(edge)].mean() for edge in self.skeleton.edges], kind="stable")
+            order = np.argsort([-distance[list(edge)].mean() for edge in view3d.lines_of(self.skeleton)], kind="stable")
             colour = person_colour(person.number - 1)
             draw_bones(panel, joints, self.skeleton, thickness, order)
             draw_joints(panel, joints, colour, 0.6 * thickness + 1)

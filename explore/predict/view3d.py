@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from explore.data.colours import limb_colour
+from explore.data.skeleton import drawn_edges
 from quantize.manifest import Skeleton
 
 INK, BACKGROUND, GROUND, LINE, LINE_1M = "#27303a", "#eef1f5", "#fbfcfd", "#d9dfe7", "#bcc6d2"
@@ -102,6 +103,11 @@ def ground_grid(low: np.ndarray, high: np.ndarray) -> Iterator[tuple[np.ndarray,
             yield ends, round(value / TILE) % 2 == 0
 
 
-def edge_colours(skeleton: Skeleton) -> list[str]:
-    """Return the colour of each edge of a skeleton as `#rrggbb`."""
-    return [limb_colour(skeleton.joints[start], skeleton.joints[end]) for start, end in skeleton.edges]
+def lines_of(skeleton: Skeleton) -> tuple[tuple[int, int], ...]:
+    """Return the pairs of joints between which lines are drawn."""
+    return drawn_edges(skeleton.joints, skeleton.edges)
+
+
+def line_colours(skeleton: Skeleton) -> list[str]:
+    """Return the colour of each line of a skeleton as `#rrggbb`."""
+    return [limb_colour(skeleton.joints[start], skeleton.joints[end]) for start, end in lines_of(skeleton)]

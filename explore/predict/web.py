@@ -22,7 +22,7 @@ from arch.errors import InputError
 from explore import web_server
 from explore.data.colours import PEOPLE
 from explore.predict import detector
-from explore.predict.view3d import edge_colours
+from explore.predict.view3d import line_colours, lines_of
 from explore.progress import Display
 from explore.web_server import PageHandler, PageServer
 from quantize import bundle as bundles
@@ -114,8 +114,8 @@ def page_config(bundle: Bundle, smooth: bool = True) -> dict[str, Any]:
         **manifest.postprocessing.model_dump(),
         "joints": len(manifest.skeleton.joints),
         "smooth": smooth,
-        "edges": [list(edge) for edge in manifest.skeleton.edges],
-        "colours": edge_colours(manifest.skeleton),
+        "edges": [list(line) for line in lines_of(manifest.skeleton)],
+        "colours": line_colours(manifest.skeleton),
         "people": list(PEOPLE),
         "detector": {
             "min_score": detector.MIN_SCORE,

@@ -15,6 +15,7 @@ from pydantic import AliasChoices, BaseModel, ConfigDict, Field
 
 from arch.files import write_atomic
 from explore.data.batches import evaluation_arrays, sample_crop
+from explore.data.skeleton import drawn_edges
 from explore.evaluation.evaluator import Evaluator
 from explore.evaluation.metrics import annotated, joint_errors, root_aligned
 from explore.report.snapshot import read_model
@@ -96,7 +97,11 @@ def write_predictions(folder: Path, evaluator: Evaluator, bundles: list[str]) ->
     found = Predictions(
         data=test.name,
         joints=[skeleton.names[joint] for joint in joints],
-        edges=[(joints.index(a), joints.index(b)) for a, b in skeleton.edges if a in joints and b in joints],
+        edges=[
+            (joints.index(a), joints.index(b))
+            for a, b in drawn_edges(skeleton.names, skeleton.edges)
+            if a in joints and b in joints
+        ],
         people=people,
         predictions=predictions,
     )

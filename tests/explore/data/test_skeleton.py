@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from explore.data.skeleton import H36M17, H36M18, mapping
+from explore.data.skeleton import BLAZEPOSE33, COCO17, COCO19, H36M17, H36M18, MPII16, MUCO21, drawn_edges, mapping
 
 
 @pytest.mark.parametrize("skeleton", [H36M17, H36M18], ids=lambda s: s.name)
@@ -37,3 +37,16 @@ def test_thorax_is_not_scored():
 def test_mapping_is_by_name():
     assert mapping(H36M18, H36M17).tolist() == list(range(17))
     assert mapping(H36M17, H36M18).tolist() == [*range(17), -1]
+
+
+@pytest.mark.parametrize("skeleton", [BLAZEPOSE33, COCO17], ids=lambda s: s.name)
+def test_the_trunk_is_closed_in_drawings_where_no_joint_connects_its_sides(skeleton):
+    lines = drawn_edges(skeleton.names, skeleton.edges)
+    added = [(skeleton.names[a], skeleton.names[b]) for a, b in lines[len(skeleton.edges) :]]
+    assert lines[: len(skeleton.edges)] == skeleton.edges
+    assert added == [("R_Shoulder", "L_Shoulder"), ("R_Hip", "L_Hip")]
+
+
+@pytest.mark.parametrize("skeleton", [H36M17, H36M18, COCO19, MPII16, MUCO21], ids=lambda s: s.name)
+def test_drawings_of_other_skeletons_have_the_bones_only(skeleton):
+    assert drawn_edges(skeleton.names, skeleton.edges) == skeleton.edges

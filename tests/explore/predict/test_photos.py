@@ -17,8 +17,8 @@ from explore.cli import main
 from explore.data.colours import LEFT, MIDDLE, RIGHT, limb_colour, person_colour, rgb
 from explore.data.crop import crop, project, training_target
 from explore.data.images import read_image
-from explore.data.skeleton import H36M18
-from explore.predict import photo_figure, pipeline, view3d
+from explore.data.skeleton import BLAZEPOSE33, H36M18
+from explore.predict import drawing, photo_figure, pipeline, view3d
 from explore.predict.boxes import Box
 from explore.predict.camera import Camera, choose_camera, equivalent_focal, root_depth_from_box
 from quantize import bundle as bundles
@@ -170,9 +170,23 @@ def test_best_view_separates_people_behind_each_other():
 def test_colours_of_limbs_and_people_are_distinct():
     colours = {names: limb_colour(*names) for names in (("Pelvis", "R_Hip"), ("L_Knee", "L_Ankle"), ("Neck", "Nose"))}
     assert list(colours.values()) == [RIGHT, LEFT, MIDDLE]
+    assert limb_colour("R_Hip", "L_Hip") == limb_colour("L_Shoulder", "R_Shoulder") == MIDDLE
     hues = [np.array(rgb(colour)) for colour in [*map(person_colour, range(8)), LEFT, RIGHT]]
     assert min(np.abs(a - b).sum() for a, b in itertools.combinations(hues, 2)) > 60
     assert person_colour(30) != person_colour(31)
+
+
+def test_the_trunk_of_33_landmarks_is_drawn():
+    landmarks = Skeleton(name="l", joints=BLAZEPOSE33.names, edges=BLAZEPOSE33.edges, root=BLAZEPOSE33.root)
+    joints = np.full((33, 2), 10.0)
+    corners = {"R_Shoulder": (30, 30), "L_Shoulder": (90, 30), "R_Hip": (30, 90), "L_Hip": (90, 90)}
+    for name, corner in corners.items():
+        joints[BLAZEPOSE33.index(name)] = corner
+    panel = np.zeros((120, 120, 3), np.uint8)
+    drawing.draw_bones(panel, joints, landmarks, 3)
+    sides = {(60, 30): MIDDLE, (60, 90): MIDDLE, (30, 60): RIGHT, (90, 60): LEFT}
+    for (x, y), colour in sides.items():
+        assert np.abs(panel[y, x].astype(int) - rgb(colour)).sum() < 12, (x, y)
 
 
 @pytest.mark.parametrize(
