@@ -1,8 +1,9 @@
 """Accuracy on real people, beside a constant mean pose and BlazePose, with latencies measured in the same run.
 
-The depth of the root joint and the box are those of the ground truth. MPJPE and PA-MPJPE are root-aligned and in mm. The
-2D error is the mean distance of the joints relative to the longer side of the box. PCK is the fraction of joints, without
-the root, within 150 mm. The latency is that of the network alone, in one thread of one core.
+The depth of the root joint and the box are those of the ground truth. Networks with regions of interest take the first one
+from the person detector in the box, as `predict` does. MPJPE and PA-MPJPE are root-aligned and in mm.
+The 2D error is the mean distance of the joints relative to the longer side of the box. PCK is the fraction of joints,
+without the root, within 150 mm. The latency is that of the network alone, in one thread of one core.
 """
 
 from __future__ import annotations
@@ -112,7 +113,7 @@ def open_networks(options: RealOptions) -> list[Network]:
     detector = Detector()
     found: list[Network] = [MeanPose(rendered_mean_pose())]
     found += [BlazePose(name, detector) for name in BLAZEPOSE]
-    return found + [BundleNetwork(path) for path in given]
+    return found + [BundleNetwork(path, detector) for path in given]
 
 
 def open_sources(options: RealOptions, progress: Callable[[float], None]) -> list[Source]:
@@ -199,7 +200,7 @@ def _result(source: Source, network: Network, px: np.ndarray, cam: np.ndarray) -
 
 
 def _upright(data: Dataset) -> np.ndarray:
-    """Return which people (N,) are upright: from the pelvis to the neck, the torso is within 30 degrees of the image's vertical."""
+    """Return which people (N,) are upright: the torso is within 30 degrees of the image's vertical."""
     torso = data.joints_cam[:, H36M18.index("Neck")] - data.joints_cam[:, H36M18.root]
     return np.asarray(-torso[:, 1] > UPRIGHT * np.linalg.norm(torso, axis=1))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 
@@ -24,7 +25,7 @@ from explore.predict.boxes import Box
 from explore.predict.camera import Camera
 from explore.predict.detector import Detector
 from explore.predict.people import region_of
-from explore.predict.pipeline import Model, predict_people
+from explore.predict.pipeline import Model, find_region, predict_people
 from quantize import bundle as bundles
 from quantize import runtimes
 from quantize.runtimes.litert import interpreter
@@ -97,7 +98,8 @@ class BlazePose:
 
 
 class BundleNetwork:
-    """A bundle, as `predict` runs it. The joints of h36m18 are derived from the landmarks of blazepose33.
+    """A bundle, as `predict` runs it: with framing roi, the first region is the detector's. The joints of h36m18 are derived
+    from the landmarks of blazepose33.
 
     Raises:
         InputError: not a bundle, or its joints are neither of h36m18 nor of blazepose33.
@@ -105,7 +107,7 @@ class BundleNetwork:
 
     ours = True
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, detector: Detector) -> None:
         self._bundle = bundles.load(path).verify()
         joints = self._bundle.manifest.skeleton.joints
         if joints not in (H36M18.names, BLAZEPOSE33.names):
@@ -116,10 +118,12 @@ class BundleNetwork:
         self._matrix = np.eye(len(H36M18)) if joints == H36M18.names else from_blazepose33().matrix
         self.name = _name(path)
         self._model = Model(self.name, self._bundle, self._bundle.session(1))
+        self._find = partial(find_region, detector)
 
     def predict(self, image: np.ndarray, sample: Sample) -> Joints:
         camera = Camera(sample.f, sample.c, "given", "given")
-        person = predict_people(self._model, image, [Box(1, sample.bbox, float(sample.root_depth))], camera)[0]
+        box = Box(1, sample.bbox, float(sample.root_depth))
+        person = predict_people(self._model, image, [box], camera, find=self._find)[0]
         return self._matrix @ person.px, self._matrix @ person.mm
 
     def call(self) -> Callable[[], None]:

@@ -13,12 +13,16 @@ from arch.errors import InputError
 from benchmarks import real, real_networks, real_sources
 from benchmarks.real_options import RealOptions
 from explore.data import Human36MOptions, open_dataset
+from explore.data.framing import region_of_circle
 from explore.data.label.annotations import write_annotations
 from explore.data.label.mapping import joint_map
 from explore.data.readers import custom
 from explore.data.sample import Sample
 from explore.data.skeleton import H36M18
 from explore.measure.latency import Disturbed
+from explore.predict.boxes import Box
+from explore.predict.camera import Camera
+from explore.predict.pipeline import predict_people
 from tests.explore.data.label.test_views import journal, views_of, walking
 from tests.helpers import layouts
 from tests.helpers.views import ring_of_cameras
@@ -133,6 +137,23 @@ def test_a_busy_machine_is_marked(monkeypatch):
 
     monkeypatch.setattr(real_networks, "measure", disturbed)
     assert real_networks.latencies([Known()], QUICK)["known"].busy
+
+
+def test_bundles_with_framing_roi_take_the_first_region_of_the_detector(source):
+    class Sideways:
+        def circle(self, image, bbox):
+            hips = bbox[:2] + bbox[2:] / 2
+            return hips, hips + np.array([0.53 * max(bbox[2:]), 0])
+
+    sample = source.data[0]
+    image = np.random.default_rng(0).integers(0, 255, (sample.size[1], sample.size[0], 3), np.uint8)
+    found = real_networks.BundleNetwork(Path("results/real-128/litert"), Sideways())
+    camera, box = Camera(sample.f, sample.c, "given", "given"), Box(1, sample.bbox, float(sample.root_depth))
+    region = region_of_circle(*Sideways().circle(image, sample.bbox))
+    (person,) = predict_people(found._model, image, [box], camera, find=lambda image, bbox: region)
+    (upright,) = predict_people(found._model, image, [box], camera)
+    px, _ = found.predict(image, sample)
+    assert np.allclose(px, found._matrix @ person.px) and not np.allclose(px, found._matrix @ upright.px, atol=1)
 
 
 def test_folders_and_bundles(tmp_path, monkeypatch):
