@@ -89,7 +89,7 @@ function buildPicks() {
   $("smallest").parentElement.hidden = !has("latency_ms");
   if (has("latency_ms")) $("below-ms").value = Number(median("latency_ms").toPrecision(2));
   if (has("bytes")) $("below-mb").value = Number((median("bytes") / 1e6).toPrecision(2));
-  const pick = (row) => (row < 0 ? ($("count").textContent = "no shown file is below this limit") : choose(row));
+  const pick = (row) => (row < 0 ? ($("count").textContent = "no shown file that passed its checks is below this limit") : choose(row));
   $("smallest").addEventListener("click", () => pick(size ? least(size, "latency_ms", Number($("below-ms").value)) : -1));
   $("accurate").addEventListener("click", () => pick(least("mpjpe_mm", "bytes", Number($("below-mb").value) * 1e6)));
 }

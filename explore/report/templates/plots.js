@@ -172,7 +172,7 @@ function drawProgress() {
   $("progress-section").hidden = !history.length;
   if (!history.length) return;
   const trace = { x: history.map((point) => point[0]), y: history.map((point) => point[1]), mode: history.length > 200 ? "lines" : "lines+markers", line: { color: colour("exported"), shape: "hv" }, hovertemplate: "%{y:.2f} after %{x:.1f} min<extra></extra>" };
-  Plotly.react("progress", [trace], layout({ xaxis: axis("time of the search, min", false), yaxis: axis("hypervolume (higher is better)", false, { rangemode: "tozero" }) }), { responsive: true, displayModeBar: false });
+  Plotly.react("progress", [trace], layout({ xaxis: axis("time of the search, min", false), yaxis: axis("hypervolume<br>(higher is better)", false, { rangemode: "tozero" }) }), { responsive: true, displayModeBar: false });
   const mean = study.about.candidates_mean_pose_mm;
   const ceiling = mean ? `the error of the mean-pose baseline (${mean.toFixed(1)} mm)` : "the largest error";
   const cost = columns[study.objectives.find((key) => key !== "mpjpe_mm")].title;

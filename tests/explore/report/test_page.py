@@ -256,6 +256,13 @@ def test_predictions_are_drawn_and_rotate(browser: Any, study: Path) -> None:
     visit.leave()
 
 
+def test_a_network_is_chosen_also_where_every_file_failed_a_check(browser: Any, study: Path) -> None:
+    visit = Visit(browser, study / "index.html")
+    chosen = "values.name[lowestError()]"
+    assert visit.page.evaluate(f"rows.forEach((row) => (values.checks_failed[row] = 'size')), {chosen}") == ACCURATE
+    visit.leave()
+
+
 def test_filters_picks_and_axes(browser: Any, study: Path) -> None:
     visit = Visit(browser, study / "index.html")
     page = visit.page
