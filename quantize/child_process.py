@@ -9,6 +9,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from arch.errors import shortened
+
 ROOT = Path(__file__).resolve().parent.parent  # the folder that holds the packages
 PR_SET_PDEATHSIG = 1
 
@@ -34,6 +36,20 @@ def run_module(module: str, *arguments: str, timeout_s: float) -> subprocess.Com
         env=environment(),
         start_new_session=True,
     )
+
+
+def failure(done: subprocess.CompletedProcess[str]) -> str:
+    """Return why a child failed: the signal that ended it, or the last line of its messages."""
+    lines = done.stderr.strip().splitlines()
+    return shortened(lines[-1], 300) if lines and done.returncode > 0 else exit_reason(done.returncode)
+
+
+def exit_reason(status: int) -> str:
+    """Describe the exit status of a child that failed."""
+    if status >= 0:
+        return f"ended with status {status}"
+    hint = " (out of memory?)" if -status == signal.SIGKILL else ""
+    return f"crashed with {signal.Signals(-status).name}{hint}"
 
 
 def die_with_parent() -> None:

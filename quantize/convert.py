@@ -147,7 +147,8 @@ class Converter:
                 reason = f"took longer than {timeout_s:g} s and was stopped"
                 raise ConversionError(f"{title}: {reason}{_tail(self.log, start)}") from None
             if isinstance(error, EOFError):
-                raise ConversionError(f"{title}: {_exit_reason(child)}{_tail(self.log, start)}") from None
+                reason = f"the converter {child_process.exit_reason(child.wait())}"
+                raise ConversionError(f"{title}: {reason}{_tail(self.log, start)}") from None
             raise
         answer: dict[str, Any] = json.loads(line)
         if answer.get("kind") == "input":
@@ -206,14 +207,6 @@ def _kill(child: subprocess.Popen[bytes]) -> None:
     for pipe in (child.stdin, child.stdout):
         if pipe:
             pipe.close()
-
-
-def _exit_reason(child: subprocess.Popen[bytes]) -> str:
-    status = child.wait()
-    if status >= 0:
-        return f"the converter ended with status {status}"
-    hint = " (out of memory?)" if -status == signal.SIGKILL else ""
-    return f"the converter crashed with {signal.Signals(-status).name}{hint}"
 
 
 def _tail(log: Path, start: int) -> str:

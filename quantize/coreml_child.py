@@ -20,13 +20,11 @@ from torch import Tensor
 
 from quantize.tensors import IMAGE, RAW
 
-WEIGHTS = ("float16", "int8")
 
-
-def main(checkpoint: str, weights: str, folder: str, images: str, outputs: str) -> None:
+def main(images: str, outputs: str, checkpoint: str, weights: str, folder: str) -> None:
     """Convert a checkpoint, and write the raw outputs (N, ...) of the saved package for an array file (N, 3, S, S).
 
-    `outputs` without its suffix plus .json gets the number of operators by type.
+    The last line of the output is the number of operators by type, as JSON.
     """
     package = Path(folder)
     convert(Path(checkpoint), weights, package)
@@ -34,7 +32,7 @@ def main(checkpoint: str, weights: str, folder: str, images: str, outputs: str) 
     x = np.load(images, allow_pickle=False)
     np.save(outputs, np.concatenate([evaluate(program, image[None]) for image in x]), allow_pickle=False)
     counts = Counter(operator.op_type for operator in program.operations if operator.op_type != "const")
-    Path(outputs).with_suffix(".json").write_text(json.dumps(dict(sorted(counts.items()))))
+    print(json.dumps(dict(sorted(counts.items()))))
 
 
 def convert(checkpoint: Path, weights: str, package: Path) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -37,14 +36,10 @@ def probe(path: str | Path, runtime: str, size: int, timeout_s: float = 60.0, ar
         raise InputError(f"{path}: rejected: {runtime} did not run it within {timeout_s:g} s") from None
     if done.returncode == OK:
         return
-    lines = done.stderr.strip().splitlines()
-    if done.returncode < 0:
-        reason = f"{runtime} crashed with {signal.Signals(-done.returncode).name}"
-    elif done.returncode == REJECTED:
-        reason = lines[-1] if lines else f"{runtime} cannot load it"
-    else:
-        reason = f"{runtime} failed ({lines[-1][:200] if lines else 'without a message'})"
-    raise InputError(f"{path}: rejected: {reason.removeprefix(f'{absolute}: ')}")
+    reason = child_process.failure(done).removeprefix(f"{absolute}: ")
+    if done.returncode != REJECTED:
+        reason = f"{runtime} {reason}" if done.returncode < 0 else f"{runtime} failed ({reason})"
+    raise InputError(f"{path}: rejected: {reason}")
 
 
 def main(module: str, path: str, size: int, raw_shape: tuple[int, ...] = ()) -> int:

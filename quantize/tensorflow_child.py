@@ -18,7 +18,7 @@ FIRST = (0, 3, 1, 2)
 AXIS = {0: 0, 1: 3, 2: 1, 3: 2}
 
 
-def main(task: str, source: str, images: str, outputs: str, folder: str = "") -> None:
+def main(images: str, outputs: str, task: str, source: str, folder: str = "") -> None:
     """Run the model `source` on an array file of images (N, S, S, 3) and write its raw outputs.
 
     With the task `saved-model` the source is an ONNX file, which is converted to a SavedModel in `folder` first; with

@@ -4,23 +4,19 @@ from __future__ import annotations
 
 import importlib.util
 import json
-import subprocess
-import tempfile
 from importlib import metadata
 from pathlib import Path
 
-import numpy as np
 from pydantic import BaseModel, ConfigDict
 
 from arch.decode import decode, to_normalised
 from arch.errors import InputError
 from arch.files import atomic_dir
 from arch.space import Arch
+from explore.export.child import outputs_of
 from explore.export.exporter import Exporter, Predictions, evaluate_predictions, normalise
-from quantize import child_process
-from quantize.certificate import DROP_MM, DROP_SHARE, deviation
+from quantize.certificate import deviation, max_increase
 from quantize.convert import ConversionError
-from quantize.runtimes import Array
 
 WEIGHTS = {"float16": "float16", "int8": "int8-weights"}  # of a package, and its name
 STATUS = "converted, not run"
@@ -43,7 +39,6 @@ class Package(BaseModel):
     mpjpe_increase_mm: float
     deviation_mm: dict[str, float]
     operators: dict[str, int]
-    passed: bool
 
 
 class CoreMLCertificate(BaseModel):
@@ -86,16 +81,15 @@ def write_packages(
         packages = []
         for kind, name in WEIGHTS.items():
             path = made / f"{name}.mlpackage"
-            raw, operators = _convert(weights, kind, path, images, exporter.config.timeout)
+            arguments = (str(weights.absolute()), kind, str(path.absolute()))
+            raw, printed = outputs_of(
+                "quantize.coreml_child", f"coreml: {path.name}", images, *arguments, timeout_s=exporter.config.timeout
+            )
             found = evaluate_predictions(exporter.evaluator, to_normalised(decode(raw, arch, 1.0), arch))
             moved = deviation(found.mm, network.mm)
             increase = found.accuracy.mpjpe - network.accuracy.mpjpe
-            passed = (
-                moved.mean <= FLOAT16_MM
-                if kind == "float16"
-                else increase <= max(DROP_MM, DROP_SHARE * network.accuracy.mpjpe)
-            )
-            if not passed:
+            agrees = moved.mean <= FLOAT16_MM if kind == "float16" else increase <= max_increase(network.accuracy.mpjpe)
+            if not agrees:
                 raise ConversionError(
                     f"coreml: {path.name}: its joints are {moved.mean:.2f} mm from the network's, its MPJPE "
                     f"{increase:+.2f} mm; do not deploy it, use the LiteRT bundle"
@@ -108,8 +102,7 @@ def write_packages(
                     mpjpe_mm=found.accuracy.mpjpe,
                     mpjpe_increase_mm=increase,
                     deviation_mm={"mean": moved.mean, "p95": moved.p95, "max": moved.max},
-                    operators=operators,
-                    passed=passed,
+                    operators=json.loads(printed.splitlines()[-1]),
                 )
             )
         certificate = CoreMLCertificate(
@@ -123,21 +116,3 @@ def write_packages(
         )
         (made / "certificate.json").write_text(certificate.model_dump_json(indent=2))
     return certificate
-
-
-def _convert(weights: Path, kind: str, package: Path, images: Array, timeout_s: float) -> tuple[Array, dict[str, int]]:
-    """Write a package in a child process; returns the raw outputs of the saved package and its operators by type."""
-    with tempfile.TemporaryDirectory() as scratch:
-        given, outputs = Path(scratch, "images.npy"), Path(scratch, "outputs.npy")
-        np.save(given, images, allow_pickle=False)
-        arguments = (str(weights.absolute()), kind, str(package.absolute()), str(given), str(outputs))
-        try:
-            done = child_process.run_module("quantize.coreml_child", *arguments, timeout_s=timeout_s)
-        except subprocess.TimeoutExpired:
-            raise ConversionError(f"coreml: {package.name}: took longer than {timeout_s:g} s and was stopped") from None
-        if done.returncode:
-            last = done.stderr.strip().splitlines()[-1:] or [f"status {done.returncode}"]
-            raise ConversionError(f"coreml: {package.name}: {last[0][:300]}")
-        raw: Array = np.load(outputs, allow_pickle=False)
-        operators: dict[str, int] = json.loads(outputs.with_suffix(".json").read_text())
-    return raw, operators

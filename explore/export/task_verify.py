@@ -21,10 +21,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from arch.errors import InputError
+from arch.errors import InputError, shortened
 from explore.export.task_body import body_of_bundle, landmarks_of
 from explore.predict.detector import MODEL as DETECTOR
-from quantize import task, task_child
+from quantize import child_process, task, task_child
 from quantize.bundle import Bundle
 from quantize.convert import ConversionError
 from quantize.runtimes import Array
@@ -77,9 +77,7 @@ def mediapipe_python() -> Path:
     try:
         done = subprocess.run([python, "-c", code], capture_output=True, text=True, timeout=VERSION_S)
     except (OSError, subprocess.TimeoutExpired) as error:
-        raise InputError(
-            f"{VARIABLE}={given}: not a Python ({' '.join(str(error).split())[:120]}); {INSTALL}"
-        ) from None
+        raise InputError(f"{VARIABLE}={given}: not a Python ({shortened(error, 120)}); {INSTALL}") from None
     if done.returncode:
         raise InputError(f"{VARIABLE}={given}: has no mediapipe; {INSTALL}")
     version = done.stdout.strip()
@@ -118,8 +116,7 @@ def run_landmarker(
         except subprocess.TimeoutExpired:
             raise ConversionError(f"{file}: MediaPipe took longer than {TIMEOUT_S:g} s and was stopped") from None
         if done.returncode or not out.is_file():
-            lines = [line for line in done.stderr.splitlines() if line.strip()] or [f"status {done.returncode}"]
-            raise ConversionError(f"{file}: MediaPipe cannot run it: {lines[-1].strip()[:300]}")
+            raise ConversionError(f"{file}: MediaPipe cannot run it: {child_process.failure(done)}")
         with np.load(out, allow_pickle=False) as stored:
             found = {key: stored[key] for key in ("found", "landmarks", "world", "ms")}
     return Tracked(**found, version=done.stdout.strip().splitlines()[-1])
