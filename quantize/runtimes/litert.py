@@ -112,7 +112,7 @@ def _described(data: bytes, arch: Arch, recipe: Recipe) -> bytes:
     mean, std = (tuple(255 * value for value in values) for values in (IMAGENET_MEAN, IMAGENET_STD))
     if recipe.input_dtype == "uint8":
         graph.tensors[entry].name = b"normalised"
-        entry = _prepend_normalisation(model, entry)
+        entry = _prepend_normalisation(model, mean, std)
         mean, std = (0.0,) * 3, (1.0,) * 3
     for signature in model.signatureDefs or ():
         signature.inputs[0].name, signature.inputs[0].tensorIndex = IMAGE.encode(), entry
@@ -127,42 +127,20 @@ def _described(data: bytes, arch: Arch, recipe: Recipe) -> bytes:
     return add_metadata(write_model(model), metadata)
 
 
-def _prepend_normalisation(model: Any, entry: int) -> int:
-    """Insert DEQUANTIZE, MUL and ADD before the float input `entry`, so that the file receives RGB values as uint8.
-
-    Returns:
-        index of the new input.
-    """
+def _prepend_normalisation(model: Any, mean: tuple[float, ...], std: tuple[float, ...]) -> int:
+    """Let a file with float input receive RGB values as uint8, and return the index of the new input."""
     from ai_edge_litert import schema_py_generated as schema
 
-    (graph,) = model.subgraphs
-    shape = graph.tensors[entry].shape
-    scale = 1 / (255 * np.array(IMAGENET_STD, np.float32))
-    shift = -np.array(IMAGENET_MEAN, np.float32) / np.array(IMAGENET_STD, np.float32)
+    from quantize import task_graph
 
-    def tensor(name: str, kind: int, shape: Any, data: np.ndarray | None = None) -> int:
-        model.buffers.append(schema.BufferT(data=None if data is None else np.frombuffer(data.tobytes(), np.uint8)))
-        made = schema.TensorT(name=name.encode(), type=kind, shape=shape, buffer=len(model.buffers) - 1)
-        graph.tensors.append(made)
-        return len(graph.tensors) - 1
-
-    def operator(code: int, inputs: list[int], output: int, kind: int = 0, options: Any = None) -> Any:
-        model.operatorCodes.append(schema.OperatorCodeT(deprecatedBuiltinCode=code, builtinCode=code, version=1))
-        index = len(model.operatorCodes) - 1
-        return schema.OperatorT(
-            opcodeIndex=index, inputs=inputs, outputs=[output], builtinOptionsType=kind, builtinOptions=options
-        )
-
-    kinds, codes, options = schema.TensorType, schema.BuiltinOperator, schema.BuiltinOptions
-    pixels = tensor(IMAGE, kinds.UINT8, shape)
+    (graph,) = task_graph.normalise_input(model, mean, std).subgraphs
+    (values,) = graph.inputs
+    graph.tensors[values].name = b"values"
+    pixels = task_graph.add_tensor(model, IMAGE, graph.tensors[values].shape, schema.TensorType.UINT8)
     graph.tensors[pixels].quantization = schema.QuantizationParametersT(scale=[1.0], zeroPoint=[0])
-    values, scaled = tensor("values", kinds.FLOAT32, shape), tensor("scaled", kinds.FLOAT32, shape)
-    factor, offset = (tensor(name, kinds.FLOAT32, [3], data) for name, data in (("scale", scale), ("shift", shift)))
-    graph.operators[:0] = [
-        operator(codes.DEQUANTIZE, [pixels], values, options.DequantizeOptions, schema.DequantizeOptionsT()),
-        operator(codes.MUL, [values, factor], scaled, options.MulOptions, schema.MulOptionsT()),
-        operator(codes.ADD, [scaled, offset], entry, options.AddOptions, schema.AddOptionsT()),
-    ]
+    options = schema.DequantizeOptionsT()
+    first = task_graph.operator(model, "DEQUANTIZE", [pixels], values, options, "DequantizeOptions")
+    graph.operators.insert(0, first)
     graph.inputs = [pixels]
     return pixels
 
