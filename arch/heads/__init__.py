@@ -1,8 +1,7 @@
 """Registry of heads: the output representation of a network and how joints are decoded from it. Torch is not imported.
 
-A model file ends in the raw output of its head. Two standalone programs decode it themselves and must be extended for a
-new head: `quantize.sdk`, whose Python decoder is part of every bundle, and `explore.measure.probe`, which is sent to
-devices.
+A model file ends in the raw output of its head. The decoders in `quantize.sdk` stand alone and must be extended for a
+new head; the Python one is part of every bundle and of `explore.measure.probe`, which is sent to devices.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""run.py of a bundle gives the results of the toolkit without importing it; and so does the probe for devices."""
+"""run.py of a bundle gives the results of the toolkit without importing it; the probe for devices decodes with it."""
 
 from __future__ import annotations
 
@@ -13,10 +13,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from arch.decode import decode_with_confidence, without_gain
+from arch.decode import decode_with_confidence
 from arch.heads import HEADS as HEADS_BY_NAME
 from arch.space import Arch
-from explore.measure.probe import runtimes as probe
 from quantize import runner, sdk
 from quantize.manifest import Postprocessing
 from quantize.recipes import recipe
@@ -32,34 +31,27 @@ def raw_shape(arch: Arch) -> tuple[int, ...]:
 BOX = (30.5, 12.0, 60.0, 90.0)
 
 
-def decode_by(program: str, raw: np.ndarray, arch: Arch, depth_scale: float) -> np.ndarray:
-    """Return the joints (J, 3) in cells that a program decodes from a raw output with scaled depths."""
-    if program == "run.py":
-        rules = Postprocessing(
-            head=arch.head, heatmap=arch.heatmap_size, depth_bins=arch.depth_bins, depth_scale=depth_scale
-        )
-        joints, _ = decoder.decode(raw, rules.model_dump())
-        return joints * (arch.heatmap_size, arch.heatmap_size, arch.depth_bins)
-    return probe.decode(without_gain(raw, arch, depth_scale), arch.head, arch.heatmap_size, arch.depth_bins)
+def decoded(raw: np.ndarray, arch: Arch, depth_scale: float) -> tuple[np.ndarray, np.ndarray]:
+    """Return the joints (J, 3) in cells and the confidences (J,) of a raw output with scaled depths."""
+    rules = Postprocessing(
+        head=arch.head, heatmap=arch.heatmap_size, depth_bins=arch.depth_bins, depth_scale=depth_scale
+    )
+    joints, confidence = decoder.decode(raw, rules.model_dump())
+    return joints * (arch.heatmap_size, arch.heatmap_size, arch.depth_bins), confidence
 
 
-every_program = pytest.mark.parametrize("program", ["run.py", "probe"])
-
-
-@every_program
 @pytest.mark.parametrize("head", HEADS)
-def test_standalone_decode_equals_the_toolkit(head: str, program: str) -> None:
+def test_standalone_decode_equals_the_toolkit(head: str) -> None:
     arch, scale = small_arch(head), 16.0 if HEADS_BY_NAME[head].DEPTH_VALUES else 1.0
     raw = np.random.default_rng(0).normal(size=(1, *raw_shape(arch))).astype(np.float32) * 3
     expected, confidence = decode_with_confidence(raw, arch, scale)
-    assert np.abs(decode_by(program, raw, arch, scale) - expected[0]).max() < 1e-4
-    rules = Postprocessing(head=arch.head, heatmap=arch.heatmap_size, depth_bins=arch.depth_bins, depth_scale=scale)
-    assert np.abs(decoder.decode(raw, rules.model_dump())[1] - confidence[0]).max() < 1e-6
+    joints, found = decoded(raw, arch, scale)
+    assert np.abs(joints - expected[0]).max() < 1e-4
+    assert np.abs(found - confidence[0]).max() < 1e-6
 
 
-@every_program
 @pytest.mark.parametrize("head", HEADS)
-def test_peak_is_decoded_to_the_centre_of_its_cell(head: str, program: str) -> None:
+def test_peak_is_decoded_to_the_centre_of_its_cell(head: str) -> None:
     """The peak is at the cell x = 5, y = 2, z = 6 of 8."""
     arch = small_arch(head)
     raw = np.zeros((1, *raw_shape(arch)), np.float32)
@@ -70,15 +62,13 @@ def test_peak_is_decoded_to_the_centre_of_its_cell(head: str, program: str) -> N
     else:
         raw[0, :17, 2, 5] = 60
         raw[0, 17:] = 6.5 / 8 - 0.5
-    assert np.abs(decode_by(program, raw, arch, 1.0) - (5.5, 2.5, 6.5)).max() < 1e-3
+    assert np.abs(decoded(raw, arch, 1.0)[0] - (5.5, 2.5, 6.5)).max() < 1e-3
 
 
 def test_unknown_head_is_rejected() -> None:
     raw = np.zeros((1, 34, 8, 8), np.float32)
     with pytest.raises(ValueError, match="head: 'heatmap-4d' is unknown"):
         decoder.decode(raw, {"head": "heatmap-4d", "heatmap": 8, "depth_bins": 8, "depth_scale": 1.0})
-    with pytest.raises(ValueError, match="head: 'heatmap-4d' is unknown"):
-        probe.decode(raw, "heatmap-4d", 8, 8)
 
 
 @pytest.fixture

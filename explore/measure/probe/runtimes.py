@@ -1,13 +1,12 @@
-"""The runtimes on a device, and the steps before and after a network.
+"""The runtimes on a device, and the steps before a network.
 
-Twins of `quantize.runtimes` and `arch.decode`, which cannot run there; tests compare both on the same inputs. A runtime
-is a class with `put` (set the input), `run` and `take` (get the output).
+Twins of `quantize.runtimes`, which cannot run there; tests compare both on the same inputs. A runtime is a class with
+`put` (set the input), `run` and `take` (get the output).
 """
 
 from __future__ import annotations
 
 import functools
-import math  # noqa: F401  # sample_square needs it in the assembled program
 import re
 from collections.abc import Callable
 from importlib import metadata
@@ -15,11 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from quantize.sdk.edgepose_decoder import (  # sample_square calls the others
-    resample,  # noqa: F401
-    sample_square,
-    samples_per_px,  # noqa: F401
-)
+from quantize.sdk.edgepose_decoder import normalise, sample_square
 
 
 class LiteRT:
@@ -183,7 +178,6 @@ RUNTIMES: dict[str, Any] = {
     "onnxruntime": OnnxRuntime,
     "executorch": ExecuTorch,
 }
-HEADS = ("volumetric", "heatmap-2.5d", "simcc")  # known to `decode`
 INSTALL = {"litert": "ai-edge-litert", "openvino": "openvino", "onnxruntime": "onnxruntime", "executorch": "executorch"}
 
 
@@ -205,32 +199,4 @@ def to_input(photo: np.ndarray, box: tuple[float, float, float], size: int, mean
     Returns:
         (1, 3, size, size) float32.
     """
-    crop = sample_square(photo, *box, size).astype(np.float32)
-    scaled = (crop / 255 - np.asarray(mean, np.float32)) / np.asarray(std, np.float32)
-    return np.ascontiguousarray(scaled.transpose(2, 0, 1)[None], np.float32)
-
-
-def softmax(scores: np.ndarray) -> np.ndarray:
-    """Return the softmax along the last axis."""
-    weights: np.ndarray = np.exp(scores - scores.max(-1, keepdims=True))
-    return weights / weights.sum(-1, keepdims=True)
-
-
-def decode(raw: np.ndarray, head: str, cells: int, bins: int) -> np.ndarray:
-    """Return the joints of one picture from the raw output: (J, 3) in heatmap cells (`arch.decode`)."""
-    along, depth = np.arange(cells, dtype=np.float32) + 0.5, np.arange(bins, dtype=np.float32) + 0.5
-    if head == "simcc":
-        places = (np.arange(2 * cells, dtype=np.float32) + 0.5) / np.float32(2)
-        parts = np.split(raw[0], [2 * cells, 4 * cells], axis=-1)
-        return np.stack([softmax(parts[0]) @ places, softmax(parts[1]) @ places, softmax(parts[2]) @ depth], 1)
-    if head == "volumetric":
-        volume = softmax(raw.reshape(raw.shape[1] // bins, -1)).reshape(-1, bins, cells * cells)
-        plane, z = volume.sum(1), volume.sum(2) @ depth
-    elif head == "heatmap-2.5d":
-        joints = raw.shape[1] // 2
-        plane = softmax(raw[0, :joints].reshape(joints, -1))
-        z = ((plane * raw[0, joints:].reshape(joints, -1)).sum(1) + 0.5) * bins
-    else:
-        raise ValueError(f"head: '{head}' is unknown to this program; use a newer one")
-    maps = plane.reshape(-1, cells, cells)
-    return np.stack([maps.sum(1) @ along, maps.sum(2) @ along, z], 1)
+    return normalise(sample_square(photo, *box, size), {"mean": mean, "std": std})

@@ -26,7 +26,8 @@ import numpy as np
 
 from explore.measure.probe.machine import describe_machine, machine_state, read_text, resident_mb
 from explore.measure.probe.protocol import Disturbed, ProtocolSettings, TimedCall, summarise, time_rounds
-from explore.measure.probe.runtimes import HEADS, INSTALL, RUNTIMES, decode, litert_interpreter, to_input
+from explore.measure.probe.runtimes import INSTALL, RUNTIMES, litert_interpreter, to_input
+from quantize.sdk.edgepose_decoder import HEADS, decode
 
 CACHE_BYTES = 1 << 30  # of models on a device; the least recently used are deleted
 HEARTBEAT_S = 5.0  # longest time between two lines to the client
@@ -132,8 +133,17 @@ def _input(model: dict[str, Any]) -> np.ndarray:
     return to_input(pixels, (0.0, 0.0, float(size)), size, model["mean"], model["std"])
 
 
-def _decode(raw: np.ndarray, model: dict[str, Any]) -> np.ndarray:
-    return decode(raw, model["head"], model["heatmap_size"], model["depth_bins"])
+def _decode(raw: np.ndarray, model: dict[str, Any]) -> None:
+    """Decode a raw output, for the time that it takes."""
+    decode(
+        raw,
+        {
+            "head": model["head"],
+            "heatmap": model["heatmap_size"],
+            "depth_bins": model["depth_bins"],
+            "depth_scale": 1.0,
+        },
+    )
 
 
 def _time_models(task: dict[str, Any], send: Callable[..., None]) -> list[dict[str, Any]]:

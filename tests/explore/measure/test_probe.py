@@ -15,14 +15,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from arch.decode import decode
 from explore.measure import probe
 from explore.measure.probe import machine, protocol, runtimes
 from explore.measure.probe.protocol import Block, summarise
 from explore.measure.rows import Model
 from quantize import bundle
+from quantize.sdk import edgepose_decoder
 from tests.helpers.measure import quick
-from tests.helpers.networks import HEADS, small_arch
 from tests.helpers.runtimes import every_runtime
 
 ANSWERS = """
@@ -31,7 +30,8 @@ rng = numpy.random.default_rng(0)
 raw = rng.normal(size=(1, 34, 16, 16)).astype(numpy.float32)
 photo = rng.integers(0, 256, (50, 60, 3), numpy.uint8)
 crop = probe.to_input(photo, (3.0, 5.0, 30.0), 16, (0.5,) * 3, (0.25,) * 3)
-joints = probe.decode(raw, "heatmap-2.5d", 16, 16)
+rules = {"head": "heatmap-2.5d", "heatmap": 16, "depth_bins": 16, "depth_scale": 1.0}
+joints, _ = probe.decode(raw, rules)
 interval = probe.median_interval(rng.uniform(1.0, 2.0, 12))
 print(json.dumps([joints.tolist(), crop.tolist(), interval, probe.describe_machine()]))
 """
@@ -68,7 +68,7 @@ def test_program_defines_each_name_once() -> None:
 
 def test_program_alone_gives_the_same_answers(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     modules: Any = ModuleType("probe")
-    for module in (machine, protocol, runtimes):
+    for module in (edgepose_decoder, machine, protocol, runtimes):
         vars(modules).update({name: value for name, value in vars(module).items() if not name.startswith("_")})
     monkeypatch.setitem(sys.modules, "probe", modules)
     expected: list[str] = []
@@ -99,19 +99,6 @@ def test_program_alone_measures(folder: Path, model_of: Callable[[str], Model]) 
     assert last["result"]["machine"] == machine.describe_machine()
     row = last["result"]["rows"][0]
     assert row["model"] == model.name and row["delegated"] == 1.0 and row["rounds"] >= 3 and row["median_ms"] > 0
-
-
-@pytest.mark.parametrize("head", HEADS)
-def test_decodes_like_the_project(head: str) -> None:
-    arch = small_arch(head)
-    cells, bins = arch.heatmap_size, arch.depth_bins
-    shapes = {
-        "volumetric": (1, 17 * bins, cells, cells),
-        "heatmap-2.5d": (1, 34, cells, cells),
-        "simcc": (1, 17, 4 * cells + bins),
-    }
-    raw = np.random.default_rng(0).normal(size=shapes[head]).astype(np.float32) * 3
-    assert np.allclose(runtimes.decode(raw, head, cells, bins), decode(raw, arch)[0], atol=1e-4)
 
 
 def test_crop_at_full_size_only_normalises() -> None:
