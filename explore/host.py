@@ -34,6 +34,12 @@ def host_folder() -> Path:
     return folder
 
 
+def default_cache() -> Path:
+    """Return the folder of caches, such as rendered data sets: EDGEPOSE_CACHE, or ~/.cache/edgepose."""
+    given = os.environ.get("EDGEPOSE_CACHE")
+    return Path(given) if given else Path.home() / ".cache" / "edgepose"
+
+
 def ensure_home() -> str:
     """Use the folder of this user's locks as the home folder where the system knows none; return a notice about it.
 

@@ -37,13 +37,6 @@ class Region:
     size: float
     rotation: float = 0.0
 
-    def matrix(self, size: int) -> np.ndarray:
-        """Return the (2, 3) matrix from px of the image to px of a crop with `size` px a side."""
-        zoom = size / self.size
-        cos, sin = zoom * math.cos(self.rotation), zoom * math.sin(self.rotation)
-        turn = np.array([[cos, sin], [-sin, cos]])
-        return np.concatenate([turn, (size / 2 - turn @ self.centre)[:, None]], 1)
-
     def mirrored(self, width: int) -> Region:
         """Return the region in the mirrored image, which is `width` px wide."""
         return Region(np.array([width - self.centre[0], self.centre[1]]), self.size, -self.rotation)

@@ -16,6 +16,7 @@ from PIL import Image, ImageDraw
 from arch.decode import decode_with_confidence, to_normalised
 from arch.heads import HEADS
 from explore.data import framing
+from explore.data.crop import region_matrix
 from explore.predict.camera import choose_camera
 from explore.predict.pipeline import to_photo_and_camera
 from quantize.bundle import Bundle
@@ -117,7 +118,8 @@ def _predict(
     raw = session.run(bundle.normalise(crop[None]))
     cells, confidence = decode_with_confidence(raw, bundle.arch, after.depth_scale)
     joints = to_normalised(cells, bundle.arch)[0]
-    matrix = framing.Region(np.array([region.x, region.y]), region.side, region.rotation).matrix(rules.size)
+    framed = framing.Region(np.array([region.x, region.y]), region.side, region.rotation)
+    matrix = region_matrix(framed, rules.size)
 
     def place(joints: Array) -> tuple[np.ndarray, np.ndarray]:
         return to_photo_and_camera(joints, matrix, rules.size, after.depth_range_mm, camera, ROOT_DEPTH)
@@ -127,7 +129,7 @@ def _predict(
     px, mm = place(joints)
     movement = max(float(np.linalg.norm(place(other)[1] - mm, axis=1).max()) for other in changed)
     part, count = _first_joints(raw, bundle.arch.head, bundle.arch.num_joints)
-    layout = manifest.outputs[0].layout if manifest.outputs else "NCHW" if raw.ndim == 4 else "NJB"
+    layout = manifest.outputs[0].layout
     if layout == "NHWC":
         part = part.transpose(0, 2, 3, 1)
     files[f"{name}.ppm"] = b"P6\n%d %d\n255\n" % (rules.size, rules.size) + crop.tobytes()

@@ -19,6 +19,7 @@ from arch.search_space import Space
 from arch.space import Arch
 from explore.measure.config import CalibrateConfig
 from explore.measure.devices import Device, Progress, Row, Settings, open_device
+from explore.measure.devices.qemu import Qemu, no_latency
 from explore.measure.latency import Disturbed, retry_disturbed
 from explore.measure.predictor import Conditions, Predictor, fit
 from explore.measure.rows import DeviceError, Model, validated
@@ -67,8 +68,8 @@ def measure_networks(
     """
     check_output(path, "--out")
     device = open_device(address)
-    if getattr(device, "emulated", False):
-        raise InputError(f"target: {address}: an emulated processor has no latency to calibrate a predictor with")
+    if isinstance(device, Qemu):
+        raise no_latency(address)
     chosen = recipe(config.quantization)
     space = Space.named(config.space).at(config.input_size)
     common = (space, config.input_size, config.runtime, chosen)

@@ -27,6 +27,10 @@ class MeasureConfig(Strict):
         6.0, gt=0, description="time after which no further round starts", json_schema_extra=SECONDS
     )
 
+    def for_count(self, models: int) -> MeasureConfig:
+        """Return settings for several models: `max_seconds` is meant for one model and its reference."""
+        return self.model_copy(update={"max_seconds": self.max_seconds * max(1.0, models / 2)})
+
 
 class CalibrateConfig(Strict):
     """Settings of a latency predictor (`measure --calibrate`)."""

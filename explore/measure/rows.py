@@ -87,9 +87,8 @@ class Settings:
     min_cpu_share: float = MIN_CPU_SHARE
 
     def for_count(self, models: int) -> Settings:
-        """Return settings for several models: `max_seconds` is meant for one model and its reference."""
-        seconds = self.protocol.max_seconds * max(1.0, models / 2)
-        return replace(self, protocol=self.protocol.model_copy(update={"max_seconds": seconds}))
+        """Return settings for several models, see `MeasureConfig.for_count`."""
+        return replace(self, protocol=self.protocol.for_count(models))
 
     def for_probe(self) -> dict[str, Any]:
         """Return the settings in a request to `explore.measure.probe`."""

@@ -13,7 +13,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from explore.data.crop import warp
+from explore.data.crop import region_matrix, warp
 from explore.data.framing import Region, region_of_circle
 from explore.data.label.fetch import MODELS, model_file
 from explore.data.label.teacher import TeacherPose
@@ -61,7 +61,7 @@ class BlazePose:
         return self._pose(output, roi, image.shape[:2])
 
     def _run(self, image: np.ndarray, roi: Region) -> _Output:
-        crop = warp(image, roi.matrix(INPUT_SIZE), INPUT_SIZE)
+        crop = warp(image, region_matrix(roi, INPUT_SIZE), INPUT_SIZE)
         self._interpreter.set_tensor(self._input, crop[None].astype(np.float32) / 255)
         self._interpreter.invoke()
 
@@ -76,7 +76,7 @@ class BlazePose:
     @staticmethod
     def _to_image(px: np.ndarray, roi: Region) -> np.ndarray:
         """Return px (K, 2) of the crop as px of the image."""
-        matrix = roi.matrix(INPUT_SIZE)
+        matrix = region_matrix(roi, INPUT_SIZE)
         points: np.ndarray = (px - matrix[:, 2]) @ np.linalg.inv(matrix[:, :2]).T
         return points
 
@@ -122,7 +122,7 @@ def refined(points: np.ndarray, heatmap: np.ndarray) -> np.ndarray:
 
 def _full_mask(logits: np.ndarray, roi: Region, shape: tuple[int, int]) -> np.ndarray:
     """Return a mask (256, 256) of the crop as uint8 (H, W) of the image, 0 outside the crop."""
-    matrix = roi.matrix(INPUT_SIZE)
+    matrix = region_matrix(roi, INPUT_SIZE)
     matrix[:, 2] += 0.5 * (matrix[:, 0] + matrix[:, 1]) - 0.5  # OpenCV counts from pixel centres
     mask = np.rint(255 * _sigmoid(logits)).astype(np.uint8)
     full: np.ndarray = cv2.warpAffine(mask, matrix, shape[::-1], flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP)

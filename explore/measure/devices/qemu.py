@@ -18,7 +18,6 @@ from quantize.agreement import Agreement
 class Qemu:
     name: str
     cpu: Cpu
-    emulated: bool = True
 
     def describe(self) -> Machine:
         """Return the description of the emulated machine.

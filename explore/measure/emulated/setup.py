@@ -24,7 +24,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from arch.errors import InputError, WorkError
 from arch.files import atomic_dir, content_hash, write_atomic
-from explore.host import locked
+from explore.host import default_cache, locked
 from explore.measure.emulated.cpus import write_cpuinfo
 
 COMMAND = "python explore.py measure --setup qemu"
@@ -74,8 +74,7 @@ def default_folder() -> Path:
     """Return the folder of the set-up: EDGEPOSE_QEMU, or qemu in the folder of caches."""
     if given := os.environ.get("EDGEPOSE_QEMU"):
         return Path(given).expanduser()
-    cache = os.environ.get("EDGEPOSE_CACHE")
-    return (Path(cache) if cache else Path.home() / ".cache" / "edgepose") / "qemu"
+    return default_cache() / "qemu"
 
 
 def read_setup(folder: Path | None = None) -> Setup:
@@ -162,7 +161,7 @@ def install(folder: Path, report: Report) -> Setup:
             with atomic_dir(folder / "roots") as part:
                 write_cpuinfo(part, folder / "root")
         found = Setup(
-            packages={name: version for name, version in packages.items() if name not in wheels and name != "missing"},
+            packages={name: version for name, version in packages.items() if name not in wheels},
             wheels={name: version for name, version in packages.items() if name in wheels},
             missing=json.loads((site / "missing.json").read_text()),
         )

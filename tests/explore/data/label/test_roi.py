@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from arch.errors import InputError
+from explore.data.crop import region_matrix
 from explore.data.framing import Region, region_of_box, region_of_circle
 from explore.data.label.teacher import TeacherPose, label_person, open_teacher
 from explore.data.skeleton import BLAZEPOSE33, H36M18
@@ -14,7 +15,7 @@ from explore.data.skeleton import BLAZEPOSE33, H36M18
 def test_head_is_up_in_the_crop_of_a_lying_person():
     region = region_of_circle(np.array([100.0, 50.0]), np.array([140.0, 50.0]))  # the head is on the right
     assert region.size == pytest.approx(100) and region.rotation == pytest.approx(math.pi / 2)
-    matrix = region.matrix(200)
+    matrix = region_matrix(region, 200)
     hips, head = (matrix[:, :2] @ point + matrix[:, 2] for point in ([100, 50], [140, 50]))
     assert np.allclose(hips, [100, 100]) and np.allclose(head, [100, 20])
 
