@@ -129,13 +129,3 @@ def paired_bootstrap(errors_a: Errors, errors_b: Errors, units: Units, seed: int
             "evaluate both models on the same frames"
         )
     return bootstrap(np.asarray(errors_a) - np.asarray(errors_b), units, seed)
-
-
-def is_more_accurate(errors_a: Errors, errors_b: Errors, units: Units) -> bool:
-    """Return whether model a has the lower error: the interval of the paired difference lies below 0."""
-    return paired_bootstrap(errors_a, errors_b, units).high < 0
-
-
-def indistinguishable(errors_a: Errors, errors_b: Errors, units: Units) -> bool:
-    """Return whether the interval of the paired difference contains 0."""
-    return not paired_bootstrap(errors_a, errors_b, units).excludes_zero
