@@ -45,6 +45,13 @@ class Dimension(BaseModel):
     values: tuple[Value, ...] = Field(min_length=1)
     when: dict[str, tuple[Value, ...]] = {}
 
+    @field_validator("values", mode="before")
+    @classmethod
+    def _plain(cls, values: Any) -> Any:
+        if isinstance(values, list | tuple) and not all(isinstance(value, Value) for value in values):
+            raise ValueError("contains a value that is not a number, text, true or false; correct it")
+        return values
+
     @field_validator("values")
     @classmethod
     def _distinct(cls, values: tuple[Value, ...]) -> tuple[Value, ...]:
@@ -62,6 +69,13 @@ class Space(BaseModel):
     about: str = ""
     base: dict[str, Any] = {}
     dimensions: dict[str, Dimension] = Field(min_length=1)
+
+    @field_validator("name")
+    @classmethod
+    def _printable(cls, name: str) -> str:
+        if not 0 < len(name) <= 100 or not name.isprintable():
+            raise ValueError("is not 1 to 100 printable characters; write another name")
+        return name
 
     @field_validator("base", mode="before")
     @classmethod

@@ -10,13 +10,15 @@ from pydantic import ValidationError, model_validator
 
 from arch.documents import load_mapping
 from arch.encoders import ENCODERS
-from arch.errors import InputError, describe, did_you_mean
+from arch.errors import InputError, describe, did_you_mean, shortened
 from arch.fields import ArchFields
 from arch.files import content_hash
 from arch.normalise import log2, normalise
 from arch.old_names import ID_NAMES, current_names, note_old_names
 from arch.plan import encoder_stride, make_plan, natural_stride
 from arch.spec import Plan, signature
+
+MAX_DEPTH, MAX_EXPANSION, MAX_KERNEL = 100, 100, 31  # of an encoder stage; far above any network for phones
 
 
 class Arch(ArchFields):
@@ -39,9 +41,10 @@ class Arch(ArchFields):
             raise ValueError(
                 f"heatmap_size: {self.heatmap_size} cells require an input_size of at least {self.heatmap_size * 2} px"
             )
-        for key in ("depths", "expansions", "kernels"):
-            if getattr(self, key) is not None and any(0 != value < 1 for value in getattr(self, key)):
-                raise ValueError(f"{key}: {getattr(self, key)} has a value below 1")
+        for key, most in (("depths", MAX_DEPTH), ("expansions", MAX_EXPANSION), ("kernels", MAX_KERNEL)):
+            values = getattr(self, key) or ()
+            if any(0 != value < 1 or value > most for value in values):
+                raise ValueError(f"{key}: {shortened(values)} has a value below 1 or above {most}")
         if self.kernels and any(k and k % 2 == 0 for k in self.kernels):
             raise ValueError(f"kernels: {self.kernels} has an even kernel; use 3, 5 or 7")
         total = max(encoder_stride(self), 1)

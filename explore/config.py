@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, ClassVar, Literal, TypeVar, get_args, get_origin
 
-from pydantic import BaseModel, ConfigDict, JsonValue, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, JsonValue, ValidationError, ValidationInfo, field_validator, model_validator
 from pydantic.fields import FieldInfo
 
 from arch.documents import load_mapping
@@ -16,6 +16,16 @@ Model = TypeVar("Model", bound=BaseModel)
 PX: dict[str, JsonValue] = {"unit": "px"}
 SECONDS: dict[str, JsonValue] = {"unit": "s"}
 SHARE: dict[str, JsonValue] = {"unit": "fraction"}
+
+MAX_NUMBER = 2**32 - 1  # of settings that are whole numbers; the largest seed of numpy
+LARGEST = {
+    "workers": 1024,
+    "train_frames": 10**7,
+    "test_frames": 10**7,
+    "val_frames": 10**7,
+    "samples": 10**9,
+    "trials": 10**6,
+}  # others by name
 
 
 class Strict(BaseModel):
@@ -29,12 +39,34 @@ class Strict(BaseModel):
     renamed: ClassVar[dict[str, str]] = {}
     replaced: ClassVar[dict[str, str]] = {}
 
+    @field_validator("*", mode="before")
+    @classmethod
+    def _is_no_truth_value(cls, value: Any, info: ValidationInfo) -> Any:
+        """Reject true and false where others are expected; pydantic takes them for 1 and 0."""
+        values = value if isinstance(value, list | tuple) else [value]
+        if any(isinstance(part, bool) for part in values) and "bool" not in str(_field(cls, info).annotation):
+            raise ValueError("true and false have no meaning here; write a number or a name")
+        return value
+
+    @field_validator("*", mode="after")
+    @classmethod
+    def _is_possible(cls, value: Any, info: ValidationInfo) -> Any:
+        """Reject whole numbers that no machine could work with."""
+        largest = LARGEST.get(info.field_name or "", MAX_NUMBER)
+        if isinstance(value, int) and value > largest:
+            raise ValueError(f"should be at most {largest}")
+        return value
+
     @model_validator(mode="before")
     @classmethod
     def _accept_old_keys(cls, values: Any) -> Any:
         if not isinstance(values, dict):
             return values
         return {cls.renamed.get(key, key): value for key, value in values.items()}
+
+
+def _field(model: type[BaseModel], info: ValidationInfo) -> FieldInfo:
+    return model.model_fields[info.field_name or ""]
 
 
 def unit_of(field: FieldInfo) -> str:

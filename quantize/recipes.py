@@ -41,8 +41,12 @@ class Recipe(BaseModel):
     dynamic: bool = Field(
         default=False, description="dynamic range quantization: ranges of activations come from each image at run time"
     )
-    calibration_images: int = Field(default=0, ge=0, le=10_000, description="images that activation ranges come from")
-    float_first: int = Field(default=0, ge=0, le=16, description="number of first steps that stay in float")
+    calibration_images: int = Field(
+        default=0, strict=True, ge=0, le=10_000, description="images that activation ranges come from"
+    )
+    float_first: int = Field(
+        default=0, strict=True, ge=0, le=16, description="number of first steps that stay in float"
+    )
     float_fallback_layers: tuple[str, ...] = Field(
         default=(), description="steps that stay in float: stem, decoder1, head"
     )
@@ -51,6 +55,7 @@ class Recipe(BaseModel):
     )
     float_budget_mm: float | None = Field(
         default=None,
+        strict=True,
         gt=0,
         description="mixed precision: the most sensitive steps stay in float until the MPJPE of the file on the "
         "validation part exceeds the network's by at most this many mm",
@@ -67,7 +72,9 @@ class Recipe(BaseModel):
     weight_granularity: Literal["channel", "tensor"] | None = Field(
         default=None, description="one range of weights for each output channel, or for each tensor"
     )
-    qat_samples: int = Field(default=0, ge=0, description="training samples of quantization-aware training")
+    qat_samples: int = Field(
+        default=0, strict=True, ge=0, le=10**9, description="training samples of quantization-aware training"
+    )
 
     @model_validator(mode="before")
     @classmethod

@@ -21,6 +21,12 @@ def _check_poses(sources: str) -> str:
     return sources
 
 
+def _check_side(px: int) -> int:
+    if px and not 32 <= px <= 1024:
+        raise ValueError(f"{px} is not 0 or a number from 32 to 1024")
+    return px
+
+
 Framing = Literal["box", "roi"]
 PoseSources = Annotated[str, AfterValidator(_check_poses)]
 RenderedSkeleton = Literal["", "h36m18", "blazepose33"]
@@ -67,7 +73,7 @@ class DatasetConfig(Strict):
         description="fraction of the training subjects held out for validation, else of clips, else of images; unused "
         "with val-subjects and for the embedded set",
     )
-    frame: int = Field(
+    frame: Annotated[int, AfterValidator(_check_side)] = Field(
         0, ge=0, description="embedded set: side of a frame; 0: twice input-size, 128 to 512", json_schema_extra=PX
     )
     seed: int = Field(0, ge=0, description="embedded set: seed of the renderer")

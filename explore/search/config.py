@@ -20,27 +20,15 @@ from explore.train.config import CandidateConfig, Device, FinalConfig
 from quantize.environment import usable_cores
 
 DURATION = re.compile("".join(rf"(?:(\d+(?:\.\d+)?){unit})?" for unit in "dhms"))
+MAX_DAYS = 1000
 STUDY_NAME = re.compile(r"[\w.+@=,-]([\w .+@=,-]{0,98}[\w.+@=,-])?")  # within `results`, and within a URL
 MAC_LIMIT = "macs=0.5L"  # of studies without another limit of MACs
 
 # Keys that may change when a study is resumed.
 FREE_KEYS = (
-    *(
-        "study",
-        "results",
-        "budget",
-        "trials",
-        "finalists",
-        "final",
-        "equal_compute",
-        "references",
-        "workers",
-        "timeout",
-        "runtimes",
-        "predictor",
-    ),
-    *("storage", "cache", "ray", "lease", "device", "sampler"),
-)
+    "study", "results", "budget", "trials", "finalists", "final", "equal_compute", "references", "workers", "timeout",
+    "runtimes", "predictor", "storage", "cache", "ray", "lease", "device", "sampler",
+)  # fmt: skip
 # Keys that studies may lack; at their defaults they do not change the hash.
 LATER_KEYS = ("quantizations", "objective", "objectives", "estimator", "estimate", "rungs", "eta", "precision")
 LATER_DATASET_KEYS = ("framing", "skeleton")
@@ -321,8 +309,10 @@ def seconds(text: str) -> float:
     match = DURATION.fullmatch(text)
     units = (86400.0, 3600.0, 60.0, 1.0)
     found = sum(float(part) * unit for part, unit in zip(match.groups(), units, strict=True) if part) if match else 0.0
-    if not 0 < found < math.inf:
-        raise ValueError(f"'{text}' is no duration; write one such as 15m, 1h30m or 2d, or none")
+    if not 0 < found <= MAX_DAYS * 86400:
+        raise ValueError(
+            f"'{text:.40}' is no duration; write one such as 15m, 1h30m or 2d, at most {MAX_DAYS}d, or none"
+        )
     return found
 
 

@@ -76,10 +76,9 @@ def _read(path: Path) -> dict[str, Tensor]:
     except SafetensorError:
         try:
             found = torch.load(path, map_location="cpu", weights_only=True)
-        except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError) as error:
+        except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError):  # torch's advice is unsafe
             raise InputError(
-                f"{path}: neither safetensors nor a torch file of plain weights ({str(error).splitlines()[0]}); save the "
-                "state_dict of the network"
+                f"{path}: neither safetensors nor a torch file of plain weights; save the state_dict of the network"
             ) from None
     for key in STATE_DICT_KEYS:
         if isinstance(found, dict) and isinstance(found.get(key), dict):
