@@ -6,7 +6,6 @@ Exit status: 0 success, 1 the work failed, 2 wrong input, 130 interrupted (143 b
 from __future__ import annotations
 
 import argparse
-import contextlib
 import importlib
 import io
 import os
@@ -81,6 +80,7 @@ class Formatter(argparse.RawDescriptionHelpFormatter):
 def main(argv: list[str] | None = None) -> int:
     """Run one command and return the exit status."""
     argv = sys.argv[1:] if argv is None else argv
+    _open_standard_streams()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # file names may be no valid UTF-8
@@ -110,11 +110,9 @@ def report_errors(work: Callable[[], int], show_traceback: bool = True) -> int:
         _discard_output()
         _print_error("interrupted; run the same command again to continue")
         return 128 + (error.number if isinstance(error, Interrupted) else signal.SIGINT)
-    except BrokenPipeError:
-        _discard_output()
-        return 1
     except Exception as error:
-        _discard_output()
+        if _discard_output() and isinstance(error, BrokenPipeError):
+            return 1  # the reader, such as `head`, has what it wanted
         if show_traceback:
             _print_error(redacted("".join(traceback.format_exception(error))).rstrip())
         _print_error(f"failed: {_line(_unexpected(error))}")
@@ -123,8 +121,10 @@ def report_errors(work: Callable[[], int], show_traceback: bool = True) -> int:
 
 def _print_error(text: str) -> None:
     """Print to standard error; where it is closed, the exit status alone reports the failure."""
-    with contextlib.suppress(OSError, ValueError):
+    try:
         print(text, file=sys.stderr, flush=True)
+    except (OSError, ValueError):
+        _discard_output()
 
 
 def _line(message: object) -> str:
@@ -149,13 +149,26 @@ def _unexpected(error: Exception) -> str:
     return f"unexpected {type(error).__name__}: {text}; please report it with the command and the output of --traceback"
 
 
-def _discard_output() -> None:
-    """Discard output that cannot be written, so that Python does not fail on it again at exit."""
-    try:
-        if sys.stdout:
-            sys.stdout.flush()
-    except (OSError, ValueError):
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+def _discard_output() -> bool:
+    """Discard output that cannot be written, so that Python does not fail on it again at exit; return if there is any."""
+    failed = False
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            if stream:
+                stream.flush()
+        except (OSError, ValueError):
+            failed = True
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+    return failed
+
+
+def _open_standard_streams() -> None:
+    """Open closed standard streams (`>&-`) as the null device; else the next file to be opened takes their place."""
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # the lowest free number
 
 
 def program() -> str:
