@@ -66,8 +66,9 @@ def fit_logistic(values: Floats, true: NDArray[np.bool_]) -> tuple[float, float]
     """
     if true.all() or not true.any():
         raise ValueError("fit_logistic: needs cases of both classes")
-    middle, spread = float(values.mean()), float(values.std())
-    x = np.stack([(values - middle) / (spread or 1.0), np.ones(len(values))], 1)
+    middle = float(values.mean())
+    spread = float(values.std()) if np.ptp(values) > 0 else 1.0  # equal values have a deviation of 1e-16
+    x = np.stack([(values - middle) / spread, np.ones(len(values))], 1)
     weights = np.zeros(2)
     for _ in range(STEPS):
         p = 1 / (1 + np.exp(-x @ weights))
@@ -77,7 +78,7 @@ def fit_logistic(values: Floats, true: NDArray[np.bool_]) -> tuple[float, float]
         weights = weights - np.clip(step, -2, 2)
         if np.abs(step).max() < 1e-8:
             break
-    scale = weights[0] / (spread or 1.0)
+    scale = weights[0] / spread
     return round(float(scale), 5), round(float(weights[1] - scale * middle), 5)
 
 

@@ -16,6 +16,7 @@ import argparse
 import hashlib
 import json
 import math
+import os
 import re
 import sys
 from collections.abc import Callable
@@ -132,7 +133,7 @@ def fault_of(manifest: dict[str, Any]) -> str:
     alone = set(indices) - {joint for edge in edges for joint in edge}
     if alone and len(joints) > 1:
         return f"skeleton.edges: joint {joints[min(alone)]!r:.60} has no bone"
-    return _fault_of_roi(manifest["preprocessing"], indices)
+    return _fault_of_roi(manifest["preprocessing"], indices) or _fault_of_fits(manifest["postprocessing"], indices)
 
 
 def _fault_of_roi(rules: dict[str, Any], joints: range) -> str:
@@ -149,6 +150,33 @@ def _fault_of_roi(rules: dict[str, Any], joints: range) -> str:
         if not isinstance(roi.get(key), list | tuple) or not all(_is_number(j, int, 0, joints[-1]) for j in roi[key]):
             return f"preprocessing.roi.{key}: a joint is not among the {len(joints)}"
     return ""
+
+
+def _fault_of_fits(rules: dict[str, Any], joints: range) -> str:
+    """Return the fault of the calibrated confidence or of the fitted scale, or an empty string."""
+    confidence, scale = rules.get("confidence"), rules.get("scale")
+    if confidence is not None:
+        pairs = [_list(confidence, "presence"), *_list(confidence, "visibility")]
+        if len(pairs) != len(joints) + 1 or not all(_are_numbers(pair, 2) for pair in pairs):
+            return f"postprocessing.confidence: is not two numbers for presence and for each of {len(joints)} joints"
+    if scale is not None:
+        edges = _list(scale, "edges")
+        if not all(_is_bone(edge, joints) for edge in edges):
+            return f"postprocessing.scale.edges: is not pairs of two joints, numbered from 0 to {len(joints) - 1}"
+        if not edges or not all(_are_numbers(_list(scale, key), len(edges)) for key in ("flat", "deep")):
+            return "postprocessing.scale: flat or deep is not a number for each edge"
+    return ""
+
+
+def _list(part: Any, key: str) -> list[Any]:
+    """Return the list of a key, or an empty one."""
+    found = part.get(key) if isinstance(part, dict) else None
+    return list(found) if isinstance(found, list | tuple) else []
+
+
+def _are_numbers(values: Any, count: int) -> bool:
+    is_list = isinstance(values, list | tuple) and len(values) == count
+    return is_list and all(_is_number(value, float, -1e9, 1e9) for value in values)
 
 
 def _is_file(file: dict[str, Any]) -> bool:
@@ -391,10 +419,18 @@ def main() -> None:
 def guarded() -> None:
     """Run `main`; an unexpected exception is one line, and the exit status 1."""
     try:
-        main()
+        try:
+            main()
+        finally:
+            if sys.stdout:
+                sys.stdout.flush()  # a closed pipe or a full disk is noticed here
     except ImportError as error:
         fail(f"{error}; install the packages named at the top of run.py")
     except Exception as error:
+        if isinstance(error, OSError) and sys.stdout:  # else Python fails on the same output again at exit
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        if isinstance(error, BrokenPipeError):  # the reader, such as `head`, has what it wanted
+            sys.exit(1)
         if len(sys.argv) > 1 and sys.argv[-1] == "--traceback":
             raise
         text = " ".join(str(error).split())[:300]

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 from quantize.confidence import Confidence, fit_confidence, fit_logistic, reliability, separation
+from quantize.runner import fault_of
 from quantize.scale import fit_scale, scale_by_bones, scale_error
 
+BUNDLE = Path(__file__).resolve().parents[2] / "explore" / "predict" / "real-128" / "manifest.json"
 EDGES = [(0, 1), (1, 2), (2, 3), (0, 4)]
 
 
@@ -25,6 +30,33 @@ def test_separable_classes_have_a_finite_fit() -> None:
     assert 0 < scale < 50 and np.isfinite(offset) and offset / scale == pytest.approx(2.5, abs=0.3)
     with pytest.raises(ValueError, match="both classes"):
         fit_logistic(values, np.ones(6, bool))
+
+
+@pytest.mark.parametrize("count", [30, 400])
+def test_equal_values_give_the_frequency(count: int) -> None:
+    values = np.full(count, np.log(0.1 + 1e-6))  # their computed deviation is 1e-16
+    true = np.arange(count) % 2 == 0
+    assert fit_logistic(values, true) == (0, 0)
+
+
+WRONG = {
+    "too few joints": ("confidence", "visibility", [[1.0, 0.0]], "postprocessing.confidence"),
+    "three numbers": ("confidence", "presence", [1.0, 0.0, 0.0], "postprocessing.confidence"),
+    "no numbers": ("confidence", "visibility", None, "postprocessing.confidence"),
+    "another joint": ("scale", "edges", [[0, 1], [0, -1]], "postprocessing.scale.edges"),
+    "too few weights": ("scale", "flat", [0.1], "postprocessing.scale: flat"),
+    "not a number": ("scale", "deep", [float("nan")] * 2, "postprocessing.scale: flat"),
+}
+
+
+@pytest.mark.parametrize(("part", "key", "value", "fault"), WRONG.values(), ids=WRONG)
+def test_constants_that_do_not_fit_the_joints_are_rejected(part: str, key: str, value: object, fault: str) -> None:
+    manifest = json.loads(BUNDLE.read_text())
+    rules = manifest["postprocessing"]
+    rules["scale"] = {"edges": [[0, 1], [0, 2]], "flat": [0.1, 0.2], "deep": [0.1, 0.2]}
+    assert rules["confidence"] and fault_of(manifest) == ""
+    rules[part][key] = value
+    assert fault_of(manifest).startswith(fault)
 
 
 def test_calibrated_confidences_are_reliable() -> None:
