@@ -10,12 +10,13 @@ import importlib
 import io
 import os
 import re
+import select
 import signal
 import sys
 import traceback
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import arch
 
@@ -52,6 +53,11 @@ class Parser(argparse.ArgumentParser):
         elif choice := re.search(r"invalid choice: '(.*)' \(choose from (.*)\)$", message):
             message += did_you_mean(choice[1], choice[2].replace("'", "").split(", "))
         raise InputError(f"{self.prog}: {message}; see {self.prog} --help")
+
+    def _print_message(self, message: str, file: Any = None) -> None:
+        """Print as `print` does: argparse hides a full disk and a closed pipe."""
+        if file:
+            file.write(message)
 
     def format_help(self) -> str:
         """Return the help; the usage line shows positional and required arguments only."""
@@ -111,8 +117,10 @@ def report_errors(work: Callable[[], int], show_traceback: bool = True) -> int:
         _print_error("interrupted; run the same command again to continue")
         return 128 + (error.number if isinstance(error, Interrupted) else signal.SIGINT)
     except Exception as error:
-        if _discard_output() and isinstance(error, BrokenPipeError):
+        if isinstance(error, BrokenPipeError) and (_has_no_reader(sys.stdout) or _has_no_reader(sys.stderr)):
+            _discard_output()
             return 1  # the reader, such as `head`, has what it wanted
+        _discard_output()
         if show_traceback:
             _print_error(redacted("".join(traceback.format_exception(error))).rstrip())
         _print_error(f"failed: {_line(_unexpected(error))}")
@@ -149,17 +157,24 @@ def _unexpected(error: Exception) -> str:
     return f"unexpected {type(error).__name__}: {text}; please report it with the command and the output of --traceback"
 
 
-def _discard_output() -> bool:
-    """Discard output that cannot be written, so that Python does not fail on it again at exit; return if there is any."""
-    failed = False
+def _has_no_reader(stream: TextIO | None) -> bool:
+    """Return whether a stream is a pipe or socket whose other end is closed."""
+    try:
+        watched = select.poll()
+        watched.register(stream.fileno(), 0)  # type: ignore[union-attr]
+        return any(events & (select.POLLERR | select.POLLHUP) for _, events in watched.poll(0))
+    except (OSError, ValueError, AttributeError):
+        return False
+
+
+def _discard_output() -> None:
+    """Discard output that cannot be written, so that Python does not fail on it again at exit."""
     for stream in (sys.stdout, sys.stderr):
         try:
             if stream:
                 stream.flush()
         except (OSError, ValueError):
-            failed = True
             os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
-    return failed
 
 
 def _open_standard_streams() -> None:

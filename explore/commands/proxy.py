@@ -31,8 +31,9 @@ def run(args: argparse.Namespace) -> int:
         raise InputError(f"--listen {args.listen}: give HOST:PORT, such as 127.0.0.1:13000")
     if args.storage.startswith(("journal:", "grpc:")):
         raise InputError("--storage: the proxy serves sqlite and postgresql; use other storages by their own URL")
-    from explore.search.storage import open_storage, serve
+    from explore.search.storage import check_storage, open_storage, serve
 
+    check_storage(args.storage)
     server = serve(open_storage(args.storage), host, int(port))
     print(f"{redacted(args.storage)} at grpc://{args.listen}", flush=True)
     server.wait_for_termination()

@@ -44,6 +44,7 @@ PERMANENT_ANSWER = re.compile(  # answers that do not change while the search wa
 TEMPORARY_ANSWER = re.compile(  # answers of a storage that is about to work, for which a new search waits
     "starting up|shutting down|in recovery mode|too many (clients|connections)|remaining connection slots|locked"
 )
+MAX_LINE = 1_000_000  # bytes of a journal's first record, which creates a study
 DEVICES = "edgepose/devices"  # study without trials whose attributes hold the leases of remote devices
 FINALISTS = "/finalists"  # suffix of the second study that version 0.1 made
 # Two processes may create the tables of one database at the same time; the second one then finds them there.
@@ -111,6 +112,8 @@ def check_storage(url: str) -> None:
             return
 
     def probe() -> None:
+        if kind == "journal" and path is not None:
+            _check_first_line(path)
         storage = OPENERS[kind](url)
         storage.get_all_studies()
         _check_tables(storage)
@@ -121,6 +124,14 @@ def check_storage(url: str) -> None:
         raise
     except Exception as error:  # errors of SQLAlchemy, Optuna, sqlite3, psycopg and grpc have no common base class
         raise _unusable(shown, error) from None
+
+
+def _check_first_line(path: Path) -> None:
+    """Check that a file with content is a journal. Optuna takes a last line without its end for a record being written."""
+    with path.open("rb") as file:
+        first = file.readline(MAX_LINE)
+    if first and not isinstance(json.loads(first), dict):
+        raise KeyError("its first line is no record")
 
 
 def _check_tables(storage: BaseStorage) -> None:

@@ -34,6 +34,8 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("storages")
     (folder / "folder").mkdir()
     (folder / "text").write_text("hello\n" * 1000)
+    (folder / "word").write_text("hello")  # Optuna takes it for a record that is being written
+    (folder / "number").write_text("5\n")
     storage = open_storage(f"sqlite:///{folder}/good.db")
     study = optuna.create_study(storage=storage, study_name="s", directions=["minimize"] * 2)
     study.add_trials([create_trial(values=[1.0, 2.0], user_attrs={"text": "x" * 500}) for _ in range(60)])
@@ -70,6 +72,8 @@ URLS = {  # of storages that cannot work; FILES is replaced: expected text of th
     "sqlite://host/s.db": "names no file",
     "journal:///FILES/folder": "a folder; give the path of a file",
     "journal:///FILES/text": "not a journal of Optuna, or damaged",
+    "journal:///FILES/word": "not a journal of Optuna, or damaged",
+    "journal:///FILES/number": "not a journal of Optuna, or damaged",
     "journal:///FILES/good.db": "not a journal of Optuna, or damaged",
     "journal:///FILES/middle.journal": "not a journal of Optuna, or damaged",
     "journal:////proc/s": "No such file or directory; give a path that can be written",
@@ -102,6 +106,18 @@ def test_storages_that_cannot_work_are_rejected_at_once(url: str, files: Path) -
     text = str(caught.value)
     assert URLS[url] in text and text.startswith("storage: ") and "\n" not in text and "secret" not in text
     assert time.monotonic() - started < SECONDS and sorted(files.rglob("*")) == before
+
+
+@pytest.mark.parametrize("url", ["sqlite:///FILES/folder", "sqlite:///FILES/text", "postgresql://127.0.0.1:PORT/db"])
+def test_the_proxy_does_not_wait_for_them(url: str, files: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    if url.startswith("postgresql"):
+        pytest.importorskip("psycopg")
+    pytest.importorskip("grpc")
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))
+        url = url.replace("FILES", str(files)).replace("PORT", str(closed.getsockname()[1]))
+        assert main(["proxy", "--storage", url, "--listen", "127.0.0.1:1"]) == 2
+    assert capsys.readouterr().err.startswith("error: storage: ")
 
 
 @pytest.mark.parametrize("name", ["good.db", "good.journal", "new-one.db", "new-one.journal"])
