@@ -34,14 +34,9 @@ def counted_cpus(config: SearchConfig) -> tuple[str, ...]:
     return tuple(dict.fromkeys(each.address for each in named if each.kind == INSTRUCTIONS))
 
 
-def instructions_key(cpu: str) -> str:
-    """Return the column of the instructions on a processor."""
-    return quantity(f"{INSTRUCTIONS}@{cpu}").column
-
-
 def counted_instructions(result: WithLatency) -> dict[str, int]:
     """Return the instructions on each processor by its column."""
-    return {instructions_key(cpu): count for cpu, count in result.instructions.items()}
+    return {quantity(f"{INSTRUCTIONS}@{cpu}").column: count for cpu, count in result.instructions.items()}
 
 
 def check_counting(config: SearchConfig) -> None:

@@ -81,25 +81,18 @@ def latency_key(address: str) -> str:
     return quantity(f"latency@{address}").column
 
 
-def remote_latencies(result: CandidateResult) -> dict[str, float]:
-    """Return the latency on each remote device by its column, ms."""
-    return {latency_key(address): latency.latency_ms for address, latency in result.remote.items()}
-
-
 def figures(result: CandidateResult) -> dict[str, Any]:
     """Return the value of each quantity of a candidate by column; None for a latency that does not count."""
-    return (
-        {
-            "mpjpe_mm": result.mpjpe_mm,
-            "latency_ms": result.latency_ms,
-            "macs": result.macs,
-            "params": result.params,
-            "bytes": result.bytes,
-            "memory": result.peak_bytes or result.peak_activation_bytes_int8,
-        }
-        | remote_latencies(result)
-        | counted_instructions(result)
-    )
+    return {
+        "mpjpe_mm": result.mpjpe_mm,
+        "latency_ms": result.latency_ms,
+        "macs": result.macs,
+        "params": result.params,
+        "bytes": result.bytes,
+        "memory": result.peak_bytes or result.peak_activation_bytes_int8,
+        **{latency_key(address): latency.latency_ms for address, latency in result.remote.items()},
+        **counted_instructions(result),
+    }
 
 
 def values(config: SearchConfig, figures: Mapping[str, Any]) -> list[float]:

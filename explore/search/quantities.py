@@ -12,8 +12,9 @@ from dataclasses import dataclass, replace
 from functools import cache
 from typing import Literal
 
+from arch.cost import cost
 from arch.errors import did_you_mean
-from arch.space import Arch
+from arch.space import Arch, preset
 from explore.measure.emulated.cpus import COUNTED
 from quantize.recipes import Recipe
 
@@ -91,28 +92,11 @@ class Limit:
 
 @cache
 def _preset_macs(name: str) -> int:
-    from arch.cost import cost
-    from arch.space import preset
-
     return cost(preset(name)).macs
-
-
-def _macs(arch: Arch, recipe: Recipe) -> float:
-    from arch.cost import cost
-
-    return cost(arch).macs
-
-
-def _params(arch: Arch, recipe: Recipe) -> float:
-    from arch.cost import cost
-
-    return cost(arch).params
 
 
 def _weight_bytes(arch: Arch, recipe: Recipe) -> float:
     """Return the bytes of the weights; the file also contains the graph, a few hundred kB."""
-    from arch.cost import cost
-
     found = cost(arch)
     if recipe.weights == "int8":
         return found.weight_bytes_int8
@@ -121,8 +105,6 @@ def _weight_bytes(arch: Arch, recipe: Recipe) -> float:
 
 def peak_memory(arch: Arch, recipe: Recipe) -> float:
     """Return the largest sum of activations alive at the same time, bytes."""
-    from arch.cost import cost
-
     found = cost(arch)
     integers = {"int8": 1, "int16": 2}.get(recipe.activations) if recipe.calibrated else None
     return integers * found.peak_activation_bytes_int8 if integers else found.peak_activation_bytes_float
@@ -139,8 +121,10 @@ _ALL = (
         example="20ms",
     ),
     Quantity(*(INSTRUCTIONS, "instructions", "M instructions", 1e6, 2, COUNTS, ""), argument="CPU", example="50M"),
-    Quantity("macs", "macs", "M MACs", 1e6, 1, COUNTS | {"L": 0.0}, "", _macs, example="80M"),
-    Quantity("params", "params", "M params", 1e6, 2, COUNTS, "", _params, example="2M"),
+    Quantity(
+        "macs", "macs", "M MACs", 1e6, 1, COUNTS | {"L": 0.0}, "", lambda arch, recipe: cost(arch).macs, example="80M"
+    ),
+    Quantity("params", "params", "M params", 1e6, 2, COUNTS, "", lambda arch, recipe: cost(arch).params, example="2M"),
     Quantity("size", "bytes", "MB", 1e6, 2, BYTES, None, _weight_bytes, example="2MB"),
     Quantity("peak-memory", "memory", "MB memory", 1e6, 3, BYTES, None, peak_memory, example="1MB"),
 )

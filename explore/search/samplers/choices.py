@@ -49,7 +49,7 @@ def contains(distribution: BaseDistribution, value: Any) -> bool:
     """Return whether a value belongs to a distribution."""
     if isinstance(distribution, CategoricalDistribution):
         return value in distribution.choices
-    assert isinstance(distribution, IntDistribution | FloatDistribution)
+    assert isinstance(distribution, Numeric)
     return isinstance(value, int | float) and distribution.low <= value <= distribution.high
 
 
@@ -57,7 +57,7 @@ def count(distribution: BaseDistribution) -> int:
     """Return the number of values; 0 for a continuous range."""
     if isinstance(distribution, CategoricalDistribution):
         return len(distribution.choices)
-    assert isinstance(distribution, IntDistribution | FloatDistribution)
+    assert isinstance(distribution, Numeric)
     if distribution.step is None:
         return 0
     return math.floor((distribution.high - distribution.low) / distribution.step + 1e-9) + 1
@@ -92,7 +92,7 @@ def position(distribution: BaseDistribution, value: Any) -> float:
     """Return the place of a value between the ends of an ordered distribution, 0 to 1."""
     if isinstance(distribution, CategoricalDistribution):
         return distribution.choices.index(value) / max(1, len(distribution.choices) - 1)
-    assert isinstance(distribution, IntDistribution | FloatDistribution)
+    assert isinstance(distribution, Numeric)
     low, high = distribution.low, distribution.high
     if low == high:
         return 0.0
@@ -106,7 +106,7 @@ def at(distribution: BaseDistribution, place: float) -> Any:
     place = min(1.0, max(0.0, place))
     if isinstance(distribution, CategoricalDistribution):
         return distribution.choices[round(place * (len(distribution.choices) - 1))]
-    assert isinstance(distribution, IntDistribution | FloatDistribution)
+    assert isinstance(distribution, Numeric)
     low, high = distribution.low, distribution.high
     number = low * (high / low) ** place if distribution.log else low + place * (high - low)
     if distribution.step is not None and not distribution.log:
