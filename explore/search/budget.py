@@ -50,11 +50,13 @@ class Load:
     candidate_macs: mean MACs of the networks of the space within the limits
     baselines: MACs of the paper's networks, which the search tries first, by the name of their preset
     frames_to_render: returns how many frames have to be rendered for a number of training frames
+    renders: whether training frames are rendered
     """
 
     candidate_macs: float
     baselines: dict[str, float]
     frames_to_render: Callable[[int], int] = lambda train_frames: 0
+    renders: bool = True
 
 
 def drawn_networks(config: SearchConfig, space: Space) -> list[Arch]:
@@ -208,6 +210,7 @@ class _Planner:
             final_samples=final,
             equal_compute=equal,
             train_frames=self.train_frames,
+            renders=self.load.renders,
             candidates_until_s=None if "trials" in given else before + ends_s,
             finalists_until_s=None if "final.samples" in given else self.before_reports_s - LATE * max(durations),
             expected_s=before + candidates_s + finalists_s + speed.report_s,

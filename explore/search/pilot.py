@@ -60,7 +60,8 @@ def search_load(config: SearchConfig, space: Space) -> Load:
     """Return the training work of a search."""
     drawn = [cost(arch).macs for arch in drawn_networks(config, space)]
     presets = {name.partition("@")[0]: float(cost(arch).macs) for name, arch in baselines(config, space).items()}
-    return Load(sum(drawn) / len(drawn), presets, lambda train_frames: frames_to_render(config, train_frames))
+    renders = rendering_options(config.data_config) is not None
+    return Load(sum(drawn) / len(drawn), presets, lambda train_frames: frames_to_render(config, train_frames), renders)
 
 
 def frames_to_render(config: SearchConfig, train_frames: int) -> int:

@@ -20,6 +20,7 @@ class Plan(BaseModel):
 
     workers: on this machine
     given: keys that the user gave
+    renders: whether training frames are rendered, of which `train_frames` is the number
     samples: of a candidate; final_samples: of the most expensive finalist, after those of its candidate
     candidates_until_s: time after which no candidate starts; None: all `trials` are evaluated, since they were given
     finalists_until_s: time after which no finalist starts; None: all are trained, since their samples were given
@@ -43,6 +44,7 @@ class Plan(BaseModel):
     final_samples: int
     equal_compute: bool
     train_frames: int
+    renders: bool = True
     candidates_until_s: float | None
     finalists_until_s: float | None
     expected_s: float
@@ -61,9 +63,9 @@ class Plan(BaseModel):
         others = f" and {', '.join(self.references)}" if self.references else ""
         found = [
             f"plan for {self.budget}: {self.workers} {'worker' if self.workers == 1 else 'workers'}, each {speed}",
-            f"  data        {self.train_frames:,} training frames if they are rendered",
-            f"  candidates  {self.trials} x {self.samples:,} samples{rungs}{stop}",
-            f"  finalists   {self.finalists} of the front{others}, {self.finalists_line}",
+            *([f"  data        {self.train_frames:,} rendered training frames"] if self.renders else []),
+            f"  candidates  {self.trials} networks x {self.samples:,} samples{rungs}{stop}",
+            f"  finalists   {self.finalists} of the front{others}; {self.finalists_line}",
         ]
         if self.given:
             found.append(f"  given       {', '.join(self.given)}")
@@ -77,9 +79,9 @@ class Plan(BaseModel):
     def finalists_line(self) -> str:
         """The training of the finalists, as text."""
         if self.equal_compute:
-            most = f"{self.samples + self.final_samples:,} samples of the most expensive one"
-            return f"each trained for {clock(self.compute_s)} of one worker: {most}, more of the others"
-        return f"each trained on {self.samples:,} + {self.final_samples:,} samples"
+            most = f"{self.samples + self.final_samples:,} samples for the most expensive one"
+            return f"equal training compute, {clock(self.compute_s)} of one worker: {most}, more for the others"
+        return f"{self.samples:,} + {self.final_samples:,} samples each"
 
     def applied_to(self, config: SearchConfig, keys: Collection[str]) -> SearchConfig:
         """Return the configuration with the planned numbers of `keys`."""
@@ -96,9 +98,7 @@ class Plan(BaseModel):
         for key in keys:
             part, _, name = key.rpartition(".")
             value = numbers[key]
-            if name == "samples":
-                value = getattr(config, part).with_samples(value)
-            elif part:
+            if part:
                 value = getattr(config, part).model_copy(update={name: value})
             config = config.model_copy(update={part or name: value})
         return config

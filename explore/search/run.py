@@ -277,7 +277,7 @@ def _run_phases(
     finalists = choose_finalists(config, study, references(config, space), validation)
     if clock is not None:
         config = fit_finalists(config, study, finalists, clock)
-        progress.display.log(clock.plan.finalists_line)
+        progress.display.log(f"finalists: {clock.plan.finalists_line}")
         fingerprint.leave(config)
         fingerprint.carry(config, study)
     set_aside_other_settings(config, finalists)

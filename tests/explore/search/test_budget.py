@@ -101,7 +101,7 @@ def test_the_default_plan() -> None:
         (found.samples + found.final_samples) * found.speed.training(PAPER["paper-L-relu"]), rel=0.05
     )
     text = "\n".join(found.lines)
-    assert "plan for 15m: 2 workers" in text and f"{found.trials} x {found.samples:,} samples" in text
+    assert "plan for 15m: 2 workers" in text and f"{found.trials} networks x {found.samples:,} samples" in text
 
 
 def test_larger_budgets_buy_more_of_everything() -> None:
