@@ -15,7 +15,7 @@ import numpy as np
 
 ASSET = Path(__file__).with_name("panoramas.npz")
 HEADROOM = 8.0  # largest stored radiance, in medians of the panorama; brighter points are white in every exposure
-FIELD_OF_VIEW = (50.0, 105.0)  # degrees: wider than that of the rendered people, since the panoramas have few pixels
+FIELD_OF_VIEW = (50.0, 140.0)  # degrees: wider than that of the rendered people, since the panoramas have few pixels
 
 Rng = np.random.Generator
 

@@ -14,6 +14,7 @@ from explore.data.synthetic.panorama import Surroundings
 
 Rng = np.random.Generator
 PANORAMA_P = 0.8  # probability of a panorama as surroundings at the level full; else a drawn room
+CLUTTER_P = 0.75  # probability of clutter in front of a panorama
 
 
 @dataclass(frozen=True)
@@ -176,7 +177,7 @@ def render(
         image = scene.background(rng, size, easy)
     else:
         image = light.surroundings.background
-        image = scene.clutter(rng, image) if rng.random() < 0.5 else image
+        image = scene.clutter(rng, image) if rng.random() < CLUTTER_P else image
     if bystander is not None:
         other = bystander.outfit(rng, body, easy)
         surface, place = bystander.dressed(body, other)

@@ -6,9 +6,10 @@ import cv2
 import numpy as np
 
 from explore.data.synthetic import panorama
-from explore.data.synthetic.clothes import hsv
+from explore.data.synthetic.clothes import SKIN_TONES, hsv
 
 Rng = np.random.Generator
+CROWDED_P = 0.6  # probability of many bars, grids and shapes in a cluttered background
 
 
 def fractal_noise(rng: Rng, size: int, octaves: int = 5, base: int = 2) -> np.ndarray:
@@ -83,13 +84,52 @@ def _draw_shape(
 
 
 def clutter(rng: Rng, image: np.ndarray) -> np.ndarray:
-    """Draw up to four sharp shapes, such as posters and boxes, onto a background, and fine noise."""
+    """Draw sharp shapes onto a background, such as posters and boxes, often also bars and grids, and fine noise.
+
+    Without them, sharp edges would tell people from the views of the panoramas, which have few pixels.
+    """
     size = len(image)
     for _ in range(rng.integers(0, 5)):
         _draw_shape(rng, image, size // 16, size // 2, saturation=(0, 0.7), textured_p=0.6)
+    if rng.random() < CROWDED_P:
+        for _ in range(rng.integers(3, 14)):
+            draw = rng.random()
+            if draw < 0.3:
+                _draw_shape(rng, image, size // 24, size // 3, saturation=(0, 0.7), textured_p=0.8)
+            elif draw < 0.75:
+                _draw_bar(rng, image)
+            else:
+                _draw_grid(rng, image)
     if rng.random() < 0.5:
         image += fractal_noise(rng, size, 7, 8)[..., None] * rng.uniform(1, 10)
     return np.clip(image, 0, 255)
+
+
+def _draw_bar(rng: Rng, image: np.ndarray) -> None:
+    """Draw a straight or bent bar with round ends, such as a pole, a cable or a limb, onto the image, in place."""
+    size = len(image)
+    colour = SKIN_TONES[rng.integers(len(SKIN_TONES))] if rng.random() < 0.3 else hsv(rng, (0, 0.6))
+    points = rng.uniform(-0.1, 1.1, 2) * size + np.cumsum(rng.normal(0, 0.22 * size, (rng.integers(2, 4), 2)), 0)
+    thickness = max(round(size * 2.0 ** rng.uniform(-7.5, -3.8)), 1)
+    cv2.polylines(image, [np.rint(points).astype(np.int32)], False, colour.tolist(), thickness, cv2.LINE_AA)
+
+
+def _draw_grid(rng: Rng, image: np.ndarray) -> None:
+    """Draw parallel lines, once or twice, such as blinds, shelves, fences or tiles, onto a part of the image, in place."""
+    size = len(image)
+    lines = np.zeros((size, size), np.float32)
+    spacing, thickness = size * rng.uniform(0.02, 0.12), int(rng.integers(1, max(size // 64, 2) + 1))
+    for angle in rng.uniform(0, np.pi) + np.array([0, np.pi / 2])[: rng.integers(1, 3)]:
+        along, across = np.array([np.cos(angle), np.sin(angle)]), np.array([-np.sin(angle), np.cos(angle)])
+        for step in range(-int(size / spacing), int(size / spacing) + 1):
+            middle = size / 2 + step * spacing * across
+            start, end = (np.rint(middle + sign * size * along).astype(int).tolist() for sign in (-1, 1))
+            cv2.line(lines, start, end, 1.0, thickness, cv2.LINE_AA)
+    x, y = rng.integers(-size // 4, size * 3 // 4, 2)
+    w, h = rng.integers(size // 8, size * 2 // 3, 2)
+    part = slice(max(y, 0), y + h), slice(max(x, 0), x + w)
+    alpha = lines[part][..., None] * np.float32(rng.uniform(0.4, 1))
+    image[part] += alpha * (hsv(rng, (0, 0.5)) - image[part])
 
 
 def occluders(rng: Rng, image: np.ndarray) -> np.ndarray:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import cv2
 import numpy as np
 
-from explore.data.synthetic import bake_panoramas, panorama
+from explore.data.synthetic import bake_panoramas, panorama, scene
 from explore.data.synthetic.dataset import SyntheticConfig, compose_frame
 
 
@@ -69,3 +70,16 @@ def test_no_sun_of_the_panoramas_is_blue():
         assert found.lamp[2] < 4 * found.lamp[:2].min()
         dark_blue = (found.image[..., 2] > 200) & (found.image[..., :2] < 60).all(-1)
         assert dark_blue.mean() < 1e-4
+
+
+def test_clutter_adds_sharp_edges_to_views_of_panoramas():
+    """The views have few pixels: sharp edges must not be those of people only."""
+    rng = np.random.default_rng(0)
+    sharpness = {True: [], False: []}
+    for _ in range(40):
+        view = panorama.background(rng, 128)
+        for cluttered, image in ((False, view), (True, scene.clutter(rng, view.copy()))):
+            assert image.shape == (128, 128, 3) and image.min() >= 0 and image.max() <= 255
+            edges = cv2.Laplacian(image.mean(-1), cv2.CV_32F)
+            sharpness[cluttered].append(float(np.mean(np.abs(edges) > 60)))
+    assert np.mean(sharpness[True]) > 1.5 * np.mean(sharpness[False])
