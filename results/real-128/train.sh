@@ -1,28 +1,33 @@
 #!/bin/sh
 # Train real-128 and real-128-small from the root of a clone: sh results/real-128/train.sh PHOTOS MOTION
 # PHOTOS: folder of photos, such as photos/ of github.com/bearpaw/clothing-co-parsing.
-# MOTION: folder of ASF and AMC files, such as subject 02 of mocap.cs.cmu.edu. About four hours of one core.
+# MOTION: folder of ASF and AMC files, such as subject 02 of mocap.cs.cmu.edu.
+# Sets and networks that exist in sets/ are kept, and an interrupted training is continued. results/real-128/README.md
+# states how long each training took.
 set -eu
 photos=$1 motion=$2
 
-label() {  # set, further options
-  set=$1
-  shift
-  python explore.py data label "$photos" --teacher blazepose-full --max-bone-ratio 2 --out "$set" "$@"
-  echo "Clothing Co-Parsing (Apache-2.0 repository, rights of the photographers not documented)" > "$set/licence.txt"
+label() {  # set, skeleton
+  [ ! -f "$1/licence.txt" ] || return 0
+  python explore.py data label "$photos" --teacher blazepose-full --max-bone-ratio 2 --skeleton "$2" --out "$1"
+  echo "Clothing Co-Parsing (Apache-2.0 repository, rights of the photographers not documented)" > "$1/licence.txt"
 }
 
-train() {  # arch file, data, samples, further options
-  arch=$1 data=$2 samples=$3
-  shift 3
-  python explore.py train --arch "$arch" --data "$data" --dataset.train-frames 20000 --samples "$samples" \
-    --batch-size 32 --weight-decay 0.01 --ema-decay 0.999 --augment real "$@"
+train() {  # arch file, data, frames to render, samples, checkpoint to write, further options
+  arch=$1 data=$2 frames=$3 samples=$4 out=$5
+  shift 5
+  [ ! -f "$out" ] || return 0
+  python explore.py train --arch "$arch" --data "$data" --dataset.train-frames "$frames" --samples "$samples" \
+    --batch-size 32 --weight-decay 0.01 --ema-decay 0.999 --augment real --evaluations 20 --out "$out" "$@"
 }
 
-label sets/street                                # 18 joints
-cp -r sets/street sets/street33                  # the same labels with all 33 landmarks
-label sets/street33 --skeleton blazepose33
-python - <<'PYTHON'
+label sets/street h36m18
+if [ ! -d sets/street33 ]; then  # the same predictions of the teacher with all 33 landmarks
+  cp -r sets/street sets/street33
+  rm sets/street33/licence.txt
+fi
+label sets/street33 blazepose33
+[ -f sets/empty/399.jpg ] || python - <<'PYTHON'
 # Views of the panoramas: images without people.
 from pathlib import Path
 
@@ -40,13 +45,19 @@ PYTHON
 
 # The encoder's first weights are those of a network of 18 joints.
 mix18="custom:sets/street*0.4+synthetic:full*0.6"
-train results/real-128-small/arch.yaml "$mix18" 120000 --learning-rate 8e-3 --out sets/real-128-small.safetensors
+train results/real-128-small/arch.yaml "$mix18" 20000 120000 sets/real-128-small.safetensors --learning-rate 8e-3
 sed 's/num_joints: 33/num_joints: 18/' results/real-128/arch.yaml > sets/18.yaml
-train sets/18.yaml "$mix18" 200000 --learning-rate 4e-3 --out sets/first.safetensors
-train sets/18.yaml "$mix18" 120000 --learning-rate 2e-3 --init-from sets/first.safetensors --out sets/second.safetensors
-train results/real-128/arch.yaml "custom:sets/street33*0.38+synthetic:full*0.58+negatives:sets/empty*0.04" 300000 \
-  --framing roi --dataset.skeleton blazepose33 --dataset.poses "procedural+cmu:$motion+labelled:sets/street" \
-  --learning-rate 4e-3 --backbone sets/second.safetensors --out sets/real-128.safetensors
+train sets/18.yaml "$mix18" 20000 200000 sets/first.safetensors --learning-rate 4e-3
+train sets/18.yaml "$mix18" 20000 120000 sets/second.safetensors --learning-rate 2e-3 --init-from sets/first.safetensors
+
+landmarks() {  # shares of photos, renders and images without people, then as of train without the arch file
+  data="custom:sets/street33*$1+synthetic:full*$2+negatives:sets/empty*$3"
+  shift 3
+  train results/real-128/arch.yaml "$data" "$@" --framing roi --dataset.skeleton blazepose33 \
+    --dataset.poses "procedural+cmu:$motion+labelled:sets/street"
+}
+landmarks 0.38 0.58 0.04 20000 300000 sets/third.safetensors --learning-rate 4e-3 --backbone sets/second.safetensors
+landmarks 0.32 0.64 0.04 30000 600000 sets/real-128.safetensors --learning-rate 3e-3 --init-from sets/third.safetensors
 
 python explore.py export sets/real-128.safetensors --runtimes litert --out results/real-128 \
   --task results/real-128/pose_landmarker.task
