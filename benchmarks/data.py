@@ -20,7 +20,7 @@ import numpy as np
 from arch.errors import InputError
 from benchmarks import Claim, at_least
 from explore.data import Human36MOptions, jpeg, open_dataset
-from explore.data.batches import AUGMENTS
+from explore.data.augment import AUGMENTS
 from explore.data.sample import Dataset
 from explore.data.synthetic.dataset import SyntheticConfig
 

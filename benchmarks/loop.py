@@ -111,7 +111,7 @@ class _Runner:
         import torch
 
         from arch.network import build
-        from explore.data.batches import AUGMENTS
+        from explore.data.augment import AUGMENTS
         from explore.train.loader import load_batches
 
         torch.set_num_threads(setting.threads)

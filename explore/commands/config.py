@@ -50,8 +50,6 @@ def _lines(model: type[BaseModel], indent: str) -> Iterator[str]:
         if part := part_of(field):
             yield f"{indent}{name}:"
             yield from _lines(part, indent + "  ")
-        elif field.default_factory:
-            yield f"{indent}# {name}: by the number of samples"
         else:
             yield f"{indent}{name}: {_plain(field)}"
 
@@ -72,7 +70,6 @@ def _rows(model: type[BaseModel], prefix: str) -> Iterator[str]:
             yield from _rows(part, f"{prefix}{name}.")
             continue
         default = "" if field.is_required() else f"`{_plain(field)}`"
-        default = "[by samples](training.md#defaults-by-the-number-of-samples)" if field.default_factory else default
         cells = (f"`{prefix}{name}`", _type(field), unit_of(field), default, str(field.description or ""))
         yield "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
 

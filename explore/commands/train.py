@@ -277,7 +277,7 @@ def _with_length(
     given = {*vars(args), *(load_yaml(args.config) if args.config else {})}
     epochs = options.epochs or (PAPER_EPOCHS if options.preset == "paper" and "samples" not in given else None)
     if epochs:
-        config = config.with_samples(round(epochs * samples_per_epoch))
+        config = config.model_copy(update={"samples": round(epochs * samples_per_epoch)})
     if options.preset == "ours" and "augment" not in given:
         config = config.model_copy(update={"augment": default_augment(config.samples / samples_per_epoch, masks)})
     return config

@@ -21,6 +21,7 @@ from arch.files import read_regular, write_atomic
 from explore.data.crop import clip_box, project
 from explore.data.images import image_size
 from explore.data.label.annotations import category_of
+from explore.data.label.filters import translation
 from explore.data.label.mapping import joint_map
 from explore.data.readers.common import as_array, read_json
 from explore.data.sample_errors import SampleError
@@ -153,7 +154,7 @@ def _annotation(pose: Pose, skeleton: Skeleton, size: tuple[int, int], focal: fl
     if cam is not None and not np.isfinite(cam[seen]).all():
         raise ValueError("a joint is not finite")
     if cam is not None and px is not None and not pose.placed:
-        cam = cam + _translation(cam[seen], px[seen], f, c)
+        cam = cam + translation(cam[seen], px[seen], f, c)
     if cam is not None and (cam[seen, 2] <= 0).any():
         raise ValueError("lies behind the camera; give the focal length, or translations")
     if px is None:
@@ -174,18 +175,6 @@ def _annotation(pose: Pose, skeleton: Skeleton, size: tuple[int, int], focal: fl
     if cam is not None and seen[skeleton.root]:
         values["keypoints_cam"] = np.where(seen[:, None], cam, 0).round(2).tolist()
     return values
-
-
-def _translation(cam: np.ndarray, px: np.ndarray, f: np.ndarray, c: np.ndarray) -> np.ndarray:
-    """Return the translation (3,) mm that projects joints (J, 3) mm closest to px (J, 2): linear least squares."""
-    rays = (px - c) / f
-    rows = [
-        np.c_[np.ones(len(cam)), np.zeros(len(cam)), -rays[:, 0]],
-        np.c_[np.zeros(len(cam)), np.ones(len(cam)), -rays[:, 1]],
-    ]
-    right = [rays[:, 0] * cam[:, 2] - cam[:, 0], rays[:, 1] * cam[:, 2] - cam[:, 1]]
-    found: np.ndarray = np.linalg.lstsq(np.concatenate(rows), np.concatenate(right), rcond=None)[0]
-    return found
 
 
 # ---- MediaPipe Pose ----

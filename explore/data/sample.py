@@ -189,10 +189,13 @@ class Dataset:
             )
         return found
 
+    def file_sizes(self) -> list[int]:
+        """Return the size of each image file, bytes; -1 where it is missing."""
+        return [path.stat().st_size if path.is_file() else -1 for path in map(self.path, range(len(self)))]
+
     def image_hash(self) -> str:
         """Return a hash of the image file sizes, which changes when files are replaced and is fast to compute."""
-        sizes = [path.stat().st_size if path.is_file() else -1 for path in map(self.path, range(len(self)))]
-        return sha256(np.array(sizes, "<i8").tobytes()).hexdigest()[:12]
+        return sha256(np.array(self.file_sizes(), "<i8").tobytes()).hexdigest()[:12]
 
     def scorable(self) -> Dataset:
         """Return a test part without the people who are annotated in 2D only, if others are in 3D."""

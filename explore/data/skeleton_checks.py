@@ -52,7 +52,7 @@ def _swapped(group: str, reason: str) -> str:
     return f"{group}: left and right are swapped: {reason}; exchange the joint names, or flip the images back"
 
 
-def _lengths(skeleton: Skeleton, cam: np.ndarray, start: str, end: str) -> np.ndarray | None:
+def limb_lengths(skeleton: Skeleton, cam: np.ndarray, start: str, end: str) -> np.ndarray | None:
     """Return the distances (N,) mm between two joints, NaN where unknown; None if the skeleton lacks one."""
     if start not in skeleton.names or end not in skeleton.names:
         return None
@@ -61,7 +61,7 @@ def _lengths(skeleton: Skeleton, cam: np.ndarray, start: str, end: str) -> np.nd
 
 def _bones(skeleton: Skeleton, cam: np.ndarray, where: Sequence[str], group: str) -> Iterator[Problem]:
     for (start, end), (low, high) in BONE_LENGTHS.items():
-        pair = [_lengths(skeleton, cam, f"{side}_{start}", f"{side}_{end}") for side in "RL"]
+        pair = [limb_lengths(skeleton, cam, f"{side}_{start}", f"{side}_{end}") for side in "RL"]
         found = [side for side in pair if side is not None and np.isfinite(side).any()]
         if not found:
             continue
@@ -84,16 +84,19 @@ def _bones(skeleton: Skeleton, cam: np.ndarray, where: Sequence[str], group: str
 
 
 def _twists(skeleton: Skeleton, cam: np.ndarray, where: Sequence[str]) -> Iterator[Problem]:
-    """Find people whose shoulder line opposes their hip line: left and right of one of them are swapped."""
+    for index in np.nonzero(are_twisted(skeleton, cam))[0].tolist():
+        yield "sides", f"{where[index]}: shoulders point against the hips; left and right of one of them are swapped"
+
+
+def are_twisted(skeleton: Skeleton, cam: np.ndarray) -> np.ndarray:
+    """Return whether the shoulder line of each person (N,) opposes the hip line: sides of one of them are swapped."""
     names = ("R_Shoulder", "L_Shoulder", "R_Hip", "L_Hip")
     if any(name not in skeleton.names for name in names):
-        return
-    joints = [cam[:, skeleton.index(name)] for name in names]
-    shoulders, hips = joints[0] - joints[1], joints[2] - joints[3]
+        return np.zeros(len(cam), bool)
+    right, left, right_hip, left_hip = (cam[:, skeleton.index(name)] for name in names)
+    shoulders, hips = right - left, right_hip - left_hip
     span = np.linalg.norm(shoulders, axis=1) * np.linalg.norm(hips, axis=1)
-    cosine = np.nan_to_num((shoulders * hips).sum(1) / np.where(span > 0, span, np.nan))
-    for index in np.nonzero(cosine < TWISTED)[0].tolist():
-        yield "sides", f"{where[index]}: shoulders point against the hips; left and right of one of them are swapped"
+    return np.asarray((shoulders * hips).sum(1) < TWISTED * span)
 
 
 def knee_votes(skeleton: Skeleton, cam: np.ndarray) -> tuple[int, int]:

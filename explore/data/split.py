@@ -163,7 +163,7 @@ def _of_groups(train: Dataset, source: NDArray[np.bool_], files: Labels, fractio
         )
     paths = file_names(train)
     last: dict[int, str] = {int(files[index]): paths[index] for index in np.nonzero(eligible)[0]}
-    order = sorted(last, key=lambda file: _natural(last[file]))
+    order = sorted(last, key=lambda file: natural_key(last[file]))
     if len(order) < 2:
         raise InputError(f"{train.root}: has one training image, so that none can be held out for validation; add more")
     return np.isin(files, order[-_share(fraction, len(order)) :])
@@ -173,7 +173,7 @@ def _share(fraction: float, count: int) -> int:
     return min(max(1, round(fraction * count)), count - 1)
 
 
-def _natural(path: str) -> list[tuple[int, str]]:
+def natural_key(path: str) -> list[tuple[int, str]]:
     """Return a sort key in which frame 10 follows frame 9."""
     return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", path)]
 
@@ -257,19 +257,13 @@ def _shared_clip(one: Dataset, other: Dataset) -> str:
 
 def _shared_copy(one: Dataset, other: Dataset) -> str:
     """Return an image of which both parts have a copy with the same box, or an empty string."""
-    sizes = [_file_sizes(part) for part in (one, other)]
+    sizes = [part.file_sizes() for part in (one, other)]
     common = (set(sizes[0]) & set(sizes[1])) - {-1}
     seen = {_content(one, index): index for index, size in enumerate(sizes[0]) if size in common}
     for index, size in enumerate(sizes[1]):
         if size in common and (copy := seen.get(_content(other, index))) is not None:
             return f"an image: {other.path(index)} is a copy of {one.path(copy)}"
     return ""
-
-
-def _file_sizes(data: Dataset) -> list[int]:
-    """Return the size of each image file, bytes; -1 where it is missing."""
-    paths = [data.path(index) for index in range(len(data))]
-    return [path.stat().st_size if path.is_file() else -1 for path in paths]
 
 
 def _content(data: Dataset, index: int) -> tuple[bytes, tuple[float, ...]]:

@@ -13,7 +13,8 @@ from arch.errors import InputError, did_you_mean
 from arch.fields import Activation
 from arch.network import PoseNet, build
 from arch.space import Arch
-from explore.data.batches import AUGMENTS, batch_at
+from explore.data.augment import AUGMENTS
+from explore.data.batches import batch_at
 from explore.data.sample import Dataset
 from explore.train.config import TrainConfig
 from explore.train.loop import Diverged, to_input, train

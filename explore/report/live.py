@@ -12,7 +12,7 @@ from explore.host import host_folder
 from explore.measure.lock import MeasurementLock
 from explore.report.page import write_page
 from explore.report.snapshot import save_snapshot
-from explore.report.summary import summarise
+from explore.report.summarise import summarise
 from explore.report.tables import write_tables
 from explore.search.config import SearchConfig
 from explore.search.records import read_records

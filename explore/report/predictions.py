@@ -15,6 +15,7 @@ from pydantic import AliasChoices, BaseModel, ConfigDict, Field
 
 from arch.files import write_atomic
 from explore.data.batches import evaluation_arrays, sample_crop
+from explore.data.sample import evenly_spread
 from explore.data.skeleton import drawn_edges
 from explore.evaluation.evaluator import Evaluator
 from explore.evaluation.metrics import annotated, joint_errors, root_aligned
@@ -129,8 +130,7 @@ def _annotated_joints_and_people(evaluator: Evaluator) -> tuple[list[int], list[
     mask = annotated(evaluator.data.joints_cam, evaluator.data.skeleton.root)
     count = mask.sum(1)
     frames = np.flatnonzero(count == count.max())
-    places = np.linspace(0, len(frames) - 1, min(COUNT, len(frames))).round().astype(int)
-    chosen = frames[np.unique(places)]
+    chosen = frames[evenly_spread(len(frames), COUNT)]
     return np.flatnonzero(mask[chosen].all(0)).tolist(), chosen.tolist()
 
 

@@ -67,7 +67,7 @@ def search_options(settings: dict[str, Any], without: Collection[str] = ()) -> s
             if f"{key}.{name}" == "final.teacher" and own == STUDY:
                 found += f" --final.teacher {STUDY}"
             elif f"{key}.{name}" not in without:
-                found += _options(name, own, part, f"{key}.", value)
+                found += _options(name, own, part, f"{key}.")
     return found.strip()
 
 
@@ -76,14 +76,10 @@ def _section(settings: dict[str, Any], key: str) -> dict[str, Any]:
     return section if isinstance(section, dict) else {}
 
 
-def _options(key: str, value: Any, model: type[Any], prefix: str = "", given: dict[str, Any] | None = None) -> str:
-    """Return an option, or an empty string where the value is the default, which may depend on other `given` values."""
+def _options(key: str, value: Any, model: type[Any], prefix: str = "") -> str:
+    """Return an option, or an empty string where the value is the default."""
     field = model.model_fields.get(key)
-    if field is None or value is None:
-        return ""
-    if (tuple(value) if isinstance(value, list) else value) == field.get_default(
-        call_default_factory=True, validated_data=given or {}
-    ):
+    if field is None or value is None or (tuple(value) if isinstance(value, list) else value) == field.get_default():
         return ""
     if (key, value) == ("teacher", STUDY):
         value = "TEACHER.safetensors"  # the weights of the study's most accurate candidate

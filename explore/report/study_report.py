@@ -17,7 +17,8 @@ from explore.report.predictions import bundles_of, load_predictions, write_predi
 from explore.report.readme import readme
 from explore.report.snapshot import save_snapshot
 from explore.report.study_folder import ENVIRONMENT, config_of, read_mapping, read_summary, with_references
-from explore.report.summary import Summary, summarise
+from explore.report.summarise import summarise
+from explore.report.summary import Summary
 from explore.report.tables import write_tables
 from explore.search.config import SearchConfig
 from explore.search.fingerprint import chooses_on_test

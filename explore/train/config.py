@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
-from typing import Annotated, Any, ClassVar, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import AfterValidator, Field, field_validator
 
@@ -20,7 +19,6 @@ def _check_device(name: str) -> str:
 Device = Annotated[str, AfterValidator(_check_device)]  # see explore.train.engine.find_devices
 STUDY = "study"  # value of a finalist's `teacher`: the most accurate candidate of its study
 PAPER_EPOCHS = 25
-FINAL_LEARNING_RATE = 3 / 8  # of a finalist's further training, as a fraction of that of a run from random weights
 PASSES = 4  # over the frames of a rendered set that is rendered for a run
 LONG_EPOCHS = 25  # `python -m benchmarks training`: augmentation costs 29 mm after 1.6 epochs, 5 mm after 16
 
@@ -44,20 +42,6 @@ PRESETS: dict[str, dict[str, Any]] = {
 SUPERNET_PRESET: dict[str, Any] = {"samples": 40000, "batch_size": 16, "learning_rate": 4e-3, "augment": "light"}
 
 
-# Settings by the number of samples of a run: the last row with no more samples holds. The first row was chosen at 9,600
-# samples (`python -m benchmarks training`). The second one holds the settings of the estimators' reference networks, which
-# see 40,000; `python -m benchmarks training:long` compares changes of it.
-RECIPES: tuple[tuple[int, dict[str, Any]], ...] = (
-    (0, {"batch_size": 8, "learning_rate": 8e-3, "schedule": "cosine", "weight_decay": 1e-4, "ema_decay": 0.0}),
-    (20_000, {"batch_size": 8, "learning_rate": 8e-3, "schedule": "cosine", "weight_decay": 1e-4, "ema_decay": 0.0}),
-)
-
-
-def recipe_for(samples: int) -> dict[str, Any]:
-    """Return the default settings of a run of so many samples (`RECIPES`)."""
-    return next(settings for least, settings in reversed(RECIPES) if samples >= least)
-
-
 def frames_for(samples: int, least: int) -> int:
     """Return the frames to render for a run of so many samples: `least`, doubled until PASSES passes are enough."""
     while PASSES * least < samples:
@@ -65,18 +49,11 @@ def frames_for(samples: int, least: int) -> int:
     return least
 
 
-def by_samples(key: str, factor: float = 1.0) -> Callable[[dict[str, Any]], Any]:
-    """Return the default of a field: the recipe's value for the run's number of samples, times `factor`."""
-
-    def default(values: dict[str, Any]) -> Any:
-        value = recipe_for(values.get("samples", 1))[key]
-        return value if factor == 1.0 else value * factor
-
-    return default
-
-
 class TrainConfig(Strict):
-    """Settings of one training run. Its length is a number of samples and does not depend on the batch size."""
+    """Settings of one training run. Its length is a number of samples and does not depend on the batch size.
+
+    The defaults were chosen at 9,600 samples (`python -m benchmarks training`); `training:long` compares changes at 40,000.
+    """
 
     renamed: ClassVar[dict[str, str]] = {
         "batch": "batch_size",
@@ -87,28 +64,19 @@ class TrainConfig(Strict):
 
     samples: int = Field(4000, ge=1, description="number of training samples")
     batch_size: int = Field(
-        default_factory=by_samples("batch_size"),
-        ge=2,
-        description="samples per step, over all processes; batch normalisation needs at least two",
+        8, ge=2, description="samples per step, over all processes; batch normalisation needs at least two"
     )
     optimizer: Literal["adamw", "adam"] = Field("adamw", description="adam: as in the paper")
-    learning_rate: float = Field(
-        default_factory=by_samples("learning_rate"),
-        gt=0,
-        description="peak learning rate",
-        json_schema_extra={"alias": "lr"},
-    )
+    learning_rate: float = Field(8e-3, gt=0, description="peak learning rate", json_schema_extra={"alias": "lr"})
     schedule: Literal["cosine", "steps"] = Field(
-        default_factory=by_samples("schedule"),
+        "cosine",
         description="steps: divide the learning rate by 10 after 17/25 and 21/25 of the run, as in the paper",
     )
     warmup: float = Field(0.1, ge=0, lt=1, description="part of the run with a linear warm-up", json_schema_extra=SHARE)
-    weight_decay: float = Field(
-        default_factory=by_samples("weight_decay"), ge=0, description="weight decay of AdamW; Adam has none"
-    )
+    weight_decay: float = Field(1e-4, ge=0, description="weight decay of AdamW; Adam has none")
     grad_clip: float = Field(1.0, ge=0, description="maximum norm of the gradient; 0: no clipping")
     ema_decay: float = Field(
-        default_factory=by_samples("ema_decay"),
+        0.0,
         ge=0,
         lt=1,
         description="decay of the exponential moving average of the weights; 0: keep the last weights",
@@ -125,11 +93,6 @@ class TrainConfig(Strict):
     teacher_weight: float = Field(
         1.0, gt=0, description="weight of the teacher's coordinates and marginals in the loss"
     )
-
-    def with_samples(self, samples: int) -> Self:
-        """Return the settings of a run of another length: keys that were not given follow the recipe of that length."""
-        given = {key: getattr(self, key) for key in self.model_fields_set}
-        return type(self)(**given | {"samples": samples})
 
     @field_validator("teacher")
     @classmethod
@@ -149,9 +112,7 @@ class FinalConfig(CandidateConfig):
     """Further training of a finalist from its candidate's weights: longer, at a lower learning rate."""
 
     samples: int = Field(6000, ge=1, description="number of training samples after those of the candidate")
-    learning_rate: float = Field(
-        default_factory=by_samples("learning_rate", FINAL_LEARNING_RATE), gt=0, description="peak learning rate"
-    )
+    learning_rate: float = Field(3e-3, gt=0, description="peak learning rate")
     teacher: str = Field(
         "",
         description="network to learn from besides the ground truth: a checkpoint, a bundle, or study, the candidate with the "

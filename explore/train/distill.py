@@ -17,12 +17,14 @@ from arch.decode import decode_with_marginals, without_gain
 from arch.errors import InputError
 from arch.files import sha256_file
 from arch.space import Arch
-from explore.data.batches import AUGMENTS, Batch, batch_at
+from explore.data.augment import AUGMENTS
+from explore.data.batches import Batch, batch_at
 from explore.data.sample import Dataset
 from explore.train.config import TrainConfig
 from explore.train.engine import Engine
 from explore.train.identity import DIGITS
 from explore.train.loop import CPU, Objective, PoseObjective, batch_loss, to_input
+from explore.train.loss import as_fractions
 from quantize import bundle as bundles
 from quantize.checkpoint import load_network, read_trained_on
 
@@ -198,7 +200,7 @@ def distillation_loss(
     """
     coordinates, marginals = decode_with_marginals(raw, arch)
     taught, taught_marginals = decode_with_marginals(teacher_raw, teacher_arch)
-    distance = (coordinates / _cells(arch, raw) - taught / _cells(teacher_arch, raw)).abs().sum(2)
+    distance = (as_fractions(coordinates, arch) - as_fractions(taught, teacher_arch)).abs().sum(2)
     loss = (distance * visible).sum() / (3 * num_visible)
     for marginal, wanted in zip(marginals, taught_marginals, strict=True):
         if marginal is None or wanted is None or not heatmap_weight:
@@ -206,10 +208,6 @@ def distillation_loss(
         entropy = -(resample(wanted, marginal.shape[2]) * (marginal + 1e-6).log()).sum(2)
         loss = loss + heatmap_weight * (entropy * visible).sum() / num_visible
     return loss
-
-
-def _cells(arch: Arch, like: Tensor) -> Tensor:
-    return torch.tensor([arch.heatmap_size, arch.heatmap_size, arch.depth_bins], dtype=like.dtype, device=like.device)
 
 
 def resample(marginal: Tensor, cells: int) -> Tensor:

@@ -13,7 +13,8 @@ import cv2
 from torch.utils.data import DataLoader
 
 from arch.errors import InputError
-from explore.data.batches import Augment, Batch, batch_at
+from explore.data.augment import Augment
+from explore.data.batches import Batch, batch_at
 from explore.data.sample import Dataset
 from explore.interrupts import starting_children
 

@@ -23,7 +23,8 @@ from arch.decode import IMAGENET_MEAN, IMAGENET_STD, to_normalised
 from arch.errors import InputError, WorkError
 from arch.network import PoseNet, build
 from arch.space import Arch
-from explore.data.batches import AUGMENTS, Batch
+from explore.data.augment import AUGMENTS
+from explore.data.batches import Batch
 from explore.data.sample import Dataset
 from explore.data.sample_errors import max_skipped
 from explore.evaluation.evaluator import Evaluator

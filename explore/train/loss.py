@@ -36,10 +36,9 @@ def pose_loss(
             the lowest confidence. Default: no such image.
     """
     coordinates, marginals = decode_with_marginals(raw, arch)
-    scale = torch.tensor([arch.heatmap_size, arch.heatmap_size, arch.depth_bins], dtype=raw.dtype, device=raw.device)
     count = visible.sum().clamp(min=1) if num_visible is None else num_visible
     weight = [visible, visible, visible if depth_weight is None else visible * depth_weight[:, None]]
-    distance = (coordinates / scale - target).abs()
+    distance = (as_fractions(coordinates, arch) - target).abs()
     loss = (distance * torch.stack(weight, 2)).sum() / (3 * count)
     for axis, marginal in enumerate(marginals):
         if marginal is None or not heatmap_weight:
@@ -51,6 +50,11 @@ def pose_loss(
             divergence = -(marginal + 1e-6).log().mean(2) - math.log(marginal.shape[2])  # from the uniform distribution
             loss = loss + heatmap_weight * (divergence * negative[:, None]).sum() / count
     return loss
+
+
+def as_fractions(coordinates: Tensor, arch: Arch) -> Tensor:
+    """Return coordinates (B, J, 3) in heatmap cells as fractions of the crop's side (x, y) and of the depth range (z)."""
+    return coordinates / coordinates.new_tensor([arch.heatmap_size, arch.heatmap_size, arch.depth_bins])
 
 
 def gaussian(centre: Tensor, cells: int) -> Tensor:

@@ -16,6 +16,7 @@ from arch.errors import InputError
 from arch.files import write_atomic
 from arch.network import PoseNet
 from explore.data.crop import to_image
+from explore.data.sample import evenly_spread
 from explore.data.sheet import Frame, contact_sheet
 from explore.evaluation.evaluator import Evaluator
 from explore.evaluation.metrics import root_aligned
@@ -63,7 +64,7 @@ class TrainingMonitor:
         test = self.evaluator.data
         if len(test) <= MAX_FRAMES:
             return self.evaluator
-        return replace(self.evaluator, data=test.take(_evenly_spaced(len(test), MAX_FRAMES)))
+        return replace(self.evaluator, data=test.take(evenly_spread(len(test), MAX_FRAMES)))
 
     def on_loss(self, step: int, loss: float) -> None:
         self.loss = loss if self.loss != self.loss else 0.95 * self.loss + 0.05 * loss  # the first one is nan
@@ -92,7 +93,7 @@ class TrainingMonitor:
     def _write_sheet(self, pred: NDArray[np.float32], step: int) -> Path:
         """Draw normalised predictions (N, J, 3) of the evaluated frames beside the ground truth."""
         data, evaluation = self._subset.data, self._subset.evaluation
-        chosen = _evenly_spaced(len(data), SHEET_FRAMES)
+        chosen = evenly_spread(len(data), SHEET_FRAMES)
         px = to_image(pred[chosen], evaluation.matrix[chosen], evaluation.size)
         cam, true = evaluation.to_camera(pred)[chosen], data.joints_cam[chosen]
         root = data.skeleton.root
@@ -129,7 +130,3 @@ def run_facts(evaluator: Evaluator, result: TrainResult, config: TrainConfig, se
         "seed": seed,
         "config": config.model_dump(mode="json"),
     }
-
-
-def _evenly_spaced(length: int, count: int) -> NDArray[np.int_]:
-    return np.unique(np.linspace(0, length - 1, count).round().astype(int))

@@ -13,7 +13,8 @@ import pytest
 from arch.errors import InputError
 from explore.cli import main
 from explore.data import Human36MOptions, open_dataset
-from explore.data.batches import AUGMENTS, batch_at
+from explore.data.augment import AUGMENTS
+from explore.data.batches import batch_at
 from explore.data.config import DataConfig, DatasetConfig
 from explore.data.sample import Dataset
 from explore.data.skeleton import H36M17, MUCO21

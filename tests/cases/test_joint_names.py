@@ -10,7 +10,8 @@ import pytest
 
 from explore.cli import main
 from explore.data import open_dataset
-from explore.data.batches import AUGMENTS, Augment, batch_at
+from explore.data.augment import AUGMENTS, Augment
+from explore.data.batches import batch_at
 from explore.data.colours import LEFT, RIGHT, limb_colour
 from explore.data.mix import to_skeleton
 from explore.data.sample import training_notes

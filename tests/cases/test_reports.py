@@ -15,7 +15,8 @@ import pytest
 from explore.commands import search as command
 from explore.report.columns import COLUMNS
 from explore.report.readme import readme
-from explore.report.summary import Summary, summarise
+from explore.report.summarise import summarise
+from explore.report.summary import Summary
 from explore.report.tables import front_table
 from explore.search.config import SearchConfig
 from tests.helpers.studies import MadeFile, write_compared_study

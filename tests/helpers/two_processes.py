@@ -10,7 +10,8 @@ import torch
 from safetensors.torch import save_file
 
 from arch.network import build
-from explore.data.batches import AUGMENTS, batch_at
+from explore.data.augment import AUGMENTS
+from explore.data.batches import batch_at
 from explore.train.config import TrainConfig
 from explore.train.engine import start_engine
 from explore.train.loop import PoseObjective, train

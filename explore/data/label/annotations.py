@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -14,6 +13,7 @@ import numpy as np
 
 from arch.files import write_atomic
 from explore.data.skeleton import Skeleton
+from explore.data.split import natural_key
 
 SPLITS = ("train", "test")
 
@@ -83,18 +83,13 @@ def split_by_unit(people: Sequence[Labelled], fraction: float) -> dict[str, list
         if wanted and not test:
             test.add(min(order, key=lambda unit: count[unit]))
         return {name: [p for p in people if (p.unit in test) == (name == "test")] for name in SPLITS}
-    images = sorted({person.image for person in people}, key=_natural)
+    images = sorted({person.image for person in people}, key=natural_key)
     last = set(images[len(images) - round(fraction * len(images)) :])
     return {name: [p for p in people if (p.image in last) == (name == "test")] for name in SPLITS}
 
 
 def _shuffled(unit: int) -> int:
     return unit * 2654435761 % 2**32  # multiplicative hash: numbers that follow each other come apart
-
-
-def _natural(name: str) -> list[tuple[int, str]]:
-    """Return a sort key in which frame 10 follows frame 9."""
-    return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", name)]
 
 
 def _coco(skeleton: Skeleton, people: Sequence[Labelled], with_subjects: bool) -> dict[str, Any]:

@@ -8,13 +8,14 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from explore.data.crop import project
 from explore.data.label.annotations import Labelled
 from explore.data.label.config import LabelFilters
 from explore.data.label.journal import PersonRecord, ShotRecord
 from explore.data.label.labels_2d import LabelledPeople2D, label_error
 from explore.data.label.mapping import JointMap
 from explore.data.skeleton import Skeleton, with_standard_names
-from explore.data.skeleton_checks import BONE_LENGTHS, TWISTED
+from explore.data.skeleton_checks import BONE_LENGTHS, are_twisted, limb_lengths
 
 MIN_DEPTH_MM = 200.0  # least distance of a joint from the camera
 MARGIN = 0.08  # around the joints of a person without a mask, as a fraction of their extent
@@ -127,24 +128,14 @@ def odd_bones(people: Sequence[Labelled], skeleton: Skeleton, max_ratio: float) 
     """
     if not people:
         return []
-    names = with_standard_names(skeleton).names
-    cam = np.stack([person.cam for person in people])
-    odd = np.zeros(len(people), bool)
+    skeleton, cam = with_standard_names(skeleton), np.stack([person.cam for person in people])
+    odd = are_twisted(skeleton, cam)
     for start, end in BONE_LENGTHS:
         for side in "RL":
-            pair = [f"{side}_{start}", f"{side}_{end}"]
-            if not set(pair) <= set(names):
-                continue
-            first, second = (cam[:, names.index(name)] for name in pair)
-            length = np.linalg.norm(first - second, axis=1)
-            ratio = length / (np.nanmedian(length) if np.isfinite(length).any() else np.nan)
-            odd |= (ratio > max_ratio) | (ratio < 1 / max_ratio)
-    lines = ("R_Shoulder", "L_Shoulder", "R_Hip", "L_Hip")
-    if set(lines) <= set(names):
-        right, left, right_hip, left_hip = (cam[:, names.index(name)] for name in lines)
-        shoulders, hips = right - left, right_hip - left_hip
-        span = np.linalg.norm(shoulders, axis=1) * np.linalg.norm(hips, axis=1)
-        odd |= (shoulders * hips).sum(1) < TWISTED * span
+            length = limb_lengths(skeleton, cam, f"{side}_{start}", f"{side}_{end}")
+            if length is not None and np.isfinite(length).any():
+                ratio = length / np.nanmedian(length)
+                odd |= (ratio > max_ratio) | (ratio < 1 / max_ratio)
     return np.flatnonzero(odd).tolist()
 
 
@@ -191,8 +182,7 @@ def _flip(record: PersonRecord, joints: JointMap) -> tuple[float, float]:
 def projected(person: Labelled) -> np.ndarray:
     """Return the joints of a person in px (J, 2)."""
     depth = person.cam[:, 2:]
-    px: np.ndarray = person.cam[:, :2] / np.where(depth == 0, 1e-9, depth) * person.f + person.c
-    return px
+    return project(np.concatenate([person.cam[:, :2], np.where(depth == 0, 1e-9, depth)], 1), person.f, person.c)
 
 
 def _same(one: Labelled, other: Labelled) -> bool:

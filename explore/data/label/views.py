@@ -14,6 +14,7 @@ import cv2
 import numpy as np
 
 from arch.errors import InputError
+from explore.data.crop import project
 from explore.data.framing import Region
 from explore.data.label.annotations import Labelled
 from explore.data.label.calibration import Array, CalibratedCamera, match_videos, read_calibration
@@ -292,7 +293,7 @@ def _labelled(
     vis = np.where(cam[:, 2] > 0, vis, 0.0)
     cam[vis == 0] = np.nan
     f, c = camera.f * shot.scale, camera.c * shot.scale
-    px = cam[vis > 0, :2] / cam[vis > 0, 2:] * f + c if vis.any() else np.zeros((1, 2))
+    px = project(cam[vis > 0], f, c) if vis.any() else np.zeros((1, 2))
     low, high = px.min(0), px.max(0)
     margin = MARGIN * max(float((high - low).max()), 1.0)
     errors = [round(float(value) * shot.scale, 2) if np.isfinite(value) else None for value in found.errors[row]]
@@ -307,5 +308,5 @@ def _px(person: Labelled) -> Array:
     """Return the joints (J, 2) in px; joints of weight 0 are outside the image."""
     known = person.vis > 0
     px: Array = np.full((len(known), 2), -1.0)
-    px[known] = person.cam[known, :2] / person.cam[known, 2:] * person.f + person.c
+    px[known] = project(person.cam[known], person.f, person.c)
     return px

@@ -422,8 +422,12 @@ def rotation_z(angle: float) -> np.ndarray:
     return np.array([[c, -s, 0], [s, c, 0], [0, 0, 1]])
 
 
-def _skew(v: np.ndarray) -> np.ndarray:
-    return np.array([[0, -v[2], v[1]], [v[2], 0, -v[0]], [-v[1], v[0], 0]])
+def rotation_about(axis: np.ndarray, angle: float) -> np.ndarray:
+    """Return the rotation (3, 3) by an angle in radians about an axis (3,) of any length."""
+    x, y, z = axis / np.linalg.norm(axis)
+    k = np.array([[0, -z, y], [z, 0, -x], [-y, x, 0]])
+    rotation: np.ndarray = np.eye(3) + np.sin(angle) * k + (1 - np.cos(angle)) * k @ k
+    return rotation
 
 
 def shortest_rotation(source: np.ndarray, target: np.ndarray) -> np.ndarray:
@@ -480,10 +484,8 @@ def bone_rotations(body: Body, heads: np.ndarray, pose: Pose) -> dict[str, np.nd
         wrist = elbow @ rotation_z(sign * rad(limbs.pronation)) @ lower
         rotations[f"wrist.{side}"] = wrist
         axis = head(f"finger5-1.{side}") - head(f"finger2-1.{side}")
-        k = _skew(axis / np.linalg.norm(axis))
         for phalanx in (1, 2, 3):
-            angle = sign * rad(limbs.curl) * phalanx * 0.8
-            curl = wrist @ (np.eye(3) + np.sin(angle) * k + (1 - np.cos(angle)) * k @ k)
+            curl = wrist @ rotation_about(axis, sign * rad(limbs.curl) * phalanx * 0.8)
             for finger in (2, 3, 4, 5):
                 rotations[f"finger{finger}-{phalanx}.{side}"] = curl
 

@@ -6,7 +6,7 @@ import numpy as np
 
 from arch.errors import InputError
 from explore.data.synthetic.body import Body
-from explore.data.synthetic.pose import rotation_z, shortest_rotation
+from explore.data.synthetic.pose import rotation_about, rotation_z, shortest_rotation
 
 LIMBS = ("hipjoint", "femur", "tibia", "foot", "clavicle", "humerus", "radius")
 LEG = ("upperleg01", "lowerleg01", "foot")  # bones of the body model
@@ -107,6 +107,4 @@ def _twisted(rotation: np.ndarray, rest_child: np.ndarray, along: np.ndarray, ch
     if np.linalg.norm(target) < STRAIGHT * np.linalg.norm(child):
         return rotation
     angle = float(np.clip(np.arctan2(np.cross(current, target) @ axis, current @ target), -MAX_TWIST, MAX_TWIST))
-    k = np.array([[0, -axis[2], axis[1]], [axis[2], 0, -axis[0]], [-axis[1], axis[0], 0]])
-    twisted: np.ndarray = (np.eye(3) + np.sin(angle) * k + (1 - np.cos(angle)) * k @ k) @ rotation
-    return twisted
+    return rotation_about(along, angle) @ rotation

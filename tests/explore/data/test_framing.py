@@ -16,17 +16,8 @@ import torch
 from arch.errors import InputError
 from arch.space import preset
 from explore.data import open_dataset
-from explore.data.batches import (
-    AUGMENTS,
-    ROI_JITTER,
-    AugmentParams,
-    batch_at,
-    evaluation_arrays,
-    sample_crop,
-    sample_params,
-    training_crop,
-    with_jitter,
-)
+from explore.data.augment import AUGMENTS, ROI_JITTER, AugmentParams, sample_params, training_crop, with_jitter
+from explore.data.batches import batch_at, evaluation_arrays, sample_crop
 from explore.data.config import DataConfig
 from explore.data.crop import crop_roi, region_matrix, training_target
 from explore.data.framing import Region, region_of_box, region_of_joints, roi_of

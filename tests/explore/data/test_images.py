@@ -11,7 +11,8 @@ from PIL import Image
 
 from arch.errors import InputError
 from explore.data import Human36MOptions, jpeg, open_dataset
-from explore.data.batches import AUGMENTS, MAX_RETRIES, batch_at, evaluation_arrays, sample_crop
+from explore.data.augment import AUGMENTS
+from explore.data.batches import MAX_RETRIES, batch_at, evaluation_arrays, sample_crop
 from explore.data.crop import affine, crop, crop_region, source_px_per_crop_px
 from explore.data.images import read_frame, read_image
 from explore.data.sample_errors import SampleError

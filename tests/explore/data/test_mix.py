@@ -15,7 +15,8 @@ from arch.errors import InputError
 from arch.heads import HEADS
 from arch.space import preset
 from explore.data import Human36MOptions, join, open_dataset
-from explore.data.batches import AUGMENTS, Augment, batch_at, epoch_length, sample_at
+from explore.data.augment import AUGMENTS, Augment
+from explore.data.batches import batch_at, epoch_length, sample_at
 from explore.data.config import DataConfig
 from explore.data.mix import to_skeleton
 from explore.data.skeleton import H36M18, MUCO21

@@ -17,7 +17,8 @@ from explore.report.plot import plot_front
 from explore.report.readme import readme
 from explore.report.snapshot import load_snapshot, save_snapshot
 from explore.report.study_folder import read_summary
-from explore.report.summary import Summary, summarise
+from explore.report.summarise import summarise
+from explore.report.summary import Summary
 from explore.report.tables import EQUAL_SAMPLES, FRONT, TRIALS, front_table, read_table, write_tables
 from explore.search.results import TrainResult
 from tests.helpers.studies import REFERENCE, MadeFile, write_compared_study

@@ -12,7 +12,8 @@ from explore.pareto import non_dominated_rank
 from explore.report.page import render
 from explore.report.plot import plot_front
 from explore.report.readme import readme
-from explore.report.summary import Summary, summarise
+from explore.report.summarise import summarise
+from explore.report.summary import Summary
 from explore.report.tables import front_table, read_rows, to_markdown, write_tables
 from tests.helpers.studies import MadeFile, write_compared_study
 

@@ -22,7 +22,7 @@ from explore.report.page import write_page
 from explore.report.predictions import load_predictions
 from explore.report.study_folder import read_summary, with_references
 from explore.report.study_report import refresh
-from explore.report.summary import summarise
+from explore.report.summarise import summarise
 from explore.report.tables import FRONT, TRIALS, read_table, write_tables
 from quantize.bundle import annotate, load
 from quantize.certificate import Certificate, Check

@@ -14,7 +14,8 @@ from arch.decode import decode_tensor
 from arch.errors import InputError
 from arch.files import sha256_file
 from arch.network import build
-from explore.data.batches import AUGMENTS, batch_at
+from explore.data.augment import AUGMENTS
+from explore.data.batches import batch_at
 from explore.estimate import EstimatorContext
 from explore.estimate.config import EstimateConfig
 from explore.evaluation.evaluator import Evaluator

@@ -18,7 +18,8 @@ from arch.errors import InputError
 from arch.files import content_hash
 from arch.network import build
 from explore.data import Human36MOptions, open_dataset
-from explore.data.batches import AUGMENTS, batch_at
+from explore.data.augment import AUGMENTS
+from explore.data.batches import batch_at
 from explore.data.sample import Dataset
 from explore.evaluation.evaluator import Evaluator
 from explore.train import loop

@@ -6,7 +6,8 @@ import pytest
 
 from arch.errors import InputError
 from explore.data import Human36MOptions, open_dataset
-from explore.data.batches import AUGMENTS, batch_at, evaluation_arrays
+from explore.data.augment import AUGMENTS
+from explore.data.batches import batch_at, evaluation_arrays
 from explore.data.crop import project
 from explore.data.images import read_image
 from explore.data.readers.human36m import load

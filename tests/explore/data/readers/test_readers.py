@@ -13,7 +13,8 @@ import pytest
 
 from arch.errors import InputError
 from explore.data import Human36MOptions, open_dataset
-from explore.data.batches import AUGMENTS, batch_at, evaluation_arrays
+from explore.data.augment import AUGMENTS
+from explore.data.batches import batch_at, evaluation_arrays
 from explore.data.config import MpiInf3dhpOptions
 from explore.data.crop import project
 from explore.data.readers import READERS

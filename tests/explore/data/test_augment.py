@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 import pytest
 
-from explore.data.batches import AUGMENTS, Augment, training_crop
+from explore.data.augment import AUGMENTS, Augment, training_crop
 from explore.data.crop import crop, training_target
 from explore.data.images import read_image
 from explore.data.skeleton import H36M18
