@@ -26,8 +26,6 @@ def activation(name: str, channels: int) -> nn.Module:
             return nn.Hardswish(inplace=True)
         case "hardsigmoid":
             return nn.Hardsigmoid(inplace=True)
-        case "sigmoid":
-            return nn.Sigmoid()
     raise ValueError(f"unknown activation {name!r}")
 
 
@@ -111,7 +109,7 @@ def make_op(op: Op) -> nn.Module:
         case Ghost():
             return GhostModule(op)
         case MaxPool():
-            return nn.MaxPool2d(op.kernel, op.stride, (op.kernel - 1) // 2)
+            return nn.MaxPool2d(3, op.stride, 1)
         case Upsample():
             return UpsampleTwo(op)
         case AxisClassifier():

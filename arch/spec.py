@@ -31,19 +31,16 @@ class Conv(NamedTuple):
 
 
 class SqueezeExcite(NamedTuple):
-    """Channel gate: global average pooling, 1x1 to `hidden`, ReLU, 1x1 back, `gate`, multiply."""
+    """Channel gate: global average pooling, 1x1 to `hidden`, ReLU, 1x1 back, hard sigmoid, multiply."""
 
     channels: int
     hidden: int
-    gate: str = "hardsigmoid"
-    bias: bool = True
-    norm: bool = False
 
     def convolutions(self) -> tuple[Conv, Conv]:
         """The two 1x1 convolutions: reduce and expand."""
         return (
-            Conv(self.channels, self.hidden, bias=self.bias, norm=self.norm, act="relu"),
-            Conv(self.hidden, self.channels, bias=self.bias, norm=False, act=self.gate),
+            Conv(self.channels, self.hidden, bias=True, norm=False, act="relu"),
+            Conv(self.hidden, self.channels, bias=True, norm=False, act="hardsigmoid"),
         )
 
 
@@ -55,7 +52,8 @@ class Ghost(NamedTuple):
 
 
 class MaxPool(NamedTuple):
-    kernel: int = 3
+    """Max pooling, 3x3, with same padding."""
+
     stride: int = 2
 
 

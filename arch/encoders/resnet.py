@@ -51,7 +51,7 @@ def stages(
 ) -> tuple[Stage, ...]:
     """A 7x7 stem, max pooling and one stage per row; widths are rounded to a multiple of eight."""
     channels = make_divisible(stem_channels * width)
-    pool = Stage("pool", channels, 2, lambda cin, s: (Block((MaxPool(3, s),)),))
+    pool = Stage("pool", channels, 2, lambda cin, s: (Block((MaxPool(s),)),))
     parts = (row_stage(i, row, width, act, expansion) for i, row in enumerate(rows))
     return (stem(channels, stem_stride, act, kernel=7), pool, *parts)
 

@@ -13,7 +13,7 @@ from arch.decode import IMAGENET_MEAN, IMAGENET_STD
 from arch.errors import InputError, shortened
 from arch.heads import HEADS
 from arch.space import Arch
-from arch.spec import Block, Conv, SqueezeExcite
+from arch.spec import Block, Conv
 from quantize.litert_quantizer import module
 from quantize.recipes import Recipe
 from quantize.runtimes.operators import DYNAMIC, ModelSummary, Operator, counted, macs_of, summarise
@@ -70,8 +70,6 @@ def failed_checks(arch: Arch, recipe: Recipe) -> list[str]:
 def _activations(part: Any) -> set[str]:
     """Return the names of all activations in a plan or a part of it."""
     found = {part.act} if isinstance(part, Conv | Block) and part.act else set()
-    if isinstance(part, SqueezeExcite):
-        found.add(part.gate)
     if isinstance(part, tuple):
         found = found.union(*map(_activations, part))
     return found
