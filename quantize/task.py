@@ -11,6 +11,7 @@ import struct
 import zipfile
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -63,11 +64,12 @@ def region_model(size: int) -> bytes:
     return _landmark_model(task_graph.constant_model((1, size, size, 3), outputs), "corners of the region", "")
 
 
-def _landmark_model(graph: object, description: str, licence: str) -> bytes:
-    named = task_graph.name_signature(graph, ("image",), [output.name for output in OUTPUTS])
-    (tensors,) = ([named.subgraphs[0].tensors[index] for index in named.subgraphs[0].inputs],)
-    image = ImageInput("image", "square of a person, RGB", int(tensors[0].shape[1]), (0.0,), (255.0,), (0.0,), (1.0,))
-    return add_metadata(write_model(named), image_metadata("edgepose", description, image, OUTPUTS, licence))
+def _landmark_model(model: Any, description: str, licence: str) -> bytes:
+    task_graph.name_signature(model, ("image",), [output.name for output in OUTPUTS])
+    (graph,) = model.subgraphs
+    size = int(graph.tensors[graph.inputs[0]].shape[1])
+    image = ImageInput("image", "square of a person, RGB", size, (0.0,), (255.0,), (0.0,), (1.0,))
+    return add_metadata(write_model(model), image_metadata("edgepose", description, image, OUTPUTS, licence))
 
 
 def archive(detector: bytes, landmarks: bytes) -> bytes:
@@ -86,9 +88,3 @@ def archive(detector: bytes, landmarks: bytes) -> bytes:
             entry.extra = struct.pack("<HH", EXTRA_FIELD, padding) + bytes(padding)
             file.writestr(entry, data)
     return content.getvalue()
-
-
-def read_landmark_model(task: Path) -> bytes:
-    """Return the landmark model of a .task file."""
-    with zipfile.ZipFile(task) as file:
-        return file.read(LANDMARK_MODEL)

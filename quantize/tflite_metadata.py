@@ -93,13 +93,6 @@ def add_metadata(model: bytes, metadata: bytes) -> bytes:
     return write_model(content)
 
 
-def read_metadata(model: bytes) -> bytes:
-    """Return the metadata in a .tflite file; empty if it has none."""
-    content = read_model(model)
-    found = [entry for entry in content.metadata or [] if entry.name == METADATA]
-    return bytes(content.buffers[found[0].buffer].data) if found else b""
-
-
 def read_model(model: bytes) -> Any:
     """Return a .tflite file as a `ModelT` of ai-edge-litert's schema, with the weights of all buffers in `data`."""
     from ai_edge_litert import schema_py_generated as schema

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from quantize.tflite_metadata import write_model
+from quantize.tflite_metadata import METADATA, read_model, write_model
 
 IMAGE = (1, 8, 8, 4)
 
@@ -96,3 +96,10 @@ class TfliteFile:
         self.graph.outputs = list(outputs) or [self.graph.operators[-1].outputs[0]]
         path.write_bytes(write_model(self.model))
         return path
+
+
+def read_metadata(model: bytes) -> bytes:
+    """Return the metadata in a .tflite file."""
+    content = read_model(model)
+    (entry,) = [entry for entry in content.metadata or [] if entry.name == METADATA]
+    return bytes(content.buffers[entry.buffer].data)

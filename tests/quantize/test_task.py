@@ -19,7 +19,8 @@ from quantize import task, task_graph
 from quantize.confidence import Confidence
 from quantize.scale import fit_scale
 from quantize.task_tail import GROWTH, NEVER, REGION_RADII, Body, Tail
-from quantize.tflite_metadata import read_metadata, read_model, write_model
+from quantize.tflite_metadata import read_model, write_model
+from tests.helpers.tflite import read_metadata
 
 SIZE = 64
 
@@ -177,7 +178,8 @@ def test_archive_is_stored_aligned_and_reproducible(tmp_path: Path) -> None:
             assert entry.compress_type == zipfile.ZIP_STORED
             model = file.read(entry)
             assert content.index(model) % 16 == 0 and read_metadata(model)
-    landmarks = _run(task.read_landmark_model(path), np.zeros((1, SIZE, SIZE, 3), np.float32)).reshape(39, 5)
+        found = file.read(task.LANDMARK_MODEL)
+    landmarks = _run(found, np.zeros((1, SIZE, SIZE, 3), np.float32)).reshape(39, 5)
     assert landmarks[:3, :2].tolist() == [[0, 0], [SIZE, 0], [0, SIZE]]
 
 

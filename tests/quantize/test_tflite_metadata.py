@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from quantize.runtimes import litert
-from quantize.tflite_metadata import ImageInput, OutputText, add_metadata, image_metadata, read_metadata
+from quantize.tflite_metadata import ImageInput, OutputText, add_metadata, image_metadata
+from tests.helpers.tflite import read_metadata
 
 IMAGE = ImageInput("image", "RGB crop", 64, (123.7, 116.3, 103.5), (58.4, 57.1, 57.4), (-2.1,) * 3, (2.6,) * 3)
 

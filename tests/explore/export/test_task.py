@@ -39,8 +39,8 @@ def test_a_bundle_becomes_a_task(exported: Path, tmp_path: Path) -> None:
     opened = bundle.load(REAL)
     with zipfile.ZipFile(exported) as file:
         assert file.namelist() == [task.DETECTOR, task.LANDMARK_MODEL]
-    model = tmp_path / "landmarks.tflite"
-    model.write_bytes(task.read_landmark_model(exported))
+        model = tmp_path / "landmarks.tflite"
+        model.write_bytes(file.read(task.LANDMARK_MODEL))
     crops = drawn_crops(128)
     joints, _ = opened.run_crops(crops, opened.session())
     body = body_of(H36M18)
