@@ -111,6 +111,19 @@ def load_mapping(path: str | Path, content: str, max_bytes: int = MAX_BYTES) -> 
     return values
 
 
+def load_written(path: Path) -> Any:
+    """Return the content of a JSON file that this project wrote.
+
+    Raises:
+        InputError: the file is damaged.
+        OSError: it cannot be read.
+    """
+    try:
+        return json.loads(read_regular(path))
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{path}: damaged ({shortened(error, 100)}); restore it, or delete it and run again") from None
+
+
 def _line(part: Any) -> str:
     return f"line {part.start_mark.line + 1}"
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shlex
 from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
@@ -11,6 +10,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from arch.documents import load_written
 from arch.space import PRESET_PREFIXES, Arch
 from explore.data import evaluated_set
 from explore.pareto import hypervolume_history
@@ -302,7 +302,7 @@ class Summary:
         plan, without = self.folder / PLAN, {"trials"}
         more = f"--trials {2 * self.settings['trials']}"
         if plan.is_file() and self.settings["budget"] != "none":
-            given = json.loads(plan.read_text())["plan"]["given"]
+            given = load_written(plan)["plan"]["given"]
             without = {"budget", *(key for key in PLANNED if key not in given)}
             more = f"--budget {double(self.settings['budget'])}"
         if Path(self.settings["results"]).resolve() == Path(SearchConfig().results).resolve():

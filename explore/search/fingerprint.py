@@ -13,6 +13,7 @@ from typing import Any
 import optuna
 import yaml
 
+from arch.documents import load_written
 from arch.errors import InputError
 from arch.files import write_atomic
 from arch.search_space import Space, make_space
@@ -34,7 +35,7 @@ def space_of(config: SearchConfig) -> Space:
     """
     path, data = config.folder / "space.yaml", config.folder / DATA
     space = (Space.load(path) if path.exists() else Space.named(config.space)).at(config.input_size)
-    return space.with_num_joints(json.loads(data.read_text())["joints"]) if data.exists() else space
+    return space.with_num_joints(load_written(data)["joints"]) if data.exists() else space
 
 
 def chooses_on_test(config: SearchConfig) -> bool:
@@ -43,7 +44,7 @@ def chooses_on_test(config: SearchConfig) -> bool:
     The study goes on like that, because errors on different parts cannot be compared.
     """
     path = config.folder / DATA
-    return path.exists() and "validation" not in json.loads(path.read_text())
+    return path.exists() and "validation" not in load_written(path)
 
 
 def leave_data(config: SearchConfig, parts: Evaluators) -> None:

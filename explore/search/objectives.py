@@ -6,11 +6,11 @@ device that an objective or a limit names.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from arch.documents import load_written
 from arch.errors import InputError
 from arch.search_space import Space
 from arch.space import Arch
@@ -32,13 +32,13 @@ LARGEST_GAIN = 5.0  # no network is faster than its MACs suggest by more than th
 def reference_ms(config: SearchConfig, address: str = LOCAL) -> float:
     """Return the reference network's latency on a device, ms."""
     key = config.runtime if address == LOCAL else address
-    return float(json.loads(_reference_path(config, address).read_text())[key]["median_ms"])
+    return float(load_written(_reference_path(config, address))[key]["median_ms"])
 
 
 def is_reference_known(config: SearchConfig, address: str = LOCAL) -> bool:
     """Return whether the reference network is measured on a device."""
     path = _reference_path(config, address)
-    return path.exists() and (config.runtime if address == LOCAL else address) in json.loads(path.read_text())
+    return path.exists() and (config.runtime if address == LOCAL else address) in load_written(path)
 
 
 def is_reference_measured(config: SearchConfig) -> bool:

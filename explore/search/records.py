@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime
-import json
 import math
 import warnings
 from collections.abc import Callable, Iterator
@@ -16,6 +15,7 @@ import optuna
 from numpy.typing import NDArray
 from optuna.trial import FrozenTrial, TrialState
 
+from arch.documents import load_written
 from arch.space import Arch, make_arch
 from explore.evaluation.evaluator import Evaluator
 from explore.evaluation.intervals import Interval
@@ -93,9 +93,7 @@ def read_records(config: SearchConfig, stored: bool = False) -> StudyRecords:
 def _chosen_finalists(folder: Path) -> Iterator[FinalistResult]:
     """Yield the results of the finalists in finalists.json; a reference that is no longer named is not one of them."""
     listed = folder / "finalists.json"
-    chosen = (
-        {make_arch(f["arch"], str(listed)).id for f in json.loads(listed.read_bytes())} if listed.exists() else None
-    )
+    chosen = {make_arch(f["arch"], str(listed)).id for f in load_written(listed)} if listed.exists() else None
     for path, result in finalist_results(folder).items():
         if chosen is None or path.parent.name in chosen:
             yield result
@@ -108,14 +106,14 @@ def read_networks(config: SearchConfig, records: StudyRecords, known: dict[str, 
         if trial.figures and trial.arch_id not in networks:
             path = next((config.folder / "candidates" / trial.arch_id).glob("result*.json"), None)
             if path:
-                networks[trial.arch_id] = make_arch(json.loads(path.read_bytes())["arch"], str(path))
+                networks[trial.arch_id] = make_arch(load_written(path)["arch"], str(path))
     return networks | {result.arch_id: result.arch for result in records.finalists}
 
 
 def train_minutes(folder: Path) -> float:
     """Return the training time of all candidates and finalists, interrupted runs included."""
     paths = [*folder.glob("candidates/*/trained.json"), *folder.glob("finalists/**/trained.json")]
-    return sum(float(json.loads(path.read_text()).get("train_s") or 0.0) for path in paths) / 60
+    return sum(float(load_written(path).get("train_s") or 0.0) for path in paths) / 60
 
 
 def _record(trial: FrozenTrial, config: SearchConfig) -> TrialRecord:

@@ -68,6 +68,18 @@ def test_yaml_files(reader: str, tmp_path: Path, capsys: pytest.CaptureFixture[s
     assert expected in failure(READERS[reader], path, tmp_path, capsys)
 
 
+@pytest.mark.parametrize(
+    "content",
+    ["", "{", "[]", "{}", "null", '{"config": 5}', '{"config": {}}', '{"config": {"level": [1]}}', "[" * 9000],
+)
+def test_rendered_sets(content: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "set" / "dataset.json"
+    path.parent.mkdir()
+    path.write_text(content)
+    arguments = ["train", "--arch", "paper-XS-relu@64", "--data", f"synthetic:{path.parent}", "--out", "OUT/a"]
+    failure(arguments, path if "level" not in content else path.parent, tmp_path, capsys)
+
+
 ANNOTATIONS = {  # of a custom set: content of train.json, expected message
     "empty": ("", "not valid JSON"),
     "list": ("[]", "a JSON object is expected"),

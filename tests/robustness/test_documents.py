@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from arch.documents import MAX_BYTES, load_document, load_mapping
+from arch.documents import MAX_BYTES, load_document, load_mapping, load_written
 from arch.errors import InputError
 from arch.search_space import Space
 from arch.space import named_arch
@@ -62,6 +62,14 @@ JSON_FAULTS = {
     "[" * 40_000: "nested more than 20 levels",
     "[]": "not a mapping; write",
 }
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"[" * 100_000, b"\xff", b"x", b'{"a": ' + b"9" * 5000 + b"}"])
+def test_damaged_files_of_this_project(content: bytes, tmp_path: Path) -> None:
+    path = tmp_path / "budget.json"
+    path.write_bytes(content)
+    with pytest.raises(InputError, match=r"budget\.json: damaged \(.*; restore it, or delete it and run again$"):
+        load_written(path)
 
 
 def configured(path: str) -> SearchConfig:

@@ -30,7 +30,7 @@ from explore.options import from_options
 from explore.search.config import SearchConfig
 from quantize import manifest
 from quantize.recipes import recipe
-from tests.helpers.layouts import REPOSITORY, custom, human36m, mscoco, muco, mupots
+from tests.helpers.layouts import REPOSITORY, custom, human36m, mpii, mscoco, muco, mupots
 
 LIMIT_S = 20  # of one case, on a busy machine
 QUICK, THOROUGH = 20, 1000
@@ -112,7 +112,7 @@ DOCUMENTS: dict[str, tuple[Callable[[str], object], Any]] = {
     "recipe": (recipe, {"weights": "int8", "activations": "int8", "calibration_images": 10, "float_first": 1}),
 }
 MANIFEST = json.loads((REPOSITORY / "explore" / "predict" / "real-128" / "manifest.json").read_text())
-LAYOUTS = {"custom": custom, "human36m": human36m, "mscoco": mscoco, "muco": muco, "mupots": mupots}
+LAYOUTS = {"custom": custom, "human36m": human36m, "mpii": mpii, "mscoco": mscoco, "muco": muco, "mupots": mupots}
 
 
 def fuzz_document(kind: str, folder: Path, count: int) -> None:
