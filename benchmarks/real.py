@@ -1,7 +1,7 @@
 """Accuracy on real people, beside a constant mean pose and BlazePose, with latencies measured in the same run.
 
-The depth of the root joint and the box are those of the ground truth. Networks with regions of interest take the first one
-from the person detector in the box, as `predict` does. MPJPE and PA-MPJPE are root-aligned and in mm.
+The depth of the root joint and the box are those of the ground truth. Networks with regions of interest take the first
+one from the person detector in the box, as `predict` does. MPJPE and PA-MPJPE are root-aligned and in mm.
 The 2D error is the mean distance of the joints relative to the longer side of the box. PCK is the fraction of joints,
 without the root, within 150 mm. The latency is that of the network alone, in one thread of one core.
 """

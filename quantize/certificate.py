@@ -48,7 +48,8 @@ class Certificate(BaseModel):
             `ModelSummary`.
         transposes: changes of memory layout between convolutions.
         weight_bits: bits of the INT8 weights; None for float files and in version 0.1.
-        quantizer: options that the quantizer ran with (`quantize.recipes.OPTIONS`); empty for float files and in version 0.1.
+        quantizer: options that the quantizer ran with (`quantize.recipes.OPTIONS`); empty for float files and in
+            version 0.1.
         mpjpe_increase_mm: MPJPE minus that of the float file on the same images, with its 95% interval, as a dict of
             `Increase`; None for float files and in version 0.1.
         steps_mm: simulated error of INT8 in each step of the network alone, the costliest first.

@@ -1,7 +1,7 @@
 """The only process that loads coremltools: writes Core ML packages, and evaluates saved ones operator by operator.
 
-Core ML itself runs on Apple's systems only. Here, torch computes each operator of the saved program in float32 and rounds its
-result to float16 where the program says so. The kernels of a phone may add in another order or precision.
+Core ML itself runs on Apple's systems only. Here, torch computes each operator of the saved program in float32 and
+rounds its result to float16 where the program says so. The kernels of a phone may add in another order or precision.
 """
 
 from __future__ import annotations

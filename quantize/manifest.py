@@ -32,9 +32,9 @@ class Part(BaseModel):
 class Roi(Part):
     """The region of interest of a person, as MediaPipe's PoseLandmarker crops.
 
-    A circle around the hips' centre encloses the body; its radius is `reach` times the largest distance of a joint from the
-    hips' centre in the image. The region is a square around the same centre, `scale` times as wide as the radius and
-    rotated so that the shoulders' centre is above the hips' centre.
+    A circle around the hips' centre encloses the body; its radius is `reach` times the largest distance of a joint from
+    the hips' centre in the image. The region is a square around the same centre, `scale` times as wide as the radius
+    and rotated so that the shoulders' centre is above the hips' centre.
     """
 
     hips: tuple[int, ...] = Field(min_length=1, description="joints whose mean is the hips' centre")

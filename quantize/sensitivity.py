@@ -25,7 +25,8 @@ def step_costs(net: PoseNet, images: Array, activations: str = "int8") -> dict[s
     """Return the mean displacement of joints in mm when one step alone is quantized, the costliest step first.
 
     Weights are quantized symmetrically per channel to INT8, inputs to `activations` per tensor, within their ranges on
-    the same `images`, normalised RGB (N, 3, S, S). Use the values to rank the steps: the errors of real files are larger.
+    the same `images`, normalised RGB (N, 3, S, S). Use the values to rank the steps: the errors of real files are
+    larger.
     """
     module = inference_module(net)
     x = torch.from_numpy(images)

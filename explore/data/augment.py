@@ -81,7 +81,7 @@ BLANK_P = 0.5  # probability that a truncated image ends at its box; otherwise t
 class AugmentParams:
     """Sampled augmentation of one crop; see Augment.
 
-    box: whether the upright square around the box is taken; cut: side and fraction of the box that truncation takes away
+    box: whether the upright square around the box is taken; cut: side and fraction of the box that is truncated
     """
 
     scale: float

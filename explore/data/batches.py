@@ -29,7 +29,7 @@ EMPTY_P = 0.5  # probability that the other background is an image without peopl
 
 
 def sample_crop(dataset: Dataset, index: int, size: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return the unaugmented crop of a sample, as `crop` and `crop_roi` do. Raises SampleError for an unusable image."""
+    """Return the unaugmented crop of a sample, as `crop` and `crop_roi` do. Raises SampleError for a bad image."""
     region = dataset.region(index)
     part = crop_region(region_matrix(region, size), size)
     image, _ = read_frame(dataset.path(index), dataset.size[index], region=part)  # full size, like `predict`
@@ -60,8 +60,8 @@ def batch_at(
 
     Each group of samples (`Dataset.groups`) has its share of every batch and is drawn in shuffled epochs of its own, so
     that its samples are seen equally often. A sample whose image cannot be used is replaced by the next one
-    (explore.data.sample_errors). Images are flipped only if the skeleton allows it. Of an image without people, a random
-    square is taken.
+    (explore.data.sample_errors). Images are flipped only if the skeleton allows it. Of an image without people, a
+    random square is taken.
 
     share: (k, n) returns the k-th of n equal parts of the batch, for distributed training
 
@@ -96,7 +96,7 @@ def batch_at(
 
 @dataclass(frozen=True)
 class _Usable:
-    """A sample that has been read. image: reduced by the factor `reduced`; mask, behind, region: as of `training_crop`."""
+    """A sample that was read. image: reduced by the factor `reduced`; mask, behind, region: as in `training_crop`."""
 
     index: int
     bbox: np.ndarray

@@ -90,6 +90,6 @@ def interval_of(accuracy: Accuracy) -> dict[str, Any] | None:
 
 
 def simulated_costs(exporter: Exporter, net: PoseNet, recipe: Recipe) -> dict[str, float]:
-    """Return the error in mm that a recipe adds in each step of the network alone, simulated on a few training images."""
+    """Return the error in mm that a recipe adds in each step alone, simulated on a few training images."""
     count = max(2, SIMULATED_PIXELS // net.arch.input_size**2)
     return step_costs(net, normalise(exporter.evaluator.calibration(count, exporter.config.seed)), recipe.activations)

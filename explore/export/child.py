@@ -1,4 +1,4 @@
-"""Child processes of `quantize` that load a large library, such as TensorFlow, and compute a model's outputs with it."""
+"""Child processes of `quantize` that compute a model's outputs with a large library, such as TensorFlow."""
 
 from __future__ import annotations
 

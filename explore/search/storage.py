@@ -127,7 +127,7 @@ def check_storage(url: str) -> None:
 
 
 def _check_first_line(path: Path) -> None:
-    """Check that a file with content is a journal. Optuna takes a last line without its end for a record being written."""
+    """Check that a file with content is a journal. To Optuna, a last line without its end is a record being written."""
     with path.open("rb") as file:
         first = file.readline(MAX_LINE)
     if first and not isinstance(json.loads(first), dict):

@@ -53,7 +53,7 @@ def pose_loss(
 
 
 def as_fractions(coordinates: Tensor, arch: Arch) -> Tensor:
-    """Return coordinates (B, J, 3) in heatmap cells as fractions of the crop's side (x, y) and of the depth range (z)."""
+    """Return coordinates (B, J, 3) in heatmap cells as fractions of the crop's side and of the depth range."""
     return coordinates / coordinates.new_tensor([arch.heatmap_size, arch.heatmap_size, arch.depth_bins])
 
 

@@ -1,4 +1,4 @@
-"""ExecuTorch, for apps that already contain PyTorch's runtime: lowering by torch.export, quantization by torchao, XNNPACK."""
+"""ExecuTorch, for apps that contain PyTorch's runtime: lowering by torch.export, quantization by torchao, XNNPACK."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ def export(net: PoseNet, folder: Path, recipe: Recipe, calibration: Array | None
 
 
 def _with_stored_zeros(module: Any) -> Any:
-    """Replace the zeros beside pooled maps by constants, in place: a kernel outside XNNPACK would make them in each run."""
+    """Replace the zeros beside pooled maps by constants, in place; else a kernel makes them in each run."""
     import torch
 
     zeros = [node for node in module.graph.nodes if node.target is torch.ops.aten.new_zeros.default]

@@ -122,7 +122,7 @@ def _quantize(model: Any, recipe: Recipe, float_steps: tuple[str, ...], calibrat
 
 
 def seven_bit_weights() -> Any:
-    """Return the parameters with which NNCF limits the weights of all layers to `WEIGHT_BITS`, not only the first one's.
+    """Return the parameters with which NNCF limits the weights of all layers to `WEIGHT_BITS`, not only the first.
 
     Depthwise convolutions keep 8 bits: OpenVINO adds their products in 32 bits.
     """

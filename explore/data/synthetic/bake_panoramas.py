@@ -4,9 +4,9 @@
     pip install OpenEXR
     python -m explore.data.synthetic.bake_panoramas package panoramas.npz
 
-The panoramas are Poly Haven's, reduced to 512 x 256 px by the package; both are CC0 (see NOTICE). The script stores each as
-a JPEG, with the light of the scene beside it: the irradiance as spherical harmonics of order 2 (Ramamoorthi and Hanrahan,
-An Efficient Representation for Irradiance Environment Maps, SIGGRAPH 2001), and the strongest lamp.
+The panoramas are Poly Haven's, reduced to 512 x 256 px by the package; both are CC0 (see NOTICE). The script stores
+each as a JPEG, with the light of the scene beside it: the irradiance as spherical harmonics of order 2 (Ramamoorthi and
+Hanrahan, An Efficient Representation for Irradiance Environment Maps, SIGGRAPH 2001), and the strongest lamp.
 """
 
 from __future__ import annotations
@@ -102,7 +102,7 @@ def _without_ringing(radiance: np.ndarray) -> np.ndarray:
 
 
 def _light(radiance: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return the harmonics (9, 3) of irradiance / pi without the lamp, and the lamp's irradiance / pi (3,) and direction."""
+    """Return harmonics (9, 3) of irradiance / pi without the lamp, the lamp's irradiance / pi (3,) and direction."""
     height, width, _ = radiance.shape
     d = directions(width, height)
     latitude = np.arcsin(d[..., 1])

@@ -33,8 +33,8 @@ class Limbs:
 class Pose:
     """Joint angles of a person in degrees.
 
-    tumble, roll: rotation of the whole body about its left-right axis, such as lying, then about its front-back axis, such
-    as a cartwheel
+    tumble, roll: rotation of the whole body about its left-right axis, such as lying, then about its front-back axis,
+    such as a cartwheel
     """
 
     kind: str = "stand"
@@ -108,7 +108,7 @@ def sample_pose(rng: Rng, kind: str | None = None, archetypes: Archetypes | None
 
 
 def sample_varied_pose(rng: Rng) -> Pose:
-    """Sample a pose of the level `full`: of more kinds, often with one or both arms of another pose, sometimes tilted."""
+    """Sample a pose of the level `full`: of more kinds, often with arms of another pose, sometimes tilted."""
     pose, other = (sample_pose(rng, archetypes=ARCHETYPES | FURTHER) for _ in range(2))
     for limbs, others in zip(pose.sides, other.sides, strict=True):
         if rng.random() < OTHER_ARM_P:

@@ -115,7 +115,7 @@ def _draw_bar(rng: Rng, image: np.ndarray) -> None:
 
 
 def _draw_grid(rng: Rng, image: np.ndarray) -> None:
-    """Draw parallel lines, once or twice, such as blinds, shelves, fences or tiles, onto a part of the image, in place."""
+    """Draw parallel lines, such as blinds, shelves, fences or tiles, onto a part of the image, in place."""
     size = len(image)
     lines = np.zeros((size, size), np.float32)
     spacing, thickness = size * rng.uniform(0.02, 0.12), int(rng.integers(1, max(size // 64, 2) + 1))
