@@ -31,8 +31,8 @@ from benchmarks.arm_correlation import (
     read_rows,
     rows_of,
 )
-from explore.data.synthetic.dataset import default_cache
 from explore.export.exporter import normalise
+from explore.host import default_cache
 from explore.measure.emulated.cpus import CODE_PATHS, CPUS, Cpu
 from explore.measure.emulated.emulator import Array, Emulator, Job
 from explore.measure.emulated.images import sample_crops

@@ -20,7 +20,7 @@ from arch.search_space import Space
 from arch.space import Arch
 from benchmarks import Claim
 from explore.config import Strict
-from explore.data.synthetic.dataset import default_cache
+from explore.host import default_cache
 from explore.measure.devices import Model, Settings, open_device
 from explore.measure.emulated.cpus import CPUS
 from explore.measure.emulated.emulator import Emulator, Job

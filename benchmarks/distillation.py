@@ -19,8 +19,8 @@ from arch.space import Arch
 from benchmarks import Claim
 from benchmarks.training_long import LONG
 from explore.data.config import DataConfig
-from explore.data.synthetic.dataset import default_cache
 from explore.evaluation.evaluator import Evaluator, open_evaluators
+from explore.host import default_cache
 from explore.train.config import CandidateConfig
 from quantize.checkpoint import save_network
 

@@ -15,8 +15,8 @@ from arch.errors import InputError
 from benchmarks import Claim
 from benchmarks.int8_fronts import study_folder
 from benchmarks.int8_full_size import noise_images
-from explore.data.synthetic.dataset import default_cache
 from explore.evaluation.evaluator import Evaluator, open_evaluator
+from explore.host import default_cache
 from explore.measure.config import MeasureConfig
 from explore.measure.latency import Latency, measure, retry_disturbed
 from explore.measure.untrained import Conversion, convert_all

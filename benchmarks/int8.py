@@ -25,8 +25,8 @@ from benchmarks.int8_full_size import latencies
 from benchmarks.int8_recipes import evaluate_recipes
 from benchmarks.int8_table import markdown as markdown
 from benchmarks.trained import trained
-from explore.data.synthetic.dataset import default_cache
 from explore.evaluation.evaluator import Evaluator, open_evaluator
+from explore.host import default_cache
 from explore.measure.config import MeasureConfig
 from explore.progress import Display
 from explore.search.config import SearchConfig

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import Claim, latency_steady, latency_table10, latency_tools
-from explore.data.synthetic.dataset import default_cache
+from explore.host import default_cache
 from explore.measure.untrained import Conversion, convert_all
 from quantize.convert import ConversionError
 from quantize.recipes import recipe

@@ -7,7 +7,7 @@ from typing import Any
 
 from benchmarks import Claim
 from benchmarks.intervals import proportion_interval
-from explore.data.synthetic.dataset import default_cache
+from explore.host import default_cache
 from explore.measure.calibration import calibrate
 from explore.measure.config import CalibrateConfig
 from explore.measure.devices import Settings

@@ -33,7 +33,7 @@ from explore.data.mix import to_skeleton
 from explore.data.readers import custom
 from explore.data.sample import Dataset, evenly_spread
 from explore.data.skeleton import H36M18
-from explore.data.synthetic.dataset import default_cache
+from explore.host import default_cache
 from explore.predict.detector import Detector
 from explore.predict.people import VideoShots, video_facts
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from arch.files import content_hash
 from arch.space import Arch
-from explore.data.synthetic.dataset import default_cache
 from explore.evaluation.evaluator import Evaluator
+from explore.host import default_cache
 from explore.train.config import CandidateConfig
 from explore.train.loop import train
 from explore.train.provenance import trained_on

@@ -16,8 +16,8 @@ import numpy as np
 from arch.files import content_hash, write_atomic
 from arch.space import Arch
 from explore.data.config import DataConfig
-from explore.data.synthetic.dataset import default_cache
 from explore.evaluation.evaluator import Evaluator, open_evaluators
+from explore.host import default_cache
 from explore.train.config import TrainConfig
 
 LONG: dict[str, Any] = {

@@ -28,7 +28,7 @@ from benchmarks.search.page import page, plot
 from benchmarks.search.results import Row, method_row, table_claims
 from benchmarks.search.steps import run_steps
 from benchmarks.search.tables import TABLES, Table, regrets
-from explore.data.synthetic.dataset import default_cache
+from explore.host import default_cache
 from explore.search import samplers
 
 CONFIG: dict[str, Any] = {

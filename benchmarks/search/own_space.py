@@ -21,7 +21,7 @@ from benchmarks import Claim
 from benchmarks.intervals import mean_interval
 from benchmarks.search.results import OURS, Row
 from benchmarks.search.steps import run_steps
-from explore.data.synthetic.dataset import default_cache
+from explore.host import default_cache
 from explore.pareto import hypervolume
 from explore.search.config import SearchConfig
 

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from arch.errors import InputError, WorkError
 from arch.files import sha256_file, write_atomic
-from explore.data.synthetic.dataset import default_cache
+from explore.host import default_cache
 
 FOLDER_VARIABLE = "EDGEPOSE_NAS_TABLES"
 TIMEOUT_S = 30
@@ -107,7 +107,7 @@ def source_file(name: str) -> Path:
 
 
 def nas_bench_201() -> dict[str, NDArray[np.generic]]:
-    """Return the arrays of NAS-Bench-201 (15,625 cells): `arch` (indices of OPERATIONS), errors in %, latencies in ms."""
+    """Return the arrays of NAS-Bench-201 (15,625 cells): `arch` (indices of OPERATIONS), errors %, latencies ms."""
     given = _given(MINI_201)
     if given is not None:
         with np.load(_checked(given, MINI_201_SHA256), allow_pickle=False) as arrays:

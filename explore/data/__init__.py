@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from arch.errors import InputError, did_you_mean
 from explore.data.config import Human36MOptions, MpiInf3dhpOptions
+from explore.host import default_cache
 
 if TYPE_CHECKING:
     from explore.data.sample import Dataset
@@ -68,7 +69,7 @@ def open_dataset(
         if config.level != place:
             raise InputError(f"data synthetic:{place} and the configured level {config.level} differ; give the same")
         render = synthetic.render_validation if split == "validation" else synthetic.render_dataset
-        root = cache or synthetic.default_cache()
+        root = cache or default_cache()
         render(root, config, workers, progress)
         return synthetic.load(root / config.name, split, config.val_frames, skeleton)
 

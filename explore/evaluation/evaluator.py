@@ -201,7 +201,7 @@ def _rendered_validation(config: DataConfig, train: Dataset, workers: int, progr
 
 def is_rendered(config: DataConfig, validation: bool = False) -> bool:
     """Return whether the data, with or without the validation part, can be opened without rendering frames."""
-    from explore.data.synthetic.dataset import default_cache
+    from explore.host import default_cache
 
     specs = parse_data(config.data)
     used = specs + parse_data(config.dataset.test_on)[:1] if config.dataset.test_on else specs

@@ -21,6 +21,7 @@ from arch.space import Arch
 from explore.data.sample import Dataset, evenly_spread
 from explore.data.synthetic import dataset as synthetic
 from explore.evaluation.evaluator import open_evaluators, rendering_options
+from explore.host import default_cache
 from explore.interrupts import leave_to_parent, starting_children
 from explore.progress import Display
 from explore.search.budget import Load, drawn_networks
@@ -70,8 +71,8 @@ def frames_to_render(config: SearchConfig, train_frames: int) -> int:
     if options is None:
         return 0
     options = options.model_copy(update={"train_frames": train_frames})
-    missing = 0 if (synthetic.default_cache() / options.name / "dataset.json").is_file() else options.frames
-    is_there = (options.validation_folder(synthetic.default_cache()) / "dataset.json").is_file()
+    missing = 0 if (default_cache() / options.name / "dataset.json").is_file() else options.frames
+    is_there = (options.validation_folder(default_cache()) / "dataset.json").is_file()
     return missing + (0 if is_there else options.val_frames)
 
 

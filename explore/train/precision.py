@@ -15,8 +15,7 @@ from arch.errors import InputError
 from arch.files import content_hash, write_atomic
 from arch.network import build
 from arch.space import Arch
-from explore.data.synthetic.dataset import default_cache
-from explore.host import locked
+from explore.host import default_cache, locked
 from explore.train.engine import Engine, Precision
 from explore.train.loop import to_input
 

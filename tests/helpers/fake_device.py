@@ -207,7 +207,7 @@ def search(folder: Path, device: str) -> Any:
 
 def precision(folder: Path, device: str) -> Any:
     """The choice of the precision, which is kept."""
-    from explore.data.synthetic.dataset import default_cache
+    from explore.host import default_cache
     from explore.train.engine import start_engine
     from explore.train.precision import with_precision
     from tests.helpers.training import tiny_arch

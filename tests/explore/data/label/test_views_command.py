@@ -12,7 +12,7 @@ import pytest
 from explore.cli import main
 from explore.data import open_dataset
 from explore.data.label.fetch import MODELS
-from explore.data.synthetic.dataset import default_cache
+from explore.host import default_cache
 from tests.helpers.layouts import REAL_DATA
 
 RECORDING = REAL_DATA / "pose2sim" / "SinglePerson"
