@@ -139,13 +139,17 @@ def iou(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     return ratios
 
 
+def is_part(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Return whether each box (N, 4) lies inside each larger box (M, 4) for the most part: (N, M) bool."""
+    ratios = iou(a, b)
+    area, other = np.prod(a[:, 2:], 1)[:, None], np.prod(b[:, 2:], 1)[None]
+    contained = ratios * (area + other) / (1 + ratios) / area
+    return np.asarray((contained > CONTAINED) & (other > area))
+
+
 def _suppressed(box: np.ndarray, kept: np.ndarray) -> bool:
     """Return whether a box (4,) belongs to a person (N, 4) with a higher score, or to a part of that person."""
-    ratios = iou(box[None], kept)[0]
-    areas = kept[:, 2] * kept[:, 3]
-    area = box[2] * box[3]
-    contained = ratios * (area + areas) / (1 + ratios) / area
-    return bool(((ratios >= SAME_PERSON_IOU) | ((contained > CONTAINED) & (areas > area))).any())
+    return bool(((iou(box[None], kept) >= SAME_PERSON_IOU) | is_part(box[None], kept)).any())
 
 
 def _visible(box: np.ndarray, width: int, height: int) -> bool:

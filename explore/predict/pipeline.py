@@ -100,7 +100,15 @@ class Model:
         """Name, runtime and quantization, as shown above drawings; `#2` for the second model of the same name."""
         manifest = self.bundle.manifest
         _, mark, number = self.label.partition("#")
-        return f"{manifest.arch.name}{mark}{number} · {manifest.runtime} {manifest.recipe.name}"
+        return f"{name_of(self.bundle)}{mark}{number} · {manifest.runtime} {manifest.recipe.name}"
+
+
+def name_of(bundle: Bundle) -> str:
+    """Return the name of a network for people: that of its preset, else that of the folder which the user knows it by."""
+    manifest, folder = bundle.manifest, bundle.path.resolve()
+    if manifest.arch.name != manifest.arch_id or bundle.unpacked:
+        return manifest.arch.name
+    return folder.parent.name if folder.name.startswith(manifest.runtime) else folder.name
 
 
 @dataclass

@@ -12,7 +12,7 @@ from scipy.optimize import linear_sum_assignment
 from explore.data.crop import clip_box
 from explore.data.framing import REGION_SCALE, Region
 from explore.predict.boxes import Box
-from explore.predict.detector import BOX_SCALE, SAME_PERSON_IOU, Detector, full_region, iou, tiles
+from explore.predict.detector import BOX_SCALE, SAME_PERSON_IOU, Detector, full_region, iou, is_part, tiles
 
 SEARCH_SCALE = 2.2  # side of the region searched around a track, in sides of its box
 FULL_FRAME_EVERY, TILES_EVERY = 0.2, 1.0  # s
@@ -22,6 +22,7 @@ HALF_LIFE = 0.04  # s after which an old box has half of the weight in the box o
 CONFIRM_EVERY = 1.0  # s after which a followed person must have been detected again
 REDETECT_BELOW = 0.6  # confidence of a followed person, relative to the track's mean
 DRIFTED_IOU = 0.5  # of a followed person's box and the detected one, below which the detector gives the region again
+DUPLICATE_IOU = 0.8  # of the boxes of two followed people, above which they are one person
 MEAN_WEIGHT = 0.1  # of a frame in the mean confidence of its track
 TIME_TOLERANCE = 1e-3  # s by which timestamps are rounded
 
@@ -46,7 +47,8 @@ class Tracker:
     and every second in tiles. Detections are assigned to tracks by the largest total intersection over union.
 
     People who are followed (`follow`) are where their joints of the frame before were, and are searched for only if
-    they were not detected for a second.
+    they were not detected for a second. A detection that contains the box of a followed person is no new person. Of two
+    tracks that follow one person, the one that has just moved there is detected again.
     """
 
     detector: Detector
@@ -75,8 +77,10 @@ class Tracker:
         weight = 1 - 0.5 ** ((time_s - self._time_s) / HALF_LIFE)  # of a new detection in the box of its track
         self._time_s = time_s
 
-        overlaps = iou(np.array([track.box for track in self._tracks]).reshape(-1, 4), detections)
-        overlaps[overlaps <= SAME_PERSON_IOU] = 0
+        boxes = np.array([track.box for track in self._tracks]).reshape(-1, 4)
+        is_followed = np.array([[track.region is not None] for track in self._tracks], bool).reshape(-1, 1)
+        overlaps = iou(boxes, detections)
+        overlaps[(overlaps <= SAME_PERSON_IOU) & ~(is_followed & is_part(boxes, detections))] = 0
         pairs = zip(*linear_sum_assignment(overlaps, maximize=True), strict=True)
         matches = {row: column for row, column in pairs if overlaps[row, column] > 0}
         for index, track in enumerate(self._tracks):
@@ -114,13 +118,32 @@ class Tracker:
             track.region = None if lost else region
             weight = MEAN_WEIGHT if track.confidence else 1.0
             track.confidence += weight * (confidence - track.confidence)
+        kept: list[np.ndarray] = []
+        for track in sorted(self._tracks, key=_change):
+            if track.region is None:
+                continue
+            box = _square(track.region)
+            if kept and iou(box[None], np.array(kept)).max() > DUPLICATE_IOU:
+                track.region = None
+            else:
+                kept.append(box)
+
+
+def _change(track: _Track) -> float:
+    """Return how much the box of a followed person has changed since the last frame, from 0 to 1."""
+    return 0.0 if track.region is None else 1 - float(iou(track.box[None], _square(track.region)[None])[0, 0])
+
+
+def _square(region: Region) -> np.ndarray:
+    """Return the box of a region, as the detector makes it of a circle."""
+    half = BOX_SCALE * region.size / REGION_SCALE
+    return np.array([*(region.centre - half), 2 * half, 2 * half])
 
 
 def _box_of_region(region: Region, image: np.ndarray, otherwise: np.ndarray) -> np.ndarray:
-    """Return the box of a region, as the detector makes it of a circle, inside the image."""
-    half = BOX_SCALE * region.size / REGION_SCALE
+    """Return the box of a region inside the image."""
     try:
-        return clip_box([*(region.centre - half), 2 * half, 2 * half], image.shape[1], image.shape[0])
+        return clip_box(_square(region), image.shape[1], image.shape[0])
     except ValueError:  # outside the image
         return otherwise
 

@@ -6,7 +6,7 @@ import json
 import math
 import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -74,7 +74,7 @@ def predict_video(
                         boxes = pipeline.choose_boxes(source.name, index, image, options, find)
                     people = [
                         pipeline.predict_people(
-                            model, image, boxes, camera, timer, region_of, followed.get(model.label)
+                            model, image, boxes, camera, timer, region_of, _still_followed(tracker, followed, model)
                         )
                         for model in models
                     ]
@@ -130,13 +130,17 @@ def _follow(
         }
     )
     return {
-        label: {
-            number: person.following
-            for number, person in found.items()
-            if number in tracker.followed and person.following is not None
-        }
+        label: {number: person.following for number, person in found.items() if person.following is not None}
         for label, found in own.items()
     }
+
+
+def _still_followed(
+    tracker: Tracker | None, followed: Mapping[str, Mapping[int, Region]], model: Model
+) -> dict[int, Region]:
+    """Return the regions of the people whom the tracker follows also after the detections of this frame."""
+    numbers = tracker.followed if tracker else ()
+    return {number: region for number, region in followed.get(model.label, {}).items() if number in numbers}
 
 
 def _assumptions(reader: VideoReader, camera: Camera, options: PredictOptions) -> list[str]:

@@ -22,6 +22,7 @@ from arch.errors import InputError
 from explore import web_server
 from explore.data.colours import PEOPLE
 from explore.predict import detector
+from explore.predict.pipeline import name_of
 from explore.predict.view3d import line_colours, lines_of
 from explore.progress import Display
 from explore.web_server import PageHandler, PageServer
@@ -109,7 +110,7 @@ def page_config(bundle: Bundle, smooth: bool = True) -> dict[str, Any]:
     """Return the values of the bundle and of the detector that the page needs. smooth: initially, see `smoothing`."""
     manifest = bundle.manifest
     return {
-        "title": f"{manifest.arch.name} · {manifest.recipe.name}",
+        "title": f"{name_of(bundle)} · {manifest.recipe.name}",
         **manifest.preprocessing.model_dump(),
         **manifest.postprocessing.model_dump(),
         "joints": len(manifest.skeleton.joints),

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from types import SimpleNamespace
 from typing import Any
@@ -19,7 +20,7 @@ from explore.predict.camera import Camera
 from explore.predict.detector import full_region
 from explore.predict.records import people_records
 from explore.predict.tracker import Tracker
-from explore.predict.videos import _follow
+from explore.predict.videos import _follow, _still_followed
 from quantize.manifest import Preprocessing
 
 NAMES = ("R_Hip", "L_Hip", "R_Shoulder", "L_Shoulder", "R_Ankle", "L_Ankle", "Head")
@@ -151,7 +152,7 @@ def test_video_is_tracked_lost_and_recovered() -> None:
         boxes = people.update(EMPTY if gone else image, index / 25)
         found = pipeline.predict_people(
             MODEL, EMPTY if gone else image, boxes, CAMERA, find=partial(pipeline.find_region, detector),
-            followed=followed.get("discs"),
+            followed=_still_followed(people, followed, MODEL),
         )  # fmt: skip
         followed = _follow(people, [MODEL], [found])
         numbers.append([person.number for person in found])
@@ -173,6 +174,38 @@ def test_followed_people_are_confirmed_every_second() -> None:
         people.follow({box.number: (region, 0.9) for box in boxes if index / 25 < tracker.CONFIRM_EVERY})
         alive += bool(boxes)
     assert 25 <= alive <= 32 and not people.followed
+
+
+def following(*boxes: tuple[int, int, int, int]) -> tuple[Tracker, Callable[..., list[int]]]:
+    """Return a tracker of people who were detected in `boxes`, and a function that detects people in the next frame."""
+    shown = np.array(boxes, float)
+    people = Tracker(SimpleNamespace(detect_in=lambda image, regions: shown))  # type: ignore[arg-type]
+    people.update(EMPTY, 0.0)
+
+    def detect(*found: tuple[int, int, int, int]) -> list[int]:
+        nonlocal shown
+        shown = np.array(found, float)
+        return [box.number for box in people.update(EMPTY, tracker.FULL_FRAME_EVERY)]
+
+    return people, detect
+
+
+def test_detector_gives_the_region_of_a_followed_person_again_whose_joints_drifted() -> None:
+    """Also if the joints are in a small part of the person, so that the boxes have little in common."""
+    people, detect = following((100, 40, 240, 240))
+    drifted = pipeline.Region(np.array([140.0, 80.0]), 60.0)
+    people.follow({1: (drifted, 0.9)})
+    assert _still_followed(people, {"discs": {1: drifted}}, MODEL) == {1: drifted}
+    assert detect((100, 40, 240, 240)) == [1]
+    assert _still_followed(people, {"discs": {1: drifted}}, MODEL) == {}
+
+
+def test_two_tracks_do_not_follow_one_person() -> None:
+    """Joints that jump to a neighbour are lost, whichever track is older."""
+    people, _ = following((20, 40, 200, 200), (260, 40, 200, 200))
+    still = pipeline.Region(np.array([360.0, 140.0]), 265.0)
+    people.follow({1: (replace(still, size=260.0), 0.9), 2: (still, 0.9)})
+    assert people.followed == {2}
 
 
 def test_other_models_do_not_steer_the_tracker() -> None:

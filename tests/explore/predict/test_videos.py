@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -14,11 +15,13 @@ import numpy as np
 import pytest
 
 from explore.cli import main
+from explore.commands.predict import BUNDLED
 from explore.data.synthetic.dataset import SyntheticConfig, compose_frame, render_jpeg
 from explore.predict import detector, inputs, tracker, videos
 from explore.predict.detector import Detector, iou
-from explore.predict.pipeline import open_models
+from explore.predict.pipeline import name_of, open_models
 from explore.predict.tracker import Tracker
+from quantize import bundle as bundles
 
 BUNDLES = Path(__file__).resolve().parents[3] / "results" / "version-0.1" / "bundles"
 NAME, OTHER_NAME = "4d9892a5a7", "ebf227c12d"
@@ -189,6 +192,13 @@ def test_two_models_side_by_side(scene: Callable[[int], np.ndarray], tmp_path: P
     assert [model.title for model in open_models([str(MODEL), str(MODEL)], 1)] == [
         f"{NAME} · litert int8-static", f"{NAME}#2 · litert int8-static"
     ]  # fmt: skip
+
+
+def test_a_network_without_a_preset_is_named_like_its_folder(tmp_path: Path) -> None:
+    bundle = bundles.load(BUNDLED)
+    assert bundle.arch.name == bundle.arch.id and name_of(bundle) == "real-128"
+    assert name_of(replace(bundle, path=tmp_path / "mine" / "litert")) == "mine"
+    assert name_of(bundles.load(MODEL)) == NAME
 
 
 def test_boxes_and_root_depths_of_frames_from_a_file(
