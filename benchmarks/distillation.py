@@ -26,7 +26,7 @@ from quantize.checkpoint import save_network
 
 # Two networks of the space `elastic`, with 18 and 3.5 M MACs: fb36b0512c and cca857ef41.
 CONFIG: dict[str, Any] = {
-    "train": 24000, "val": 1000, "samples": 16000, "teacher_samples": 40000, "seeds": [0, 1, 2], "weight": 1.0,
+    "train": 6000, "val": 500, "samples": 6000, "teacher_samples": 16000, "seeds": [0, 1, 2], "weight": 1.0,
     "teacher": {
         "encoder": "mobilenet_v2", "width": 0.75, "stem_stride": 2, "depths": [1, 2, 2, 3, 2, 2, 1],
         "expansions": [1.0, 6.0, 3.0, 6.0, 3.0, 4.0, 3.0], "intermediate_channels": 128, "activation": "relu",
