@@ -9,7 +9,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +18,7 @@ import pytest
 from optuna.trial import TrialState
 
 from arch.errors import InputError
-from arch.files import LEFTOVER, atomic_dir, remove_leftovers, temporary_prefix, write_atomic
+from arch.files import atomic_dir, remove_leftovers, temporary_prefix, write_atomic
 from explore.cli import report_errors
 from explore.host import host_folder, temporary_files
 from explore.progress import Display
@@ -30,49 +29,9 @@ from explore.search.leases import LEASE, Lease, TrialLease, release_leases
 from explore.search.optuna_private import new_trial
 from explore.search.study import open_study, prepare_study
 from quantize.environment import cpu_quota
+from tests.helpers.kills import FINISHED, INTERRUPTED, SIGNALS, leftovers, run_to_its_end, run_until
 from tests.helpers.search import RENDERED, ROOT, command, environment, trials
 from tests.robustness.test_storages import tiny
-
-SIGNALS = {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGHUP: 129, signal.SIGKILL: -9}
-FINISHED = "finished"
-
-
-@pytest.fixture(autouse=True)
-def default_signals() -> Iterator[None]:
-    """Undo `nohup` and background jobs of a shell, under which programs ignore SIGHUP and SIGINT."""
-    defaults = {
-        signal.SIGINT: signal.default_int_handler,
-        signal.SIGTERM: signal.SIG_DFL,
-        signal.SIGHUP: signal.SIG_DFL,
-    }
-    before = {number: signal.signal(number, handler) for number, handler in defaults.items()}
-    yield
-    for number, handler in before.items():
-        signal.signal(number, handler)
-
-
-def leftovers(folder: Path) -> list[Path]:
-    return [path for path in folder.rglob(".*") if LEFTOVER.fullmatch(path.name)]
-
-
-def run_until(
-    call: list[str], folder: Path, number: int, is_time: Callable[[], bool], to_all: bool = True
-) -> list[str]:
-    """Start a command, send it (and all of its processes) a signal at the time, and return its standard error."""
-    env = environment(folder) | {"EDGEPOSE_BACKGROUND_LOAD": "1", "OMP_NUM_THREADS": "1"}
-    process = subprocess.Popen(
-        call, cwd=folder, env=env, start_new_session=True, text=True, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
-    )
-    deadline = time.monotonic() + 600
-    while not is_time() and process.poll() is None and time.monotonic() < deadline:
-        time.sleep(0.05)
-    if process.poll() is None:
-        (os.killpg if to_all else os.kill)(process.pid, number)
-    error = process.communicate(timeout=300)[1]
-    assert "Traceback" not in error, error
-    assert process.returncode in (0, SIGNALS[signal.Signals(number)]), error
-    return [FINISHED] if process.returncode == 0 else error.splitlines()
-
 
 # ---- one process ----
 
@@ -261,10 +220,9 @@ def test_cpu_quota_of_a_container(groups: str, files: dict[str, str], expected: 
 def test_rendering_continues_after_a_signal(number: signal.Signals, tmp_path: Path) -> None:
     call = [sys.executable, str(ROOT / "explore.py"), "data", "synth", "--train-frames=24", "--test-frames=4"]
     call += ["--val-frames=4", f"--cache={tmp_path / 'cache'}", "--workers=2", "--frame=64"]
-    error = run_until(call, tmp_path, number, lambda: len(list(tmp_path.rglob("*.jpg"))) > 4)
+    error = run_until(call, tmp_path, number, lambda _: len(list(tmp_path.rglob("*.jpg"))) > 4)
     assert error == [FINISHED] or number == signal.SIGKILL or error[-1].startswith("interrupted; ")
-    done = subprocess.run(call, cwd=tmp_path, capture_output=True, text=True, timeout=600)
-    assert done.returncode == 0, done.stderr
+    run_to_its_end(call, tmp_path)
     assert leftovers(tmp_path) == [] and len(list(tmp_path.rglob("dataset.json"))) == 2
 
 
@@ -300,25 +258,26 @@ def test_a_video_keeps_its_frames_after_a_signal(number: signal.Signals, tmp_pat
     assert (tmp_path / "out" / "v-pose.mp4").stat().st_size > 0
 
 
+KILLS = {  # of a search: its stage, and the signals that it receives there, each in a run of its own
+    "data": (signal.SIGTERM,),
+    "reference network": (signal.SIGINT,),
+    "candidates": (signal.SIGHUP, signal.SIGKILL),
+    "finalists": (signal.SIGKILL, signal.SIGINT),
+}
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(3000)
-def test_a_search_survives_signals_at_many_moments(tmp_path: Path) -> None:
+def test_a_search_survives_signals_in_every_stage(tmp_path: Path) -> None:
     rng, call = random.Random(0), command(tmp_path, "--trials=3", "--budget=none", *RENDERED)
-    counts = dict.fromkeys(SIGNALS, 0)
-    for index in range(16):
-        number = list(SIGNALS)[index % len(SIGNALS)]
-        until = time.monotonic() + rng.uniform(1, 25)
-        error = run_until(call, tmp_path, number, lambda end=until: time.monotonic() > end, index % 3 > 0)  # type: ignore[misc]
-        if error == [FINISHED]:
-            break
-        counts[number] += 1
+    for index, (stage, number) in enumerate((stage, number) for stage, numbers in KILLS.items() for number in numbers):
+        to_all = index % 3 > 0  # else to the first process only
+        error = run_until(call, tmp_path, number, lambda text, at=stage: at in text, to_all, rng.uniform(0, 2))  # type: ignore[misc]
+        assert error != [FINISHED], (stage, number)
         if number != signal.SIGKILL:
-            assert error[-1] == "interrupted; run the same command again to continue" and leftovers(tmp_path) == []
-    env = environment(tmp_path) | {"EDGEPOSE_BACKGROUND_LOAD": "1"}
-    done = subprocess.run([*call, "--json"], cwd=tmp_path, env=env, capture_output=True, text=True, timeout=1500)
-    assert done.returncode == 0, done.stderr
-    assert leftovers(tmp_path) == [] and json.loads(done.stdout)["exported"]
+            assert error[-1] == INTERRUPTED and leftovers(tmp_path) == []
+    out = run_to_its_end([*call, "--json"], tmp_path, 1500)
+    assert leftovers(tmp_path) == [] and json.loads(out)["exported"]
     found = trials(tmp_path)
     assert sum(trial.state == TrialState.COMPLETE for trial in found) == 3
     assert not [trial for trial in found if trial.state in (TrialState.FAIL, TrialState.RUNNING)]
-    print("signals:", {signal.Signals(number).name: count for number, count in counts.items()})
