@@ -34,6 +34,8 @@ A small detector finds the people. It is reliable for one person who fills the i
 boxes there. FILE of --boxes is CSV with the columns file,frame,person,x,y,w,h,root_depth_mm (x to h are required), or
 JSON: [{"file": "a.jpg", "bbox": [x, y, w, h], "root_cam": [x, y, z]}, ...], in px and mm, the format of RootNet."""
 VIDEO_FORMATS = ("mp4", "webm")
+MAX_LENGTH = 10_000_000  # px or mm; larger ones overflow
+MAX_THREADS = 256
 BUNDLED = str(resources.files("explore.predict") / "real-128")  # trained on renders and pseudo-labelled photos
 
 
@@ -256,14 +258,14 @@ def _check(args: argparse.Namespace) -> None:
         raise InputError("INPUT: missing; give photos, videos, a folder of them, or camera:0; or use --web BUNDLE")
     depths = args.root_depth or []
     for option, value, unit in (("--focal", args.focal, "px"), *(("--root-depth", depth, "mm") for depth in depths)):
-        if value is not None and not 0 < value < math.inf:
-            raise InputError(f"{option} {value:g}: give a positive number of {unit}")
-    if args.principal and not all(map(math.isfinite, args.principal)):
-        raise InputError(f"--principal {args.principal[0]:g},{args.principal[1]:g}: give finite numbers of px")
+        if value is not None and not 0 < value <= MAX_LENGTH:
+            raise InputError(f"{option} {value:g}: give a positive number of {unit}, at most {MAX_LENGTH}")
+    if args.principal and not all(abs(value) <= MAX_LENGTH for value in args.principal):
+        raise InputError(f"--principal {args.principal[0]:g},{args.principal[1]:g}: give px, at most {MAX_LENGTH}")
     if not args.seconds > 0:
         raise InputError(f"--seconds {args.seconds:g}: give a positive number of seconds")
-    if args.threads < 1:
-        raise InputError(f"--threads {args.threads}: give 1 or more")
+    if not 1 <= args.threads <= MAX_THREADS:
+        raise InputError(f"--threads {args.threads}: give 1 to {MAX_THREADS}")
     if args.listen or args.cert:
         raise InputError("--listen, --cert: apply to --web BUNDLE only; omit them")
 
