@@ -97,12 +97,14 @@ def run(args: argparse.Namespace) -> int:
 
 def _train_network(args: argparse.Namespace) -> int:
     from arch.files import write_atomic
+    from arch.network import build
     from arch.space import named_arch
     from explore.data.batches import epoch_length
     from explore.data.sample import training_notes
     from explore.evaluation.evaluator import open_evaluator
     from explore.evaluation.metrics import score
     from explore.progress import Display
+    from explore.train.backbone import load_backbone
     from explore.train.distill import make_objective, open_teacher
     from explore.train.engine import start_engine
     from explore.train.identity import data_identity
@@ -110,7 +112,7 @@ def _train_network(args: argparse.Namespace) -> int:
     from explore.train.monitor import TrainingMonitor, open_tensorboard, run_facts
     from explore.train.precision import with_precision
     from explore.train.provenance import trained_on
-    from quantize.checkpoint import save_network
+    from quantize.checkpoint import load_network, save_network
 
     if hasattr(args, "input_size"):
         raise InputError("--input-size: has no effect with --arch; add the size to the name, such as paper-S@64")
@@ -121,8 +123,12 @@ def _train_network(args: argparse.Namespace) -> int:
         options = _with_frames(args, options, config.samples)
     out = Path(options.out)
     engine = start_engine(options.device)
-    if config.teacher:
-        open_teacher(config.teacher, None)  # before the data is rendered
+    if config.teacher:  # these files are read before the data is rendered, too
+        open_teacher(config.teacher, None)
+    if options.init_from:
+        load_network(options.init_from)
+    if options.backbone:
+        load_backbone(build(arch, options.seed), Path(options.backbone))
     logger = open_tensorboard(Path(options.logs)) if options.logs and engine.is_main_process else None
     with Display(args.json or not engine.is_main_process) as display:
         display.stage("data")
@@ -210,6 +216,7 @@ def _train_supernet(args: argparse.Namespace) -> int:
     from explore.train.engine import start_engine
     from explore.train.precision import with_precision
     from explore.train.supernet import train_supernet
+    from quantize.checkpoint import load_network
 
     options = take(args, RunConfig, {})
     useless = {"preset": options.preset != "ours", "flip-test": args.flip_test, "teacher": hasattr(args, "teacher")}
@@ -223,6 +230,8 @@ def _train_supernet(args: argparse.Namespace) -> int:
         start_engine(options.device), options.precision, smallest_and_largest(space)[1], config.batch_size
     )
     init_from, out = Path(options.init_from) if options.init_from else None, Path(options.out)
+    if init_from:
+        load_network(init_from)  # before the data is rendered
     facts = train_supernet(
         space,
         options,

@@ -32,6 +32,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
 from arch.decode import BOX_PADDING
+from arch.documents import load_written
 from arch.errors import InputError
 from arch.files import content_hash, remove_leftovers, temporary_prefix, write_atomic
 from explore.data.config import PROCEDURAL, Framing, Human36MOptions, PoseSources, RenderedSkeleton
@@ -151,12 +152,6 @@ class SyntheticConfig(BaseModel):
         return root / self.name / f"{VALIDATION}{self.val_frames}"
 
 
-def default_cache() -> Path:
-    """Return the folder of rendered sets: EDGEPOSE_CACHE, or ~/.cache/edgepose."""
-    given = os.environ.get("EDGEPOSE_CACHE")
-    return Path(given) if given else Path.home() / ".cache" / "edgepose"
-
-
 def render_dataset(
     root: Path,
     config: SyntheticConfig,
@@ -227,7 +222,7 @@ def _render(
 
 def _check_same(finished: Path, facts: dict[str, Any]) -> None:
     try:
-        made_with = json.loads(finished.read_text())["config"]
+        made_with = load_written(finished)["config"]
     except (ValueError, KeyError, TypeError) as error:
         raise InputError(f"{finished}: damaged ({error}); delete the folder to render it again") from error
     if made_with != facts:
@@ -588,9 +583,13 @@ def load(folder: Path, split: str, val_frames: int | None = None, skeleton: str 
     finished = folder / "dataset.json"
     if not finished.is_file():
         raise InputError(f"{finished}: missing, the set is not finished; render it again")
-    made_with = json.loads(finished.read_text())["config"]
+    try:
+        made_with = {key: str(value) for key, value in load_written(finished)["config"].items()}
+        level = made_with["level"]
+    except (KeyError, TypeError, AttributeError):
+        raise InputError(f"{finished}: config: missing or damaged; render the set again") from None
     kinds = re.sub(r":\w+", "", made_with["poses"]) if "poses" in made_with else ""
-    name = "-".join(filter(None, ("synthetic", made_with["level"], kinds)))
+    name = "-".join(filter(None, ("synthetic", level, kinds)))
     options = Human36MOptions(
         train_subjects=TRAIN_SUBJECTS, test_subjects=SPLITS["test" if part == split else split], train_step=1,
         test_step=1,
