@@ -31,6 +31,7 @@ def live_page(config: SearchConfig, mean_pose_mm: float, log: Callable[[str], No
     the shared measurement lock, so that they never disturb a measurement. A page that cannot be written is logged; the
     search goes on.
     """
+    log(f"live page: {config.folder / 'index.html'}; open it in a browser")
     stop = threading.Event()
     writer = threading.Thread(target=_watch, args=(config, mean_pose_mm, log, stop), daemon=True)
     writer.start()
