@@ -115,3 +115,22 @@ def test_annotation_files(command: str, tmp_path: Path, capsys: pytest.CaptureFi
         assert expected in failure(arguments, path, tmp_path, capsys)
         assert main(["data", "check", f"custom:{tmp_path / 'set'}", "--sheet", str(tmp_path / "s.png")]) == 1
         capsys.readouterr()
+
+
+REJECTED = {  # options that no computer could work with: arguments, expected message
+    "proxy": (["proxy", "--storage=sqlite:////tmp/s.db", "--listen=127.0.0.1:99999"], "--listen 127.0.0.1:99999: give"),
+    "calibrate": (["measure", "--calibrate=local", "--out=FOLDER"], "--out FOLDER: a folder"),
+    "focal": (["predict", "a.png", "--focal=1e300"], "--focal 1e+300: give a positive number of px, at most"),
+    "focal NaN": (["predict", "a.png", "--focal=nan"], "--focal nan: give a positive number"),
+    "root depth": (["predict", "a.png", "--root-depth=1e300"], "--root-depth 1e+300: give a positive number of mm"),
+    "principal": (["predict", "a.png", "--principal=1e300,0"], "--principal 1e+300,0: give px"),
+    "threads": (["predict", "a.png", "--threads=100000000"], "--threads 100000000: give 1 to 256"),
+}
+
+
+@pytest.mark.parametrize("name", REJECTED)
+def test_options(name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    given, expected = REJECTED[name]
+    assert main([part.replace("FOLDER", str(tmp_path)) for part in given]) == 2
+    line = capsys.readouterr().err.splitlines()[-1]
+    assert line.startswith("error: " + expected.replace("FOLDER", str(tmp_path))) and list(tmp_path.iterdir()) == []
