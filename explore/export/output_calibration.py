@@ -32,6 +32,7 @@ MIN_PEOPLE = 20  # below which nothing is fitted
 CUT_P = 0.3  # probability that a part of the crop is cut off, as at the border of an image; else it is covered
 PERSON = 0.25  # smallest fraction of the joints that are visible where a person counts as present
 COVERED = (0.25, 0.7)  # sides of a cover, as fractions of the crop's
+COLLAPSED = 1e-6  # of the crop's side, below which the joints of a person are in one place
 ATTEMPTS = 20  # to find a place beside the people
 
 Crops = NDArray[np.uint8]
@@ -264,16 +265,23 @@ def _crops_with_scale(data: Dataset, indices: NDArray[np.int_], size: int) -> Sc
     return ScaleCrops(np.array(crops, np.uint8).reshape(shape), joints, np.array(scales, np.float64))
 
 
-def _fit_scale(scaled: tuple[ScaleCrops, ScaleCrops], skeleton: Skeleton, predict: Predict) -> tuple[Scale, ScaleError]:
-    """Fit the scale to people and their mirror images, and evaluate it on other people."""
+def _fit_scale(
+    scaled: tuple[ScaleCrops, ScaleCrops], skeleton: Skeleton, predict: Predict
+) -> tuple[Scale, ScaleError] | tuple[None, None]:
+    """Fit the scale to people and their mirror images, and evaluate it on other people.
+
+    A collapsed network, which predicts all joints of a person in one place, has no scale.
+    """
     people, others = scaled
     edges = [edge for edge in skeleton.edges if not set(edge) & set(skeleton.unscored)]
     joints, scales = predict(people.images)[0], people.mm_per_side
+    predicted = predict(others.images)[0]
+    if min(np.ptp(found[..., :2], 1).max(1).min() for found in (joints, predicted)) < COLLAPSED:
+        return None, None
     if skeleton.flippable:
         mirrored = joints[:, skeleton.flip_order] * np.array([-1, 1, 1], np.float32) + np.array([1, 0, 0], np.float32)
         joints, scales = np.concatenate([joints, mirrored]), np.concatenate([scales, scales])
     scale = fit_scale(joints, scales, edges, DEPTH_RANGE_MM)
-    predicted = predict(others.images)[0]
     bones = scale_by_bones(predicted, edges, _square_mm2(people, edges), DEPTH_RANGE_MM)
     return scale, scale_error(scale.mm_per_side(predicted, DEPTH_RANGE_MM), bones, others.mm_per_side)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
 
@@ -61,6 +63,18 @@ def test_outputs_are_calibrated(crops: CalibrationCrops) -> None:
     values = {"deviations": {}, "operators": {}, "int8_share": 1.0, "delegated": 1.0, "partitions": 1, "transposes": 0}
     certificate = Certificate(**values, bytes=1, float_bytes=None, checks=(), **found.certificate)
     assert certificate.reliability["presence"] == found.reliability["presence"]
+
+
+def test_a_collapsed_network_has_no_scale(crops: CalibrationCrops) -> None:
+    """All of its cells have the same probability, so that every joint is in the centre and no confidence differs."""
+
+    def predict(images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        return np.full((len(images), 18, 3), 0.5, np.float32), np.full((len(images), 18), 1 / 256, np.float32)
+
+    found = calibrate_outputs(crops, predict)
+    assert found.scale is None and found.scale_error is None
+    assert found.confidence.presence[0] == 0 and found.reliability["presence"].error < 0.01
+    json.dumps([found.confidence.model_dump(), found.certificate], allow_nan=False)
 
 
 def test_few_people_are_not_enough(evaluator: Evaluator) -> None:
