@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -20,16 +18,10 @@ from explore.data.sample import Dataset
 from explore.data.skeleton import H36M17, MUCO21
 from explore.evaluation import metrics
 from explore.evaluation.evaluator import open_evaluator
-from tests.helpers.layouts import custom, human36m, muco, mupots, standing
+from tests.helpers.layouts import custom, edit, human36m, muco, mupots, standing
 
 HIDDEN = (13, 16)  # wrists of Human3.6M
 PLACEHOLDERS = ([0, 0, 0], [-1, -1, -1], [None, None, None], [float("nan")] * 3, [9e9, -9e9, 9e9])
-
-
-def edit(path: Path, change: Callable[[Any], None]) -> None:
-    content = json.loads(path.read_text())
-    change(content)
-    path.write_text(json.dumps(content))
 
 
 def hide(annotation: dict[str, Any], joints: tuple[int, ...], placeholder: list[Any]) -> None:

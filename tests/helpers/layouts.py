@@ -62,6 +62,13 @@ def dump(path: Path, value: object) -> None:
     path.write_text(json.dumps(value))
 
 
+def edit(path: Path, change: Callable[[Any], object]) -> None:
+    """Apply a change to the content of a JSON file."""
+    content = json.loads(path.read_text())
+    change(content)
+    path.write_text(json.dumps(content))
+
+
 def images(names: list[str], **more: object) -> list[dict[str, Any]]:
     return [{"id": 10 + n, "file_name": name, "width": WIDTH, "height": HEIGHT, **more} for n, name in enumerate(names)]
 

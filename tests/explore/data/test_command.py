@@ -12,7 +12,7 @@ import pytest
 
 from explore.cli import main
 from explore.data.synthetic.dataset import SyntheticConfig, render_dataset
-from tests.helpers.layouts import REAL_DATA, REPOSITORY
+from tests.helpers.layouts import REAL_DATA, REPOSITORY, edit
 
 REAL = REAL_DATA / "human36m"
 SIZE = 64
@@ -32,12 +32,8 @@ def check(root, tmp_path, *arguments):
     return main(["data", "check", f"human36m:{root}", "--sheet", str(tmp_path / "sheet.png"), *arguments])
 
 
-def edit(root, subject, kind, change):
-    path = root / "annotations" / f"Human36M_subject{subject}_{kind}.json"
-    content = json.loads(path.read_text())
-    change(content)
-    path.write_text(json.dumps(content))
-    return path
+def edit_subject(root, subject, kind, change):
+    edit(root / "annotations" / f"Human36M_subject{subject}_{kind}.json", change)
 
 
 # ---- synth ----
@@ -124,11 +120,11 @@ def test_all_problems_are_listed(copy, tmp_path, capsys):
     images[1][0].unlink()
     images[5][0].write_bytes(images[5][0].read_bytes()[:400])
     cv2.imwrite(str(images[6][0]), np.zeros((20, 20, 3), np.uint8))
-    edit(copy, 7, "data", lambda d: d["annotations"][0].update(bbox=[900, 900, 10, 10]))
-    edit(copy, 7, "data", lambda d: d["annotations"][1].update(bbox=[1, 1, 3, 3]))
-    edit(copy, 7, "data", lambda d: d["annotations"][2].update(image_id=77))
-    edit(copy, 8, "camera", lambda c: [camera.update(t=[0, 0, -9000]) for camera in c.values()])
-    edit(copy, 9, "camera", lambda c: c["1"].update(R=[[1, 0, 0], [0, 2, 0], [0, 0, 1]]))
+    edit_subject(copy, 7, "data", lambda d: d["annotations"][0].update(bbox=[900, 900, 10, 10]))
+    edit_subject(copy, 7, "data", lambda d: d["annotations"][1].update(bbox=[1, 1, 3, 3]))
+    edit_subject(copy, 7, "data", lambda d: d["annotations"][2].update(image_id=77))
+    edit_subject(copy, 8, "camera", lambda c: [camera.update(t=[0, 0, -9000]) for camera in c.values()])
+    edit_subject(copy, 9, "camera", lambda c: c["1"].update(R=[[1, 0, 0], [0, 2, 0], [0, 0, 1]]))
     half = copy / "annotations" / "Human36M_subject11_joint_3d.json"
     half.write_text(half.read_text()[:500])
 
@@ -171,14 +167,14 @@ def test_joints_in_metres_are_reported(copy, tmp_path, capsys):
             for frame, joints in frames.items():
                 frames[frame] = [[value / 1000 for value in joint] for joint in joints]
 
-    edit(copy, 5, "joint_3d", shrink)
+    edit_subject(copy, 5, "joint_3d", shrink)
     assert check(copy, tmp_path) == 1
     assert "convert the joints to mm" in capsys.readouterr().out
 
 
 def test_keypoints_img_are_compared_with_the_projection(copy, tmp_path, capsys):
-    edit(copy, 6, "data", lambda d: d["annotations"][0].update(keypoints_img=[[1.0, 1.0]] * 17))
-    edit(copy, 6, "data", lambda d: d["annotations"][1].update(keypoints_img=[[1.0]] * 3))
+    edit_subject(copy, 6, "data", lambda d: d["annotations"][0].update(keypoints_img=[[1.0, 1.0]] * 17))
+    edit_subject(copy, 6, "data", lambda d: d["annotations"][1].update(keypoints_img=[[1.0]] * 3))
     assert check(copy, tmp_path, "--json") == 1
     facts = json.loads(capsys.readouterr().out)
     lines = [problem["problem"] for problem in facts["problems"]]
@@ -195,7 +191,7 @@ def test_keypoints_img_are_compared_with_the_projection(copy, tmp_path, capsys):
     ],
 )
 def test_values_of_the_wrong_type(copy, tmp_path, capsys, change, message):
-    edit(copy, 6, "data", lambda d: d["images"][0].update(change))
+    edit_subject(copy, 6, "data", lambda d: d["images"][0].update(change))
     if "x.jpg" in str(change):
         shutil.copy(next((copy / "images").rglob("*.jpg")), tmp_path / "x.jpg")
     assert check(copy, tmp_path) == 1
@@ -203,7 +199,7 @@ def test_values_of_the_wrong_type(copy, tmp_path, capsys, change, message):
 
 
 def test_errors_of_the_reader_are_listed(copy, tmp_path, capsys):
-    edit(copy, 6, "data", lambda d: d["annotations"][0].update(keypoints_vis=[1]))
+    edit_subject(copy, 6, "data", lambda d: d["annotations"][0].update(keypoints_vis=[1]))
     assert check(copy, tmp_path) == 1
     assert "keypoints_vis has 1 values" in capsys.readouterr().out
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
 
 import cv2
@@ -25,7 +24,7 @@ from explore.evaluation import metrics
 from explore.evaluation.evaluator import open_evaluator
 from explore.train.loss import pose_loss
 from tests.helpers import layouts
-from tests.helpers.layouts import REAL_DATA
+from tests.helpers.layouts import REAL_DATA, edit
 
 REAL = REAL_DATA
 ONE = Human36MOptions(train_subjects=(1,), test_subjects=(9,), test_step=5)
@@ -183,12 +182,6 @@ def test_equal_weights_of_one_3d_and_one_2d_set_change_nothing(spec):
 def test_weights_of_some_sets_only_are_rejected(spec, change):
     with pytest.raises(InputError, match="give each data set a weight above 0"):
         open_dataset(change.format(*spec.split("+")), "train", ONE)
-
-
-def edit(path, change):
-    content = json.loads(path.read_text())
-    change(content)
-    path.write_text(json.dumps(content))
 
 
 def pseudo_labels(root, count=4):

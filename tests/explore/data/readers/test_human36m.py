@@ -13,7 +13,7 @@ from explore.data.images import read_image
 from explore.data.readers.human36m import load
 from explore.data.skeleton import H36M18
 from explore.evaluation import metrics
-from tests.helpers.layouts import REAL_DATA
+from tests.helpers.layouts import REAL_DATA, edit
 
 REAL = REAL_DATA / "human36m"
 needs_real_frames = pytest.mark.skipif(not REAL.is_dir(), reason=f"no Human3.6M samples at {REAL}")
@@ -125,11 +125,8 @@ def root(tmp_path):
 ONE = Human36MOptions(train_subjects=(1,), train_step=1)
 
 
-def edit(root, kind, change):
-    path = root / "annotations" / f"Human36M_subject1_{kind}.json"
-    value = json.loads(path.read_text())
-    change(value)
-    path.write_text(json.dumps(value))
+def edit_subject(root, kind, change):
+    edit(root / "annotations" / f"Human36M_subject1_{kind}.json", change)
 
 
 def assert_rejected(root, *parts, options=ONE):
@@ -162,7 +159,7 @@ def test_steps_and_protocols(root):
 def test_hash_depends_on_the_content(root):
     before = load(root, "train", ONE).hash
     assert load(root, "train", ONE).hash == before
-    edit(root, "camera", lambda c: c["1"]["f"].__setitem__(0, 151))
+    edit_subject(root, "camera", lambda c: c["1"]["f"].__setitem__(0, 151))
     assert load(root, "train", ONE).hash != before
 
 
@@ -230,33 +227,33 @@ def test_missing_subject_lists_the_available_ones(root):
 
 
 def test_missing_camera(root):
-    edit(root, "camera", lambda c: c.pop("2"))
+    edit_subject(root, "camera", lambda c: c.pop("2"))
     assert_rejected(root, "Human36M_subject1_camera.json", "camera 2 is missing", "ca_02_000002.jpg")
 
 
 @pytest.mark.parametrize("key", ["R", "t", "f", "c"])
 def test_missing_or_wrong_camera_key(root, key):
-    edit(root, "camera", lambda c: c["1"].__setitem__(key, [1, 2, 3, 4, 5]))
+    edit_subject(root, "camera", lambda c: c["1"].__setitem__(key, [1, 2, 3, 4, 5]))
     assert_rejected(root, "camera.json", f"camera 1: {key}")
-    edit(root, "camera", lambda c: c["1"].pop(key))
+    edit_subject(root, "camera", lambda c: c["1"].pop(key))
     assert_rejected(root, "camera.json", "camera 1", repr(key))
 
 
 @pytest.mark.parametrize("key", ["images", "annotations"])
 def test_missing_table(root, key):
-    edit(root, "data", lambda d: d.pop(key))
+    edit_subject(root, "data", lambda d: d.pop(key))
     assert_rejected(root, "data.json", repr(key))
 
 
 @pytest.mark.parametrize("key", ["bbox", "image_id", "keypoints_vis", "id"])
 def test_missing_annotation_key(root, key):
-    edit(root, "data", lambda d: d["annotations"][2].pop(key))
+    edit_subject(root, "data", lambda d: d["annotations"][2].pop(key))
     assert_rejected(root, "data.json", repr(key))
 
 
 @pytest.mark.parametrize("key", ["file_name", "width", "cam_idx", "action_idx", "frame_idx"])
 def test_missing_image_key(root, key):
-    edit(root, "data", lambda d: d["images"][0].pop(key))
+    edit_subject(root, "data", lambda d: d["images"][0].pop(key))
     assert_rejected(root, "data.json", "image 10", repr(key))
 
 
@@ -270,29 +267,29 @@ def test_missing_image_key(root, key):
     ],
 )
 def test_wrong_image_values(root, key, value, message):
-    edit(root, "data", lambda d: d["images"][0].update({key: value}))
+    edit_subject(root, "data", lambda d: d["images"][0].update({key: value}))
     assert_rejected(root, "data.json", "image 10", message)
-    edit(root, "data", lambda d: d["images"][0].pop("id"))
+    edit_subject(root, "data", lambda d: d["images"][0].pop("id"))
     assert_rejected(root, "data.json", "'id'")
 
 
 def test_wrong_visibility(root):
     for value in (None, "yes", [1, 2, 3], [[1], [2, 3]]):
-        edit(root, "data", lambda d, value=value: d["annotations"][0].update(keypoints_vis=value))
+        edit_subject(root, "data", lambda d, value=value: d["annotations"][0].update(keypoints_vis=value))
         assert_rejected(root, "data.json", "annotation 0", "keypoints_vis")
 
 
 def test_annotation_without_its_image(root):
-    edit(root, "data", lambda d: d["annotations"][1].update(image_id=99))
+    edit_subject(root, "data", lambda d: d["annotations"][1].update(image_id=99))
     assert_rejected(root, "data.json", "annotation 1", "99")
 
 
 def test_missing_broken_and_infinite_joints(root):
-    edit(root, "joint_3d", lambda j: j["2"]["1"]["1"][4].__setitem__(1, float("nan")))
+    edit_subject(root, "joint_3d", lambda j: j["2"]["1"]["1"][4].__setitem__(1, float("nan")))
     assert_rejected(root, "joint_3d.json", "[2][1][1]", "not finite")
-    edit(root, "joint_3d", lambda j: j["2"]["1"].update({"1": [[0, 0, 0]] * 3}))
+    edit_subject(root, "joint_3d", lambda j: j["2"]["1"].update({"1": [[0, 0, 0]] * 3}))
     assert_rejected(root, "joint_3d.json", "[2][1][1]", "17 x 3")
-    edit(root, "joint_3d", lambda j: j["2"]["1"].pop("1"))
+    edit_subject(root, "joint_3d", lambda j: j["2"]["1"].pop("1"))
     assert_rejected(root, "joint_3d.json", "[2][1][1]", "missing")
 
 
@@ -300,7 +297,7 @@ def test_missing_broken_and_infinite_joints(root):
     ("box", "message"), [([20, 20, 0, 60], "no area"), ([500, 20, 50, 60], "outside the image of 120 x 100")]
 )
 def test_invalid_boxes(root, box, message):
-    edit(root, "data", lambda d: d["annotations"][0].update(bbox=box))
+    edit_subject(root, "data", lambda d: d["annotations"][0].update(bbox=box))
     assert_rejected(root, "data.json", "annotation 0", message)
 
 
@@ -318,7 +315,7 @@ def test_truncated_image_is_named_when_decoded(root):
 
 
 def test_joints_behind_the_camera(root):
-    edit(root, "camera", lambda c: c["2"].update(t=[0, 0, -9000]))
+    edit_subject(root, "camera", lambda c: c["2"].update(t=[0, 0, -9000]))
     assert_rejected(root, "behind camera 2", "camera.json")
 
 

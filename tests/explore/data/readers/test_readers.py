@@ -21,7 +21,19 @@ from explore.data.readers import READERS
 from explore.data.readers.mpi_inf_3dhp import fit_camera
 from explore.data.readers.muco import separated
 from explore.data.skeleton import MUCO21
-from tests.helpers.layouts import LAYOUTS, REAL_DATA, REPOSITORY, C, F, Layout, custom, mpi_inf_3dhp, mupots, standing
+from tests.helpers.layouts import (
+    LAYOUTS,
+    REAL_DATA,
+    REPOSITORY,
+    C,
+    F,
+    Layout,
+    custom,
+    edit,
+    mpi_inf_3dhp,
+    mupots,
+    standing,
+)
 
 REAL = REAL_DATA
 CAMERA_0 = MpiInf3dhpOptions(train_subjects=(1,), cameras=(0,))
@@ -37,12 +49,6 @@ def read(layout: Layout, root: Path, split: str | None = None):
     if layout.name == "human36m":
         options = Human36MOptions(train_subjects=(1,), test_subjects=(9,), test_step=5)
     return open_dataset(f"{layout.name}:{root}", split or layout.splits[0], options)
-
-
-def edit(path: Path, change) -> None:
-    content = json.loads(path.read_text())
-    change(content)
-    path.write_text(json.dumps(content))
 
 
 def test_every_reader_has_a_layout():
