@@ -28,7 +28,7 @@ from benchmarks.real_sources import CALIBRATION, pose2sim_folder, recording
 from explore.data.label import views as label_views
 from explore.data.label.fetch import model_file
 from explore.data.label.mapping import JointMap, joint_map
-from explore.data.label.roi import Shot
+from explore.data.label.shot import Shot
 from explore.data.landmarks import from_blazepose33
 from explore.data.sample import Dataset
 from explore.data.sheet import Frame, contact_sheet

@@ -20,7 +20,7 @@ from explore.progress import Display
 if TYPE_CHECKING:
     from explore.data.label.dataset import LabelReport
     from explore.data.label.journal import Journal
-    from explore.data.label.roi import Shot
+    from explore.data.label.shot import Shot
     from explore.data.label.views import Views
 
 HELP = "label the people in photos and videos by a teacher, as a data set to train on"

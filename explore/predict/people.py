@@ -15,7 +15,7 @@ from arch.errors import InputError
 from arch.files import sha256_file
 from explore.data.framing import Region, region_of_box, region_of_circle
 from explore.data.images import read_image
-from explore.data.label.roi import Shot
+from explore.data.label.shot import Shot
 from explore.data.label.views import VideoFacts
 from explore.predict.camera import choose_camera, equivalent_focal
 from explore.predict.detector import Detector

@@ -17,7 +17,7 @@ from explore.data.label.filters import REASONS, Filtered, apply_filters, counts,
 from explore.data.label.journal import Header, Journal, PersonRecord, ShotRecord
 from explore.data.label.labels_2d import read_labels_2d
 from explore.data.label.mapping import JointMap
-from explore.data.label.roi import Shot
+from explore.data.label.shot import Shot
 from explore.data.label.teacher import Teacher, label_person
 from explore.data.label.views import Views, filter_views
 from explore.data.readers.common import read_json

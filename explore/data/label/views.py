@@ -22,7 +22,7 @@ from explore.data.label.config import LabelFilters
 from explore.data.label.filters import MARGIN, MIN_VIS, SAME_PERSON, Filtered, annotate, odd_bones
 from explore.data.label.journal import PersonRecord, ShotRecord
 from explore.data.label.mapping import JointMap
-from explore.data.label.roi import Shot
+from explore.data.label.shot import Shot
 from explore.data.label.synchrony import check_views
 from explore.data.label.triangulation import INLIER, Observation, Triangulated, associate, triangulate, with_sides
 from explore.data.skeleton import Skeleton

@@ -13,7 +13,7 @@ from explore.data.framing import Region
 from explore.data.label.config import LabelFilters
 from explore.data.label.journal import COLUMNS, PersonRecord, ShotRecord
 from explore.data.label.mapping import joint_map
-from explore.data.label.roi import Shot
+from explore.data.label.shot import Shot
 from explore.data.label.views import VideoFacts, Views, check_images, filter_views, open_views, undistorted
 from explore.data.skeleton import H36M18
 from tests.helpers.views import observe, project, ring_of_cameras
