@@ -35,8 +35,10 @@ def read_regular(path: str | Path, limit: int = -1) -> bytes:
         return file.read(limit)
 
 
-def write_atomic(path: str | Path, data: bytes | str) -> None:
+def write_atomic(path: str | Path, data: bytes | str, durable: bool = True) -> None:
     """Write `data` to `path` by renaming a temporary file, so that a reader never sees a partial file.
+
+    durable: wait for the disk; without, the file may be incomplete after a loss of power
 
     Raises:
         OSError: with the path as its `filename`, also where the disk is full.
@@ -49,7 +51,8 @@ def write_atomic(path: str | Path, data: bytes | str) -> None:
             with os.fdopen(handle, "wb") as file:
                 file.write(data.encode(errors="backslashreplace") if isinstance(data, str) else data)
                 file.flush()
-                os.fsync(file.fileno())
+                if durable:
+                    os.fsync(file.fileno())
             os.chmod(temporary, 0o644)
             os.replace(temporary, path)
         except BaseException:

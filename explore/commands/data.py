@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from arch.errors import InputError, did_you_mean
-from arch.files import check_output, write_atomic
+from arch.files import check_output, check_output_folder, write_atomic
 from explore.commands import label
 from explore.config import parse
 from explore.data import SYNTHETIC_LEVELS
@@ -163,6 +163,7 @@ def _convert(args: argparse.Namespace) -> int:
 
     if args.focal is not None and not 0 < args.focal < 1e7:
         raise InputError(f"--focal {args.focal:g}: give a positive number of px")
+    check_output_folder(args.out, "--out")
     kind = args.format or ("smpl" if args.source.suffix.lower() == ".npz" else "mediapipe")
     found = convert(args.source, kind, args.images, args.out, args.split, args.focal)
     if args.json:

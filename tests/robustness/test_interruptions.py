@@ -258,6 +258,7 @@ def test_a_video_keeps_its_frames_after_a_signal(number: signal.Signals, tmp_pat
     assert (tmp_path / "out" / "v-pose.mp4").stat().st_size > 0
 
 
+OPENVINO = ("--runtime=openvino", "--runtimes=openvino", "--timeout=1500")  # one conversion of a network, not four
 KILLS = {  # of a search: its stage, and the signals that it receives there, each in a run of its own
     "data": (signal.SIGTERM,),
     "reference network": (signal.SIGINT,),
@@ -269,7 +270,7 @@ KILLS = {  # of a search: its stage, and the signals that it receives there, eac
 @pytest.mark.slow
 @pytest.mark.timeout(3000)
 def test_a_search_survives_signals_in_every_stage(tmp_path: Path) -> None:
-    rng, call = random.Random(0), command(tmp_path, "--trials=3", "--budget=none", *RENDERED)
+    rng, call = random.Random(0), command(tmp_path, *OPENVINO, "--trials=3", "--budget=none", *RENDERED)
     for index, (stage, number) in enumerate((stage, number) for stage, numbers in KILLS.items() for number in numbers):
         to_all = index % 3 > 0  # else to the first process only
         error = run_until(call, tmp_path, number, lambda text, at=stage: at in text, to_all, rng.uniform(0, 2))  # type: ignore[misc]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import subprocess
 import sys
 from pathlib import Path
@@ -153,3 +154,22 @@ def test_a_user_without_a_home_folder(tmp_path: Path, monkeypatch: pytest.Monkey
     monkeypatch.delenv("HOME")
     assert str(tmp_path) in ensure_home() and Path.home() == tmp_path / f"edgepose-{os.getuid()}"
     assert ensure_home() == ""
+
+
+def test_rendering_on_a_full_disk_names_the_frame(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    frames = ["--train-frames=2", "--test-frames=2", "--val-frames=2", "--workers=1"]
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (500, hard))
+    try:
+        status = main(["data", "synth", f"--cache={tmp_path}", *frames])
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    line = capsys.readouterr().err.splitlines()[-1]
+    assert status == 1 and line.startswith(f"failed: {tmp_path}/") and ".jpg: File too large; " in line
+    assert not [path for path in tmp_path.rglob("*") if path.is_file()]
+
+
+def test_output_of_convert_is_checked_first(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "file").write_text("")
+    line = refused(capsys, "data", "convert", "none.json", f"--images={tmp_path}", f"--out={tmp_path}/file")
+    assert line == f"error: --out {tmp_path}/file: not a folder; give the path of a folder"

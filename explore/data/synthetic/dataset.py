@@ -34,7 +34,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from arch.decode import BOX_PADDING
 from arch.documents import load_written
 from arch.errors import InputError
-from arch.files import content_hash, remove_leftovers, temporary_prefix, write_atomic
+from arch.files import content_hash, remove_leftovers, write_atomic
 from explore.data.config import PROCEDURAL, Framing, Human36MOptions, PoseSources, RenderedSkeleton
 from explore.data.crop import project
 from explore.data.framing import region_of_joints, roi_of
@@ -285,10 +285,7 @@ def _frame_on_disk(task: Task) -> dict[str, Any]:
     frame = compose_frame(config, split, index)
     path = folder / "images" / frame.file
     if not (path.is_file() and jpeg_is_complete(path.read_bytes())):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_name(f"{temporary_prefix(path.name)}frame.part")
-        temporary.write_bytes(render_jpeg(config, split, index, frame))
-        os.replace(temporary, path)
+        write_atomic(path, render_jpeg(config, split, index, frame), durable=False)
     return frame.record
 
 
