@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from arch.cost import cost
+from arch.documents import load_written
 from arch.files import write_atomic
 from arch.network import build
 from arch.space import Arch
@@ -30,7 +31,7 @@ from explore.search import cache
 from explore.search.config import SearchConfig
 from explore.search.context import EvalContext, weights_lock
 from explore.search.instructions import count_instructions, counted_cpus
-from explore.search.latency import measure_calls, measured_source, prepare_call, reference_file, take_reference
+from explore.search.latency import measure_files, measured_source
 from explore.search.leases import LATENCY, HandOver
 from explore.search.objectives import measures_here, reference_ms
 from explore.search.predicted_latency import predicted_ratio
@@ -139,7 +140,7 @@ def train_to_rung(context: EvalContext, arch: Arch, folder: Path, index: int) ->
         )
         write_atomic(record, json.dumps({"samples": before + samples, "float_mpjpe_mm": found.mpjpe_mm}))
         cache.keep_rung(config, context.evaluator, arch, index)
-    return float(json.loads(record.read_text())["float_mpjpe_mm"])
+    return float(load_written(record)["float_mpjpe_mm"])
 
 
 def train_fully(
@@ -265,12 +266,7 @@ def measured(context: EvalContext, file: Path) -> dict[str, Any]:
         Disturbed: other processes disturbed every attempt.
     """
     config = context.config
-    calls = {
-        "reference": prepare_call(context, config.runtime, reference_file(config)),
-        "candidate": prepare_call(context, config.runtime, file),
-    }
-    found = measure_calls(context, calls, config.measure)
-    take_reference(config, config.runtime, found["reference"])
+    found = measure_files(context, {"candidate": (config.runtime, file)})
     return latency_fields(config, found["candidate"].as_dict(), measured_source())
 
 

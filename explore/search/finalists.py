@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from optuna.trial import FrozenTrial
 
 from arch.cost import cost
+from arch.documents import load_written
 from arch.files import content_hash, write_atomic
 from arch.space import Arch, make_arch
 from explore.estimate import FULL_NOISE_MM
@@ -29,7 +30,7 @@ from explore.search.budget_clock import further_samples, may_start
 from explore.search.candidate import counted, export_and_evaluate, latency_fields, network_figures, train_fully
 from explore.search.config import SearchConfig
 from explore.search.context import EvalContext
-from explore.search.latency import measure_calls, measured_source, prepare_call, reference_file, take_reference
+from explore.search.latency import measure_files, measured_source
 from explore.search.leases import LATENCY, Lease, LeaseMonitor, lease_resource, release_resource
 from explore.search.objectives import figures, is_within_limits, reference_ms, values
 from explore.search.predicted_latency import predicted_ratio
@@ -197,7 +198,7 @@ def _network_and_recipe(config: SearchConfig, trial: FrozenTrial) -> tuple[Arch,
 def read_finalists(config: SearchConfig) -> list[Finalist]:
     """Read the finalists that `choose_finalists` chose, in its order."""
     path = config.folder / "finalists.json"
-    return [Finalist(make_arch(v["arch"], str(path)), tuple(v["recipes"])) for v in json.loads(path.read_text())]
+    return [Finalist(make_arch(v["arch"], str(path)), tuple(v["recipes"])) for v in load_written(path)]
 
 
 def next_finalist(
@@ -254,13 +255,9 @@ def run_finalist(context: EvalContext, finalist: Finalist) -> FinalistResult:
         for runtime in config.runtimes
         for name in dict.fromkeys(("float", *finalist.recipes))
     }
-    calls = {"reference": prepare_call(context, config.runtime, reference_file(config))}
-    calls |= {" ".join(key): prepare_call(context, key[0], model.model) for key, model in models.items()}
     context.report("latency", 0, 1)
-    settings = config.measure.model_copy(update={"max_seconds": config.measure.max_seconds * len(calls) / 2})
     try:
-        latencies = measure_calls(context, calls, settings)
-        take_reference(config, config.runtime, latencies["reference"])
+        latencies = measure_files(context, {" ".join(key): (key[0], model.model) for key, model in models.items()})
     except Disturbed:
         latencies = {}
     rows = []
@@ -273,7 +270,8 @@ def run_finalist(context: EvalContext, finalist: Finalist) -> FinalistResult:
             "bundle": None,
             "file": str(model.model.relative_to(folder)),
         }
-        row |= row_latency(config, latencies, runtime, name) if latencies else {}
+        if latencies:
+            row |= row_latency(config, latencies[f"{runtime} {name}"], latencies[f"{runtime} float"])
         if name in finalist.recipes:
             row["bundle"] = bundle_name(config, arch, runtime, recipe(name).name)
             if runtime == config.runtime:
@@ -297,11 +295,10 @@ def run_finalist(context: EvalContext, finalist: Finalist) -> FinalistResult:
     return result
 
 
-def row_latency(config: SearchConfig, latencies: dict[str, Latency], runtime: str, name: str) -> dict[str, Any]:
-    """Return the fields of the latency of an exported file, from the measured ones by runtime and recipe."""
-    float_ms = latencies[f"{runtime} float"].ratio * reference_ms(config)
-    found = latency_fields(config, latencies[f"{runtime} {name}"].as_dict(), measured_source())
-    return found | {"float_latency_ms": float_ms}
+def row_latency(config: SearchConfig, latency: Latency, float_latency: Latency) -> dict[str, Any]:
+    """Return the fields of the measured latency of an exported file. float_latency: of the network's float file"""
+    found = latency_fields(config, latency.as_dict(), measured_source())
+    return found | {"float_latency_ms": float_latency.ratio * reference_ms(config)}
 
 
 def unmeasured_latency(config: SearchConfig, arch: Arch, name: str) -> dict[str, Any]:

@@ -14,11 +14,12 @@ import json
 import os
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+from arch.documents import load_written
 from arch.files import write_atomic
 from arch.network import build
 from arch.space import preset
@@ -56,18 +57,18 @@ def make_reference(context: EvalContext) -> None:
         context.report("reference", index, len(config.every_runtime))
         weights = folder / "weights.safetensors"
         context.converter.export(arch, weights, name, chosen, images, folder / name, config.timeout)
-        calls = {"reference": prepare_call(context, name, folder / name / runtimes.get(name).FILES[0])}
+        call = prepare_call(context, name, reference_file(config, name))
         try:
-            figures[name] = _measured_reference(context, calls).as_dict()
+            figures[name] = _measured_reference(context, call).as_dict()
         except Disturbed:
-            figures[name] = _estimated_reference(context, calls["reference"])
+            figures[name] = _estimated_reference(context, call)
     write_atomic(_machine_file(config), json.dumps(machine()))
     write_atomic(folder / "reference.json", json.dumps(figures, indent=2))
 
 
-def _measured_reference(context: EvalContext, calls: dict[str, Callable[[], None]]) -> Latency:
+def _measured_reference(context: EvalContext, call: Callable[[], None]) -> Latency:
     settings = REFERENCE_CONFIG.model_copy(update={"threads": context.config.measure.threads})
-    return measure_calls(context, calls, settings)["reference"]
+    return measure_calls(context, {"reference": call}, settings)["reference"]
 
 
 def _estimated_reference(context: EvalContext, call: Callable[[], None]) -> dict[str, Any]:
@@ -87,30 +88,30 @@ def remeasure_reference(context: EvalContext) -> None:
     Raises:
         Disturbed: they still do.
     """
-    folder = context.config.folder / "reference"
-    for name, figures in json.loads((folder / "reference.json").read_text()).items():
-        if SOURCE in figures:
-            calls = {"reference": prepare_call(context, name, folder / name / runtimes.get(name).FILES[0])}
-            take_reference(context.config, name, _measured_reference(context, calls))
+    figures = load_written(context.config.folder / "reference" / "reference.json")
+    for name in figures:
+        if SOURCE in figures[name]:
+            call = prepare_call(context, name, reference_file(context.config, name))
+            take_reference(context.config, name, _measured_reference(context, call))
 
 
 def take_reference(config: SearchConfig, runtime: str, latency: Latency) -> None:
     """Replace the latency of the reference network if it is an estimate."""
     path = config.folder / "reference" / "reference.json"
-    figures = json.loads(path.read_text())
+    figures = load_written(path)
     if SOURCE in figures[runtime]:
         write_atomic(path, json.dumps(figures | {runtime: latency.as_dict()}, indent=2))
 
 
-def reference_file(config: SearchConfig) -> Path:
-    """Return the reference network's model file for the study's runtime."""
-    return config.folder / "reference" / config.runtime / runtimes.get(config.runtime).FILES[0]
+def reference_file(config: SearchConfig, runtime: str) -> Path:
+    """Return the reference network's model file for a runtime."""
+    return config.folder / "reference" / runtime / runtimes.get(runtime).FILES[0]
 
 
 def measures_like_reference(config: SearchConfig) -> bool:
     """Return whether this machine has the processor that the reference network was measured on."""
     path = _machine_file(config)
-    return not path.exists() or json.loads(path.read_text())["processor"] == machine()["processor"]
+    return not path.exists() or load_written(path)["processor"] == machine()["processor"]
 
 
 def _machine_file(config: SearchConfig) -> Path:
@@ -149,6 +150,23 @@ def measure_calls(
         mark.touch()
         raise
     mark.unlink(missing_ok=True)
+    return found
+
+
+def measure_files(context: EvalContext, files: Mapping[str, tuple[str, Path]]) -> dict[str, Latency]:
+    """Measure model files in interleaved rounds with the reference network. files: runtime and path by name
+
+    `MeasureConfig.max_seconds` is the time limit of one file and the reference network; it grows with the number of files.
+
+    Raises:
+        Disturbed: other processes disturbed every attempt.
+    """
+    config = context.config
+    named = {"reference": (config.runtime, reference_file(config, config.runtime)), **files}
+    calls = {name: prepare_call(context, runtime, file) for name, (runtime, file) in named.items()}
+    seconds = config.measure.max_seconds * len(calls) / 2
+    found = measure_calls(context, calls, config.measure.model_copy(update={"max_seconds": seconds}))
+    take_reference(config, config.runtime, found["reference"])
     return found
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import optuna
 
+from arch.documents import load_written
 from arch.errors import InputError
 from arch.files import content_hash, write_atomic
 from arch.space import Arch
@@ -52,7 +53,7 @@ def measure_remote_references(config: SearchConfig, report: Report) -> None:
         DeviceError, Disturbed: a device failed repeatedly.
     """
     path = config.folder / "reference" / "devices.json"
-    figures: dict[str, dict[str, Any]] = json.loads(path.read_text()) if path.exists() else {}
+    figures: dict[str, dict[str, Any]] = load_written(path) if path.exists() else {}
     for index, address in enumerate(remote_addresses(config)):
         if address not in figures:
             report(f"reference on {latency_key(address)}", index, len(remote_addresses(config)))
@@ -124,4 +125,6 @@ def _model(config: SearchConfig, arch: Arch, recipe_name: str, file: Path, name:
 
 
 def _reference(config: SearchConfig) -> Model:
-    return _model(config, reference(config.input_size), "int8-static", reference_file(config), "reference")
+    return _model(
+        config, reference(config.input_size), "int8-static", reference_file(config, config.runtime), "reference"
+    )

@@ -19,15 +19,13 @@ from explore.search.candidate import latency_fields, measured
 from explore.search.config import SearchConfig
 from explore.search.context import EvalContext
 from explore.search.finalists import row_latency
-from explore.search.latency import measure_calls, prepare_call, reference_file, remeasure_reference
+from explore.search.latency import measure_files, remeasure_reference
 from explore.search.quantities import is_measured
 from explore.search.recipes_of_trial import exported_recipes, searched_recipes
 from explore.search.remote_devices import measure_on
 from explore.search.results import FinalistResult, FinalistRow, WithLatency, candidate_results, finalist_results
 from quantize.bundle import annotate, load
 from quantize.recipes import recipe
-
-TIME_FACTOR = 0.5  # of `MeasureConfig.max_seconds` for each file
 
 
 def measure_rest(context: EvalContext) -> None:
@@ -106,24 +104,24 @@ def _converted(config: SearchConfig, result: WithLatency) -> dict[str, Any]:
 
 def _measure(context: EvalContext, results: dict[Path, FinalistResult], runtime: str) -> dict[Path, FinalistResult]:
     """Measure the files of one runtime; return the results with their new latencies."""
-    config = context.config
-    calls = {"reference": prepare_call(context, config.runtime, reference_file(config))}
-    for path, result in results.items():
-        for row in result.rows:
-            if row.runtime == runtime:
-                calls[f"{path.parent.name} {row.recipe}"] = prepare_call(context, runtime, path.parent / row.file)
-    seconds = config.measure.max_seconds * len(calls) * TIME_FACTOR
-    found = measure_calls(context, calls, config.measure.model_copy(update={"max_seconds": seconds}))
-    changed = {}
-    for path, result in results.items():
-        own = {name.removeprefix(f"{path.parent.name} "): latency for name, latency in found.items()}
-        own = {f"{runtime} {name}": latency for name, latency in own.items()}
-        rows = [
-            row.model_copy(update=row_latency(config, own, runtime, row.recipe)) if row.runtime == runtime else row
-            for row in result.rows
-        ]
-        changed[path] = result.model_copy(update={"rows": rows})
-    return changed
+    files = {
+        f"{path.parent.name} {row.recipe}": (runtime, path.parent / row.file)
+        for path, result in results.items()
+        for row in result.rows
+        if row.runtime == runtime
+    }
+    found = measure_files(context, files)
+
+    def remeasured(row: FinalistRow, network: str) -> FinalistRow:
+        if row.runtime != runtime:
+            return row
+        latency, float_latency = found[f"{network} {row.recipe}"], found[f"{network} float"]
+        return row.model_copy(update=row_latency(context.config, latency, float_latency))
+
+    return {
+        path: result.model_copy(update={"rows": [remeasured(row, path.parent.name) for row in result.rows]})
+        for path, result in results.items()
+    }
 
 
 def _remote(config: SearchConfig, arch: Arch, recipe_name: str, file: Path, result: WithLatency) -> dict[str, Any]:
