@@ -363,8 +363,16 @@ def report(name: str, deviations: list[tuple[str, float, float]]) -> bool:
     return passed
 
 
+class Parser(argparse.ArgumentParser):
+    """An argument parser that notices a closed pipe or a full disk when it prints the help."""
+
+    def _print_message(self, message: str, file: Any = None) -> None:
+        if file:
+            file.write(message)
+
+
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser._negative_number_matcher = re.compile(r"^-\.?\d")  # so that argparse reads "-5,10,80,200" as a value
     parser.add_argument("photo", metavar="PHOTO", nargs="?")
     parser.add_argument(
@@ -418,16 +426,17 @@ def main() -> None:
 
 def guarded() -> None:
     """Run `main`; an unexpected exception is one line, and the exit status 1."""
+    sys.stdout = sys.stdout or open(os.devnull, "w")  # noqa: SIM115 - None if closed (`>&-`)
+    sys.stderr = sys.stderr or open(os.devnull, "w")  # noqa: SIM115
     try:
         try:
             main()
         finally:
-            if sys.stdout:
-                sys.stdout.flush()  # a closed pipe or a full disk is noticed here
+            sys.stdout.flush()  # a closed pipe or a full disk is noticed here
     except ImportError as error:
         fail(f"{error}; install the packages named at the top of run.py")
     except Exception as error:
-        if isinstance(error, OSError) and sys.stdout:  # else Python fails on the same output again at exit
+        if isinstance(error, OSError):  # else Python fails on the same output again at exit
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         if isinstance(error, BrokenPipeError):  # the reader, such as `head`, has what it wanted
             sys.exit(1)
