@@ -30,7 +30,7 @@ class Display:
     """A bar for the current stage, one for each worker, and a status line. `log` prints a permanent line."""
 
     def __init__(self, quiet: bool = False) -> None:
-        self.console = Console(stderr=True, quiet=quiet, highlight=False, soft_wrap=True)
+        self.console = Console(stderr=True, quiet=quiet, highlight=False, markup=False, soft_wrap=True)
         self._bars: _Bars | None = None
         self.stage_task: TaskID | None = None
         self._workers: dict[int, TaskID] = {}
@@ -46,7 +46,7 @@ class Display:
     def __enter__(self) -> Display:
         if self.console.is_terminal and not self.console.quiet:
             self._bars = _Bars(
-                TextColumn("{task.description}"),
+                TextColumn("{task.description}", markup=False),  # names may have brackets
                 BarColumn(),
                 TextColumn("{task.percentage:>3.0f}%"),
                 TimeElapsedColumn(),

@@ -75,7 +75,7 @@ def run(args: argparse.Namespace) -> int:
     if args.json:
         print(json.dumps(summary.as_dict()))
         return 0
-    console = Console(highlight=False)
+    console = Console(highlight=False, markup=False)
     console.width = max(console.width, TABLE_WIDTH)
     for runtime in config.runtimes:
         heading, *rows = front_table(summary.exported, runtime, summary.objectives)

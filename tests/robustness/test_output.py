@@ -15,6 +15,7 @@ from arch.files import check_output
 from explore.cli import main, report_errors
 from explore.config import parse
 from explore.host import ensure_home
+from explore.progress import Display
 from explore.search.config import SearchConfig
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -173,3 +174,18 @@ def test_output_of_convert_is_checked_first(tmp_path: Path, capsys: pytest.Captu
     (tmp_path / "file").write_text("")
     line = refused(capsys, "data", "convert", "none.json", f"--images={tmp_path}", f"--out={tmp_path}/file")
     assert line == f"error: --out {tmp_path}/file: not a folder; give the path of a folder"
+
+
+@pytest.mark.parametrize("name", ["[a]", "[/a]", "[bold]", "a [/] b", "[link=x]"])
+@pytest.mark.parametrize("terminal", [False, True])
+def test_brackets_in_names_are_no_markup(
+    name: str, terminal: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("FORCE_COLOR", "1") if terminal else monkeypatch.delenv("FORCE_COLOR", raising=False)
+    with Display() as display:
+        display.stage(f"check {name}")
+        display.worker(0, name, 0.5)
+        display.update(0.5, name)
+        display.log(f"skipped: {name}")
+    error = capsys.readouterr().err
+    assert f"skipped: {name}" in error and f"check {name}" in error
