@@ -7,7 +7,6 @@ quantizer and by W8A16. Files are evaluated on rendered people; float layers are
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from arch.cost import cost
+from arch.files import content_hash
 from arch.search_space import Space
 from benchmarks import Claim, at_least, at_most, markdown_table
 from benchmarks.intervals import mpjpe_difference_interval
@@ -27,6 +27,7 @@ from explore.evaluation.evaluator import Evaluator, Evaluators, open_evaluators
 from explore.export.certificates import simulated_costs
 from explore.export.exporter import ExportedModel, Exporter
 from explore.export.mixed_precision import export_within_budget
+from explore.host import default_cache
 from explore.measure.config import MeasureConfig
 from explore.pareto import hypervolume, non_dominated_rank
 from explore.search.config import SearchConfig
@@ -35,7 +36,7 @@ from quantize.convert import Converter
 from quantize.recipes import Recipe, recipe
 
 CONFIG: dict[str, Any] = {
-    "networks": 6, "seed": 0, "train": 1000, "validation": 300, "test": 300,
+    "networks": 3, "seed": 0, "train": 300, "validation": 100, "test": 200,
     "recipes": ["float", "fp16", "int8-weights", "int8-dynamic", "int8-static", "int8-float-stem", "int8-mixed"],
     "options": ["activation_range=minmax", "activation_symmetry=symmetric", "weight_range=octav",
                 "weight_granularity=tensor"],
@@ -46,7 +47,7 @@ PARTS = ("front", "real")
 BASE = "int8-static"
 GAIN = 1.01  # hypervolume with all recipes / with one: what a dimension should bring at least
 BUDGET_MM = 0.5  # of int8-mixed
-DATA = SearchConfig(input_size=64)
+DATA = SearchConfig(input_size=64, timeout=1800)
 LATENCY = MeasureConfig(rounds=8, calls=10, max_seconds=60.0)
 
 
@@ -80,15 +81,19 @@ def _front(progress: Callable[[float], None]) -> list[dict[str, Any]]:
     rng, space = Random(CONFIG["seed"]), Space.named("elastic").at(config.input_size)
     sampled = sorted({space.sample(rng) for _ in range(8 * CONFIG["networks"])}, key=lambda arch: cost(arch).macs)
     chosen = [sampled[i] for i in np.linspace(0, len(sampled) - 1, CONFIG["networks"]).round().astype(int)]
-    with tempfile.TemporaryDirectory() as scratch:
-        networks = []
-        for arch in chosen:
-            folder = Path(scratch, arch.id)
-            folder.mkdir()
-            estimated = estimator.estimate(arch, folder)
-            assert estimated.weights is not None
-            networks.append(Network(arch.name, estimated.weights))
-        return _rows("front", networks, config, parts, [recipe(name) for name in CONFIG["recipes"]], scratch, progress)
+    networks = []
+    for arch in chosen:
+        folder = _folder() / arch.id
+        if not (folder / "weights.safetensors").exists():
+            folder.mkdir(parents=True, exist_ok=True)
+            estimator.estimate(arch, folder)
+        networks.append(Network(arch.name, folder / "weights.safetensors"))
+    return _rows("front", networks, config, parts, [recipe(name) for name in CONFIG["recipes"]], progress)
+
+
+def _folder() -> Path:
+    """Return where networks and files stay, so that a repeated run only repeats the timings."""
+    return default_cache() / f"bench-recipes-{content_hash(CONFIG)}"
 
 
 def _real(progress: Callable[[float], None]) -> list[dict[str, Any]]:
@@ -109,11 +114,9 @@ def _real(progress: Callable[[float], None]) -> list[dict[str, Any]]:
     recipes = [recipe(name) for name in (*CONFIG["recipes"], "w8a16")]
     for option in CONFIG["options"]:
         key, value = option.split("=")
-        recipes.append(static.model_copy(update={key: value, "name": f"{BASE}, {option}"}))
-    with tempfile.TemporaryDirectory() as scratch:
-        parts = open_evaluators(config.data_config, config.processes)
-        network = Network("real-128", Path(CONFIG["real"]))
-        return _rows("real", [network], config, parts, recipes, scratch, progress)
+        recipes.append(static.model_copy(update={key: value, "name": f"{BASE}-{value}"}))
+    parts = open_evaluators(config.data_config, config.processes)
+    return _rows("real", [Network("real-128", Path(CONFIG["real"]))], config, parts, recipes, progress)
 
 
 def _rows(
@@ -122,14 +125,13 @@ def _rows(
     config: SearchConfig,
     parts: Evaluators,
     recipes: list[Recipe],
-    scratch: str,
     progress: Callable[[float], None],
 ) -> list[dict[str, Any]]:
     """Export every network by every recipe, evaluate the files and time them in one interleaved run."""
     files: dict[tuple[str, str], ExportedModel] = {}
-    with Converter(Path(scratch, "converter.log")) as converter:
+    with Converter(_folder() / "converter.log") as converter:
         for network in networks:
-            exporter = Exporter(Path(scratch, network.name), parts.test, converter, config.export_config)
+            exporter = Exporter(_folder() / network.name, parts.test, converter, config.export_config)
             for index, chosen in enumerate(recipes):
                 files[network.name, chosen.name] = _export(exporter, parts.validation, network, chosen)
                 progress((len(files) + index / len(recipes)) / (len(networks) * len(recipes)) * 0.9)

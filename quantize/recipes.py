@@ -60,7 +60,7 @@ class Recipe(BaseModel):
         description="mixed precision: the most sensitive steps stay in float until the MPJPE of the file on the "
         "validation part exceeds the network's by at most this many mm",
     )
-    activation_range: Literal["minmax", "average", "percentile", "entropy", "histogram"] | None = Field(
+    activation_range: Literal["minmax", "average", "percentile", "histogram"] | None = Field(
         default=None, description="range of activations: extremes, mean of the images' extremes, or clipped"
     )
     activation_symmetry: Literal["asymmetric", "symmetric"] | None = Field(

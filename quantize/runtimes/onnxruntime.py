@@ -46,7 +46,7 @@ def unsupported(arch: Arch, recipe: Recipe) -> list[str]:
 def quantizer_options(recipe: Recipe) -> dict[str, tuple[str, ...]]:
     """Return the options of the static quantizer."""
     return {
-        "activation_range": ("minmax", "average", "percentile", "entropy"),
+        "activation_range": ("minmax", "average", "percentile"),
         "activation_symmetry": ("asymmetric", "symmetric"),
         "weight_range": ("minmax",),
         "weight_granularity": ("channel", "tensor"),
@@ -131,7 +131,7 @@ def _quantize(path: Path, recipe: Recipe, float_steps: tuple[str, ...], calibrat
             return None if image is None else {IMAGE: image[None]}
 
     options = recipe.options(quantizer_options(recipe))
-    methods = {"percentile": CalibrationMethod.Percentile, "entropy": CalibrationMethod.Entropy}
+    percentile = options["activation_range"] == "percentile"
     with tempfile.TemporaryDirectory(dir=path.parent) as scratch:
         prepared = Path(scratch, path.name)
         quant_pre_process(str(path), str(prepared))
@@ -147,7 +147,7 @@ def _quantize(path: Path, recipe: Recipe, float_steps: tuple[str, ...], calibrat
             weight_type=QuantType.QInt8,
             reduce_range=WEIGHT_BITS == 7,
             nodes_to_exclude=keep,
-            calibrate_method=methods.get(options["activation_range"], CalibrationMethod.MinMax),
+            calibrate_method=CalibrationMethod.Percentile if percentile else CalibrationMethod.MinMax,
             extra_options={
                 "CalibMovingAverage": options["activation_range"] == "average",
                 "ActivationSymmetric": options["activation_symmetry"] == "symmetric",

@@ -37,6 +37,8 @@ def test_zip_with_certificate(checkpoint: Checkpoint, tmp_path: Path, capsys: py
         assert len(found.deviations["torch to file"]["joint_max"]) == opened.arch.num_joints
         assert list(found.steps_mm.values()) == sorted(found.steps_mm.values(), reverse=True)
         assert row["float_bytes"] == found.float_bytes > row["bytes"]
+        ours = {"onnxruntime": ("minmax", "asymmetric"), "openvino": ("average", "symmetric")}[row["runtime"]]
+        assert tuple(found.quantizer.values()) == (*ours, "minmax", "channel")
 
 
 def test_failed_check_writes_nothing_without_force(
@@ -99,6 +101,10 @@ def test_options_of_version_0_1_give_a_notice(
         (["--max-drop=far"], "max-drop: 'far' is not a length"),
         (["--max-drop=-1mm"], "max-drop: -1 mm: give a number above 0"),
         (["--max-drop=1mm", "--quantization=float"], "max-drop: not possible with float"),
+        (
+            ["--quantization=w8a16", "--runtimes=onnxruntime"],
+            "w8a16: ONNX Runtime runs such files several times slower",
+        ),
     ],
 )
 def test_wrong_input(

@@ -130,11 +130,12 @@ def test_two_searches_beside_a_busy_process_are_equal(tmp_path: Path) -> None:
     """Same seed, one worker: the same trials, counts and front, although the machine is busy."""
     emulator = emulated()
     found = []
-    options = [*RENDERED, f"--objectives=mpjpe,{NAME}", "--workers=1", "--budget=none", "--trials=6", "--finalists=1"]
+    options = [*RENDERED, f"--objectives=mpjpe,{NAME}", "--workers=1", "--budget=none", "--trials=4", "--finalists=1"]
     options += [
         "--runtimes=litert",
         "--limit=macs=1L",
         "--limit=instructions@cortex-a76=60M",
+        "--timeout=1800",
     ]
     for name in ("first", "second"):
         folder = tmp_path / name
@@ -149,5 +150,5 @@ def test_two_searches_beside_a_busy_process_are_equal(tmp_path: Path) -> None:
         found.append((study, front, chosen))
     assert found[0] == found[1]
     values = [values for _, values, _, _ in found[0][0] if values]
-    assert len(values) >= 4 and all(value[1] > 1e6 for value in values), "counts are the second objective"
+    assert len(values) >= 3 and all(value[1] > 1e6 for value in values), "counts are the second objective"
     assert len({value[1] for value in values}) == len(values)

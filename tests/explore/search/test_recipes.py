@@ -88,8 +88,11 @@ def search(folder: Path, monkeypatch: pytest.MonkeyPatch, **options: object) -> 
 
 
 def test_one_network_by_three_recipes_is_trained_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    recipes = ("int8-static", "int8-float-stem", "float")
-    folder = search(tmp_path, monkeypatch, trials=3, quantizations=recipes)
+    within = tmp_path / "within.yaml"  # mixed precision with a budget that the first file keeps
+    within.write_text("weights: int8\nactivations: int8\ncalibration_images: 8\nfloat_budget_mm: 900\n")
+    recipes = ("int8-static", "within", "float")
+    given = tuple(str(within) if name == "within" else name for name in recipes)
+    folder = search(tmp_path, monkeypatch, trials=3, quantizations=given)
     (home,) = (folder / "candidates").iterdir()
     assert {path.name for path in home.glob("result-*.json")} == {f"result-{name}.json" for name in recipes}
     results = [json.loads(path.read_text()) for path in home.glob("result-*.json")]
@@ -102,6 +105,8 @@ def test_one_network_by_three_recipes_is_trained_once(tmp_path: Path, monkeypatc
         assert about.recipe.name == row["recipe"] and row["bundle"].endswith(f"onnxruntime-{row['recipe']}")
         proof = certificate.Certificate.model_validate(about.certificate)
         assert proof.passed and row["checks_failed"] == ""
+        assert about.recipe.float_budget_mm == (900 if row["recipe"] == "within" else None)
+        assert bool(proof.quantizer) is (row["recipe"] != "float")
         assert {"mpjpe_mm", "float_file_mpjpe_mm", "latency_ms", "float_latency_ms"} <= about.metrics.keys()
     assert "all of its checks passed" in (folder / "README.md").read_text()
 
