@@ -1,13 +1,8 @@
-"""Fixtures: one bundle per runtime, and an SSH server on loopback with keys of its own."""
+"""Fixtures: one bundle per runtime."""
 
 from __future__ import annotations
 
-import os
-import shutil
-import socket
-import subprocess
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 
@@ -19,7 +14,6 @@ from quantize.checkpoint import save_network
 from quantize.convert import Converter
 from quantize.manifest import Data, Skeleton
 from quantize.recipes import recipe
-from tests.helpers.measure import Sshd
 from tests.helpers.networks import settled_net, small_arch, smooth_images
 
 RECIPES = {"litert": "int8-static", "openvino": "float", "onnxruntime": "float", "executorch": "int8-static"}
@@ -61,55 +55,3 @@ def bundle_of(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]
 def model_of(bundle_of: Callable[[str], Path]) -> Callable[[str], Model]:
     """A function that returns the model of a runtime's bundle."""
     return lambda runtime: from_bundle(bundle.load(bundle_of(runtime)))
-
-
-@pytest.fixture(scope="session")
-def sshd_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sshd]:
-    server = shutil.which("sshd", path=f"{os.environ['PATH']}:/usr/sbin")
-    if server is None or shutil.which("ssh") is None:
-        pytest.skip("no OpenSSH server and client here (Debian: openssh-server)")
-    folder = tmp_path_factory.mktemp("ssh")
-    for name in ("host_key", "user_key"):
-        subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", folder / name], check=True)
-    if os.geteuid() == 0:
-        os.makedirs("/run/sshd", exist_ok=True)
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    (folder / "server").write_text(
-        f"ListenAddress 127.0.0.1\nPort {port}\nHostKey {folder}/host_key\nAuthorizedKeysFile {folder}/user_key.pub\n"
-        f"PidFile none\nStrictModes no\nUsePAM no\nPasswordAuthentication no\nPermitRootLogin prohibit-password\n"
-        f"SetEnv XDG_CACHE_HOME={folder}/cache\n"
-    )
-    (folder / "client").write_text(
-        f"Host *\n  IdentityFile {folder}/user_key\n  IdentitiesOnly yes\n  UserKnownHostsFile {folder}/known_hosts\n"
-        f"  GlobalKnownHostsFile /dev/null\n  LogLevel ERROR\n"
-    )
-    log = folder / "log"
-    process = subprocess.Popen([server, "-D", "-e", "-f", folder / "server"], stderr=open(log, "wb"))  # noqa: SIM115
-    try:
-        _wait_for(port, process, log)
-        yield Sshd(folder, port, process)
-    finally:
-        process.terminate()
-        process.wait(10)
-
-
-@pytest.fixture
-def sshd(sshd_server: Sshd) -> Sshd:
-    """The server with a known key and an empty cache."""
-    sshd_server.known_hosts.write_text(sshd_server.host_key_line())
-    shutil.rmtree(sshd_server.cache, ignore_errors=True)
-    return sshd_server
-
-
-def _wait_for(port: int, process: subprocess.Popen[bytes], log: Path) -> None:
-    for _ in range(100):
-        if process.poll() is not None:
-            pytest.skip(f"sshd does not start here: {log.read_text().strip()[-300:]}")
-        try:
-            socket.create_connection(("127.0.0.1", port), 1).close()
-            return
-        except ConnectionRefusedError:
-            time.sleep(0.1)
-    pytest.skip("sshd does not answer here")
