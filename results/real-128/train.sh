@@ -57,7 +57,9 @@ landmarks() {  # shares of photos, renders and images without people, then as of
     --dataset.poses "procedural+cmu:$motion+labelled:sets/street"
 }
 landmarks 0.38 0.58 0.04 20000 300000 sets/third.safetensors --learning-rate 4e-3 --backbone sets/second.safetensors
-landmarks 0.32 0.64 0.04 30000 600000 sets/real-128.safetensors --learning-rate 3e-3 --init-from sets/third.safetensors
+landmarks 0.32 0.64 0.04 30000 330000 sets/fourth.safetensors --learning-rate 3e-3 --init-from sets/third.safetensors
+landmarks 0.32 0.64 0.04 12000 140000 sets/real-128.safetensors --learning-rate 2e-3 --init-from sets/fourth.safetensors \
+  --dataset.seed 1
 
 python explore.py export sets/real-128.safetensors --runtimes litert --out results/real-128 \
   --task results/real-128/pose_landmarker.task

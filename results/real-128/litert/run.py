@@ -1,12 +1,13 @@
 """Run this bundle on a photo: `python run.py photo.jpg --bbox x,y,w,h`, or check it: `python run.py --check`.
 
-This file needs numpy, Pillow and the runtime named in manifest.json (ai-edge-litert, openvino or onnxruntime), but not
-edgepose. It prints JSON: the joints of each person in px of the photo, their depth in mm behind the root joint, and
-their confidence; with --root-depth also camera coordinates in mm. Of a calibrated file it also prints the probability that
-the box shows a person (presence), and that each joint is in the photo and not covered (visibility).
+This file needs numpy, Pillow and the runtime named in manifest.json (ai-edge-litert, openvino, onnxruntime or
+executorch), but not edgepose. It prints JSON: the joints of each person in px of the photo, their depth in mm behind
+the root joint, and their confidence; with --root-depth also camera coordinates in mm. Of a calibrated file it also
+prints the probability that the box shows a person (presence), and that each joint is in the photo and not covered
+(visibility).
 
---check repeats the prediction that was stored when the bundle was written, and prints by how much this machine deviates.
-Exit status: 0, 1 if a deviation exceeds its limit, 2 if a file or an option is wrong.
+--check repeats the prediction that was stored when the bundle was written, and prints by how much this machine
+deviates. Exit status: 0, 1 if a deviation exceeds its limit, 2 if a file or an option is wrong.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import hashlib
 import json
 import math
 import numpy as np
+import os
 import re
 import sys
 from PIL import Image, ImageDraw, ImageOps
@@ -47,7 +49,7 @@ class Region:
 
 
 def region_of_box(box: Box, width: int, height: int, padding: float) -> Region:
-    """Return the upright square around a person's box (x, y, w, h px), after it is clipped to a photo of width x height px.
+    """Return the upright square around a person's box (x, y, w, h px), clipped to a photo of width x height px.
 
     Raises:
         ValueError: less than 1 px of the box is inside the photo.
@@ -79,7 +81,7 @@ def region_of_joints(joints: np.ndarray, roi: dict[str, Any]) -> Region:
 
 
 def region_of_circle(hips: Sequence[float], rim: Sequence[float], scale: float = REGION_SCALE) -> Region:
-    """Return the region of a detection by MediaPipe's pose detector: hips' centre and the point above it on the circle."""
+    """Return the region of MediaPipe's pose detector: the hips' centre and the point above it on the circle."""
     x, y = rim[0] - hips[0], rim[1] - hips[1]
     return Region(hips[0], hips[1], scale * math.hypot(x, y), math.atan2(x, -y))
 
@@ -124,8 +126,8 @@ def sample_square(
 ) -> np.ndarray:
     """Scale an upright square of a photo (H, W, 3) uint8 to (size, size, 3) by area averaging.
 
-    This is the definition of a crop without augmentation, in training's evaluation, `predict`, bundles and the measuring
-    program.
+    This is the definition of a crop without augmentation, in training's evaluation, `predict`, bundles and the
+    measuring program.
 
     Args:
         left, top, side: px of the photo.
@@ -180,7 +182,7 @@ def _taps(at: np.ndarray, count: int, replicate: bool) -> list[tuple[np.ndarray,
 
 
 def normalise(image: np.ndarray, rules: dict[str, Any]) -> np.ndarray:
-    """Return the crop (S, S, 3) as (RGB / 255 - mean) / std, (1, 3, S, S) float32. rules: `preprocessing` of the manifest."""
+    """Return the crop (S, S, 3) as (RGB / 255 - mean) / std, (1, 3, S, S) float32. rules: `preprocessing`."""
     rgb = np.asarray(image, np.float32) / 255
     scaled = (rgb - np.array(rules["mean"], np.float32)) / np.array(rules["std"], np.float32)
     return np.ascontiguousarray(scaled.transpose(2, 0, 1)[None])
@@ -196,7 +198,7 @@ def softmax(scores: np.ndarray) -> np.ndarray:
 
 
 def decode(raw: np.ndarray, rules: dict[str, Any], layout: str = "NCHW") -> tuple[np.ndarray, np.ndarray]:
-    """Decode a raw output to joints (J, 3), x and y as fractions of the crop and z of the depth range; and confidence (J,).
+    """Decode a raw output to joints (J, 3), fractions of the crop and of the depth range, and confidence (J,).
 
     The confidence is the largest probability of one cell in the image plane.
 
@@ -229,7 +231,7 @@ def decode(raw: np.ndarray, rules: dict[str, Any], layout: str = "NCHW") -> tupl
 
 
 def presence(confidence: np.ndarray, rules: dict[str, Any]) -> Any:
-    """Return the probability that the crop shows a person, of confidences (..., J). rules: `postprocessing`, calibrated."""
+    """Return the probability that the crop shows a person from confidences (..., J). rules: `postprocessing`."""
     scale, offset = rules["confidence"]["presence"]
     return _sigmoid(scale * np.log(confidence + LEAST_CONFIDENCE).mean(-1) + offset)
 
@@ -290,7 +292,7 @@ def root_depth(region: Region, focal: float) -> float:
 
 
 class OneEuro:
-    """One-Euro filter (Casiez, Roussel and Vogel 2012) of the points of one person: less jitter at rest, little lag in motion.
+    """One-Euro filter (Casiez, Roussel and Vogel 2012) of one person's points: less jitter at rest, little lag.
 
     A point passes a low-pass filter whose cutoff frequency grows with its speed.
 
@@ -306,7 +308,7 @@ class OneEuro:
         self.points = self.velocity = np.zeros((0, 0))
 
     def filter(self, points: np.ndarray, time_s: float, scale: float) -> np.ndarray:
-        """Return smoothed points (N, D). The first points, and those of a time that does not increase, stay as they are.
+        """Return smoothed points (N, D). The first points, and those whose time does not increase, are not changed.
 
         scale: size of the person in the unit of the points: the side of the region
         """
@@ -419,7 +421,7 @@ def fault_of(manifest: dict[str, Any]) -> str:
     alone = set(indices) - {joint for edge in edges for joint in edge}
     if alone and len(joints) > 1:
         return f"skeleton.edges: joint {joints[min(alone)]!r:.60} has no bone"
-    return _fault_of_roi(manifest["preprocessing"], indices)
+    return _fault_of_roi(manifest["preprocessing"], indices) or _fault_of_fits(manifest["postprocessing"], indices)
 
 
 def _fault_of_roi(rules: dict[str, Any], joints: range) -> str:
@@ -436,6 +438,33 @@ def _fault_of_roi(rules: dict[str, Any], joints: range) -> str:
         if not isinstance(roi.get(key), list | tuple) or not all(_is_number(j, int, 0, joints[-1]) for j in roi[key]):
             return f"preprocessing.roi.{key}: a joint is not among the {len(joints)}"
     return ""
+
+
+def _fault_of_fits(rules: dict[str, Any], joints: range) -> str:
+    """Return the fault of the calibrated confidence or of the fitted scale, or an empty string."""
+    confidence, scale = rules.get("confidence"), rules.get("scale")
+    if confidence is not None:
+        pairs = [_list(confidence, "presence"), *_list(confidence, "visibility")]
+        if len(pairs) != len(joints) + 1 or not all(_are_numbers(pair, 2) for pair in pairs):
+            return f"postprocessing.confidence: is not two numbers for presence and for each of {len(joints)} joints"
+    if scale is not None:
+        edges = _list(scale, "edges")
+        if not all(_is_bone(edge, joints) for edge in edges):
+            return f"postprocessing.scale.edges: is not pairs of two joints, numbered from 0 to {len(joints) - 1}"
+        if not edges or not all(_are_numbers(_list(scale, key), len(edges)) for key in ("flat", "deep")):
+            return "postprocessing.scale: flat or deep is not a number for each edge"
+    return ""
+
+
+def _list(part: Any, key: str) -> list[Any]:
+    """Return the list of a key, or an empty one."""
+    found = part.get(key) if isinstance(part, dict) else None
+    return list(found) if isinstance(found, list | tuple) else []
+
+
+def _are_numbers(values: Any, count: int) -> bool:
+    is_list = isinstance(values, list | tuple) and len(values) == count
+    return is_list and all(_is_number(value, float, -1e9, 1e9) for value in values)
 
 
 def _is_file(file: dict[str, Any]) -> bool:
@@ -483,6 +512,18 @@ def load(manifest: dict[str, Any]) -> Network:
 
         model = openvino.compile_model(path, "CPU", {"INFERENCE_PRECISION_HINT": "f32", "PERFORMANCE_HINT": "LATENCY"})
         return lambda image: np.asarray(model([entry(image, False)])[0])
+    if manifest["runtime"] == "executorch":
+        import torch
+        from executorch.runtime import Runtime
+
+        program = Runtime.get().load_program(path)
+        alive = (program.load_method("forward"), program)  # a method crashes once its program is freed
+
+        def executorch(image: np.ndarray) -> np.ndarray:
+            raw: np.ndarray = alive[0].execute([torch.from_numpy(entry(image, False))])[0].numpy().copy()
+            return raw
+
+        return executorch
     if manifest["runtime"] != "onnxruntime":
         fail(f"manifest.json: runtime: '{manifest['runtime']}' is unknown to this run.py; use a newer one")
     import onnxruntime
@@ -647,7 +688,11 @@ def main() -> None:
     people = []
     for box in boxes:
         joints, confidence = predict_box(network, manifest, photo, box)
-        person = {"bbox": box, "joints_px_mm": joints.round(2).tolist(), "confidence": confidence.round(4).tolist()}
+        person = {
+            "bbox": box,
+            "joints_px_mm": joints.round(2).tolist(),
+            "confidence": confidence.astype(float).round(4).tolist(),
+        }
         if manifest["postprocessing"].get("confidence"):
             person["presence"] = round(float(presence(confidence, manifest["postprocessing"])), 4)
             person["visibility"] = visibility(confidence, manifest["postprocessing"]).round(4).tolist()
@@ -662,10 +707,18 @@ def main() -> None:
 def guarded() -> None:
     """Run `main`; an unexpected exception is one line, and the exit status 1."""
     try:
-        main()
+        try:
+            main()
+        finally:
+            if sys.stdout:
+                sys.stdout.flush()  # a closed pipe or a full disk is noticed here
     except ImportError as error:
         fail(f"{error}; install the packages named at the top of run.py")
     except Exception as error:
+        if isinstance(error, OSError) and sys.stdout:  # else Python fails on the same output again at exit
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        if isinstance(error, BrokenPipeError):  # the reader, such as `head`, has what it wanted
+            sys.exit(1)
         if len(sys.argv) > 1 and sys.argv[-1] == "--traceback":
             raise
         text = " ".join(str(error).split())[:300]
