@@ -312,7 +312,7 @@ def test_several_photos(bundle, photo, tmp_path, capsys):
         (["--bbox", "a,b,c,d"], "invalid list of 4 numbers"),
         (["--focal", "0"], "--focal 0: give a positive"),
         (["--focal", "nan"], "--focal nan: give a positive"),
-        (["--principal", "nan,3"], "--principal nan,3: give finite"),
+        (["--principal", "nan,3"], "--principal nan,3: give px"),
         (["--threads", "0"], "--threads 0: give 1 to 256"),
         (["--root-depth", "3000", "--root-depth", "1"], "--root-depth: 2 given for 1 boxes"),
         (["--root-depth", "-3"], "--root-depth -3: give a positive"),
