@@ -129,7 +129,9 @@ def _predict(
     px, mm = place(joints)
     movement = max(float(np.linalg.norm(place(other)[1] - mm, axis=1).max()) for other in changed)
     part, count = _first_joints(raw, bundle.arch.head, bundle.arch.num_joints)
-    layout = manifest.outputs[0].layout if manifest.outputs else "NCHW" if raw.ndim == 4 else "NJB"  # none in version 0.1
+    layout = (
+        manifest.outputs[0].layout if manifest.outputs else "NCHW" if raw.ndim == 4 else "NJB"
+    )  # version 0.1 has no outputs
     if layout == "NHWC":
         part = part.transpose(0, 2, 3, 1)
     files[f"{name}.ppm"] = b"P6\n%d %d\n255\n" % (rules.size, rules.size) + crop.tobytes()

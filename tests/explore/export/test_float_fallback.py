@@ -40,5 +40,7 @@ def test_fewest_layers(limit: float, needed: int) -> None:
 
 
 def test_impossible_budget() -> None:
-    with pytest.raises(ConversionError, match=r"float budget 0.5 mm: exceeded by 0.50 mm with 19 of 20 layers in float"):
+    with pytest.raises(
+        ConversionError, match=r"float budget 0.5 mm: exceeded by 0.50 mm with 19 of 20 layers in float"
+    ):
         fewest_float_layers(STEPS, SimulatedExport([1.0] * 20), 100.5, 0.5)
