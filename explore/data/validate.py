@@ -122,7 +122,8 @@ def _check_human36m(root: Path, decode: int, progress: Progress, options: Human3
         except SplitNotFound as error:
             report.notes.append(f"no {split} part: {error}, or choose others with --dataset.{split}-subjects")
         except InputError as error:
-            if ("annotations", str(error)) not in report.problems:
+            file = str(error).partition(": ")[0]
+            if not any(line.startswith(f"{file}: ") for _, line in report.problems):
                 report.add("annotations", str(error))
     return report
 
