@@ -98,7 +98,7 @@ def test_one_network_by_three_recipes_is_trained_once(tmp_path: Path, monkeypatc
     results = [json.loads(path.read_text()) for path in home.glob("result-*.json")]
     assert len({(r["train_s"], r["loss"], r["float_mpjpe_mm"]) for r in results}) == 1
     rows = read_table(folder / "trials.csv")
-    assert {row["recipe"] for row in rows if row["state"] == "complete"} == set(recipes)
+    assert {row["recipe"] for row in rows if row["state"] == "complete"} == set(given)
     front = read_table(folder / "front.csv")
     for row in front:
         about = bundle.load(folder / row["bundle"]).manifest
