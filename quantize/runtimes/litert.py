@@ -47,7 +47,7 @@ def quantizer_options(recipe: Recipe) -> dict[str, tuple[str, ...]]:
     """Return the options of the quantizer; INT16 activations are symmetric in every kernel."""
     found: dict[str, tuple[str, ...]] = {}
     if recipe.calibrated:
-        # INT16 has bits to spare: clipped extremes cost more than the finer steps gain
+        # 16 bits need no clipping of extremes
         found["activation_range"] = ("average", "minmax") if recipe.int8 else ("minmax", "average")
         found["activation_symmetry"] = ("asymmetric", "symmetric") if recipe.int8 else ("symmetric",)
     return found | {"weight_range": ("minmax", "octav"), "weight_granularity": ("channel", "tensor")}

@@ -95,9 +95,9 @@ def test_networks_are_the_same_in_every_run() -> None:
 def test_rows_survive_a_killed_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "instructions.jsonl"
     path.write_text('{"arch_id": "a", "runtime": "litert", "instructions": 1}\n{"arch_id": "b", "run')
-    assert [row["arch_id"] for row in arm_correlation._read(path)] == ["a"]
-    arm_correlation._append(path, {"arch_id": "c", "runtime": "litert", "instructions": 3})
-    assert [row["arch_id"] for row in arm_correlation._read(path)] == ["a", "c"]
+    assert [row["arch_id"] for row in arm_correlation.read_rows(path)] == ["a"]
+    arm_correlation.append_row(path, {"arch_id": "c", "runtime": "litert", "instructions": 3})
+    assert [row["arch_id"] for row in arm_correlation.read_rows(path)] == ["a", "c"]
     store = arm._Store(tmp_path / "agreement.jsonl")
     store.add("one", lambda: [{"file": "x"}])
     store.add("one", lambda: pytest.fail("it is there already"))
