@@ -10,7 +10,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from arch.documents import load_written
 from arch.space import PRESET_PREFIXES, Arch
 from explore.data import evaluated_set
 from explore.pareto import hypervolume_history
@@ -21,10 +20,10 @@ from explore.report.predictions import Predictions
 from explore.report.reproduce import search_options
 from explore.report.rows import AnyRow, ExportedRow, Row, TrialRow
 from explore.report.snapshot import Snapshot
+from explore.search.budget_clock import read_stored
 from explore.search.config import SearchConfig, double
 from explore.search.plan import PLANNED
 from explore.search.quantities import parse_limit, quantity
-from explore.search.records import PLAN
 from explore.train.config import PASSES
 
 
@@ -284,7 +283,9 @@ class Summary:
         Networks of the search come before baselines, and the study's first runtime before others. None: no bundle
         passed its checks.
         """
-        passed = [row for row in self.exported if row.bundle and not row.checks_failed]
+        passed = [
+            row for row in self.exported if row.bundle and not row.checks_failed and (self.folder / row.bundle).is_dir()
+        ]
         first = self.exported[0].runtime if self.exported else ""
         found = min(passed, key=lambda row: (row.baseline, row.runtime != first, row.mpjpe_mm), default=None)
         return self.folder / found.bundle if found else None
@@ -299,11 +300,10 @@ class Summary:
     @property
     def more(self) -> str:
         """The options that resume the search with more trials: all that differ from the defaults."""
-        plan, without = self.folder / PLAN, {"trials"}
+        without = {"trials"}
         more = f"--trials {2 * self.settings['trials']}"
-        if plan.is_file() and self.settings["budget"] != "none":
-            given = load_written(plan)["plan"]["given"]
-            without = {"budget", *(key for key in PLANNED if key not in given)}
+        if self.settings["budget"] != "none" and (stored := read_stored(self.folder)):
+            without = {"budget", *(key for key in PLANNED if key not in stored.plan.given)}
             more = f"--budget {double(self.settings['budget'])}"
         if Path(self.settings["results"]).resolve() == Path(SearchConfig().results).resolve():
             without = without | {"results"}

@@ -70,8 +70,10 @@ def read_table(path: Path) -> list[dict[str, str]]:
     Raises:
         InputError: the file is no CSV table, or has a word in place of a number.
     """
-    if not path.is_file():
+    if not path.exists():
         return []
+    if path.is_dir():
+        raise InputError(f"{path}: a folder, not a CSV table; copy the study again")
     try:
         with path.open(encoding="utf-8", newline="") as file:
             lines = [{header: value or "" for header, value in row.items() if header} for row in csv.DictReader(file)]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Collection
+from pathlib import Path
 
 from pydantic import BaseModel, ValidationError
 
@@ -34,13 +35,13 @@ class Stored(BaseModel):
     is_empty: bool = False
 
 
-def read_stored(config: SearchConfig) -> Stored | None:
-    """Return the stored plan of a study; None for a study without a budget.
+def read_stored(folder: Path) -> Stored | None:
+    """Return the stored plan of a study's folder; None for a study without a budget.
 
     Raises:
         InputError: the file is damaged.
     """
-    path = config.folder / PLAN
+    path = folder / PLAN
     if not path.exists():
         return None
     try:
@@ -51,7 +52,7 @@ def read_stored(config: SearchConfig) -> Stored | None:
 
 def with_stored_plan(config: SearchConfig) -> SearchConfig:
     """Return the configuration with the budget and the numbers of the study's plan, if it has one."""
-    stored = read_stored(config)
+    stored = read_stored(config.folder)
     if stored is None:
         return config
     return stored.plan.applied_to(config, open_keys(config)).model_copy(update={"budget": stored.plan.budget})
@@ -59,7 +60,7 @@ def with_stored_plan(config: SearchConfig) -> SearchConfig:
 
 def may_start(config: SearchConfig, is_first: bool) -> bool:
     """Return whether the budget leaves time to start a network in the present phase. is_first: of this worker"""
-    stored = read_stored(config)
+    stored = read_stored(config.folder)
     return stored is None or stored.until is None or time.time() < stored.until or (is_first and stored.is_empty)
 
 
@@ -123,7 +124,7 @@ def further_samples(config: SearchConfig, macs: float, largest_macs: float, fram
 
     frames: training frames; those that are rendered are not seen more than PASSES times
     """
-    stored = read_stored(config)
+    stored = read_stored(config.folder)
     speed = stored.plan.speed if stored else USUAL_SPEED
     seen = config.candidate.samples + config.final.samples
     taught = speed.teaching(config)

@@ -34,7 +34,7 @@ def planned(config: SearchConfig, display: Display) -> tuple[SearchConfig, Clock
         InputError: the budget is too small, or data or a device cannot be used.
     """
     started = time.monotonic()
-    stored = read_stored(config)
+    stored = read_stored(config.folder)
     if stored is None and (not needs_plan(config) or (config.folder / "config.yaml").exists()):
         return config, None
     if stored is not None and config.budget == "none":

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from pathlib import Path
 
 import pytest
 
 from explore.cli import main
-from tests.helpers.layouts import custom
+from tests.helpers.layouts import REPOSITORY, custom
 
 YAML = {  # of configurations, spaces, networks and recipes: content, expected message
     "empty": (b"", "empty"),
@@ -78,6 +79,19 @@ def test_rendered_sets(content: str, tmp_path: Path, capsys: pytest.CaptureFixtu
     path.write_text(content)
     arguments = ["train", "--arch", "paper-XS-relu@64", "--data", f"synthetic:{path.parent}", "--out", "OUT/a"]
     failure(arguments, path if "level" not in content else path.parent, tmp_path, capsys)
+
+
+@pytest.mark.parametrize(
+    ("name", "content"), [("budget.json", "{}"), ("budget.json", "[]"), ("equal_samples.csv", None)]
+)
+def test_study_folders(name: str, content: str | None, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = shutil.copytree(REPOSITORY / "results" / "reference", tmp_path / "study") / name
+    path.unlink()
+    if content is None:
+        path.mkdir()
+    else:
+        path.write_text(content)
+    failure(["report", str(path.parent), "--out", "OUT/page.html"], path, tmp_path, capsys)
 
 
 ANNOTATIONS = {  # of a custom set: content of train.json, expected message

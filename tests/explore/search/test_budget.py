@@ -170,9 +170,9 @@ def test_cheaper_networks_see_more_samples(tmp_path: Path) -> None:
 
 def test_the_time_of_interrupted_runs_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     config = SearchConfig(study="s", results=str(tmp_path))
-    assert may_start(config, is_first=False) and read_stored(config) is None
+    assert may_start(config, is_first=False) and read_stored(config.folder) is None
     first = Clock(config, plan(), 100.0, ())
-    stored = read_stored(config)
+    stored = read_stored(config.folder)
     assert stored is not None and stored.plan == plan() and stored.spent_s == pytest.approx(100.0, abs=5.0)
     assert with_stored_plan(config).trials == plan().trials and with_stored_plan(config).equal_compute
     first.start_candidates(is_empty=True)
@@ -197,14 +197,14 @@ def test_the_time_of_interrupted_runs_counts(tmp_path: Path, monkeypatch: pytest
     Clock(config, stored.plan, 2000.0, ("trials", "final.samples")).start_candidates(is_empty=False)
     assert may_start(config, is_first=False), "given trials are all evaluated"
     over.start_candidates(is_empty=False)
-    spent = read_stored(config)
+    spent = read_stored(config.folder)
     assert spent is not None and not may_start(config, is_first=True)
     assert without_limit(config, spent).trials == plan().trials
     assert may_start(config, is_first=False), "without a budget, there is no limit"
 
     (tmp_path / "s" / PLAN).write_text("{")
     with pytest.raises(InputError, match=r"budget\.json: .*restore the file, or give --study another name"):
-        read_stored(config)
+        read_stored(config.folder)
 
 
 def test_samples_of_finalists_follow_the_time_that_is_left(tmp_path: Path) -> None:
@@ -221,7 +221,7 @@ def test_samples_of_finalists_follow_the_time_that_is_left(tmp_path: Path) -> No
         final = fit_finalists(config, study, chosen, clock).final.samples
         again = fit_finalists(config, study, chosen, clock).final.samples
         assert again == final, "a decision for the same finalists is kept"
-        stored = read_stored(config)
+        stored = read_stored(config.folder)
         assert stored is not None and stored.plan == clock.plan
         assert given or (stored.plan.final_samples == final and stored.plan.finalists_for)
         return final
