@@ -170,6 +170,10 @@ def comparable(train: Dataset, test: Dataset) -> Dataset:
 def _train_and_test(config: DataConfig, workers: int, progress: Progress | None) -> tuple[Dataset, Dataset]:
     tested = config.dataset.test_on or config.data
     framing = config.dataset.framing
+    if not any(data.startswith("human36m:") for data in (*parse_data(config.data), *parse_data(tested))):
+        for key in ("protocol", "test_subjects", "test_step", "detected"):
+            if getattr(config.dataset, key) != DatasetConfig.model_fields[key].default:
+                raise InputError(f"dataset.{key}: applies to Human3.6M only, not to {config.data}; omit it")
     if framing == "roi" and config.dataset.detected:
         raise InputError(
             "dataset.detected: gives boxes only, but framing roi needs joints; omit it, or use framing box"

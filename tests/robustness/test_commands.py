@@ -94,6 +94,14 @@ def test_study_folders(name: str, content: str | None, tmp_path: Path, capsys: p
     failure(["report", str(path.parent), "--out", "OUT/page.html"], path, tmp_path, capsys)
 
 
+@pytest.mark.parametrize("option", ["protocol=1", "test-subjects=9", "test-step=2", "detected=a.json"])
+def test_options_of_another_data_set(option: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    key = "dataset." + option.split("=")[0].replace("-", "_")
+    for command in (["train", "--arch=paper-XS-relu@64"], ["search", "--results=OUT", "--trials=1", "--budget=none"]):
+        line = failure([*command, f"--dataset.{option}"], Path(key), tmp_path, capsys)
+        assert line == f"error: {key}: applies to Human3.6M only, not to synthetic:easy; omit it"
+
+
 ANNOTATIONS = {  # of a custom set: content of train.json, expected message
     "empty": ("", "not valid JSON"),
     "list": ("[]", "a JSON object is expected"),
