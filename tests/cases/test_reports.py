@@ -26,7 +26,10 @@ XS = MadeFile("paper-XS-relu", 155.0, 0.16)
 
 def summary_of(folder: Path, *files: MadeFile) -> Summary:
     config, records, evaluators = write_compared_study(folder / "s", files)
-    return summarise(config, records, None, {}, evaluators)
+    summary = summarise(config, records, None, {}, evaluators)
+    for row in summary.exported:
+        (summary.folder / row.bundle).mkdir(parents=True, exist_ok=True)
+    return summary
 
 
 def test_figures_say_which_part_they_belong_to(tmp_path: Path) -> None:
