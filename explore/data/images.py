@@ -88,6 +88,17 @@ def _size_in_header(data: bytes) -> tuple[int, int] | None:
         return None
 
 
+def stored_orientation(path: Path) -> int:
+    """Return the EXIF orientation that readers ignore; 1 where there is none, and for HEIC, which is decoded rotated."""
+    from PIL import Image
+
+    try:
+        with _without_pixel_limit(), Image.open(path) as image:
+            return int(image.getexif().get(0x0112, 1))
+    except (OSError, ValueError, SyntaxError, OverflowError, struct.error):
+        return 1
+
+
 @contextmanager
 def _without_pixel_limit() -> Iterator[None]:
     """Let Pillow open images of any size: MAX_PIXELS is checked here, for Pillow and OpenCV alike."""

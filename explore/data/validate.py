@@ -15,7 +15,7 @@ from arch.errors import InputError
 from arch.fields import MAX_JOINTS
 from explore.data.config import Human36MOptions
 from explore.data.crop import clip_box, project
-from explore.data.images import read_frame, read_mask
+from explore.data.images import read_frame, read_mask, stored_orientation
 from explore.data.readers import human36m, load_function
 from explore.data.readers.common import as_array, require
 from explore.data.readers.human36m import Camera, Subject
@@ -319,7 +319,7 @@ def _check_image(report: Report, counts: SubjectReport, file: Path, size: tuple[
         report.add(error.kind, str(error))
         return
     counts.grey += bool((image == image[..., :1]).all())
-    orientation = _orientation(file)
+    orientation = stored_orientation(file)
     if orientation != 1:
         problem = f"EXIF orientation {orientation} is ignored, since annotations refer to stored pixels"
         report.add("orientation", f"{file}: {problem}; store the image rotated and drop the tag")
@@ -336,10 +336,3 @@ def _check_mask(report: Report, file: Path, size: np.ndarray) -> None:
         report.add(
             "size", f"{file}: a mask of {width} x {height} for an image of {size[0]} x {size[1]}; cover the whole image"
         )
-
-
-def _orientation(file: Path) -> int:
-    from PIL import Image
-
-    with Image.open(file) as image:
-        return int(image.getexif().get(0x0112, 1))
