@@ -87,4 +87,37 @@ def test_parts_that_a_search_rejects(case: str, tmp_path: Path, capsys: pytest.C
 def test_a_set_with_one_split(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     custom(tmp_path / "set", 8).with_name("test.json").unlink()
     assert main(["data", "check", f"custom:{tmp_path / 'set'}", "--sheet", str(tmp_path / "sheet.png")]) == 0
+    assert f"no test part: {tmp_path / 'set' / 'annotations' / 'test.json'}: missing" in capsys.readouterr().out
+
+
+def test_subjects_of_human36m(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    human36m(tmp_path / "set", 8)
+    call = ["data", "check", f"human36m:{tmp_path / 'set'}", "--sheet", str(tmp_path / "sheet.png"), "--json"]
+    main([*call, "--dataset.train-subjects=1,9", "--dataset.test-subjects=9"])
+    problems = [problem["problem"] for problem in json.loads(capsys.readouterr().out)["problems"]]
+    assert [line for line in problems if "share subject human36m S9" in line]
+    main(call)
+    facts = json.loads(capsys.readouterr().out)
+    assert [problem for problem in facts["problems"] if problem["kind"] == "parts"] == [
+        {"kind": "parts", "problem": next(p["problem"] for p in facts["problems"] if "of one clip" in p["problem"])}
+    ]
+    for file in (tmp_path / "set" / "annotations").glob("*subject5*"):
+        file.unlink()
+    shutil.rmtree(tmp_path / "set" / "images" / "s_09_act_02_subact_01_ca_01")
+    main(call)
+    facts = json.loads(capsys.readouterr().out)
+    assert any(note.startswith("no train part: ") and "--dataset.train-subjects" in note for note in facts["notes"])
+
+
+def test_heic_images(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    heif = pytest.importorskip("pillow_heif")
+    custom(tmp_path / "set", 4)
+    for file in (tmp_path / "set" / "annotations").iterdir():
+        found = json.loads(file.read_text())
+        for entry in found["images"]:
+            image = tmp_path / "set" / "images" / entry["file_name"]
+            heif.from_pillow(Image.open(image).convert("RGB")).save(image.with_suffix(".heic"))
+            entry["file_name"] = str(Path(entry["file_name"]).with_suffix(".heic"))
+        file.write_text(json.dumps(found))
+    assert main(["data", "check", f"custom:{tmp_path / 'set'}", "--sheet", str(tmp_path / "sheet.png")]) == 0
     assert "no problems found" in capsys.readouterr().out and (tmp_path / "sheet.png").is_file()
