@@ -11,7 +11,7 @@ import re
 import shutil
 import stat
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -136,12 +136,9 @@ def check_output(path: str | Path, where: str) -> None:
         if path.exists() and not path.is_file():
             kind = "a folder" if path.is_dir() else "not a regular file"
             raise InputError(f"{where} {path}: {kind}; give the path of a file")
-        folder = next(parent for parent in path.absolute().parents if parent.exists())
-        if not folder.is_dir():
-            raise InputError(f"{where} {path}: {folder} is not a folder; give another path")
         if path.exists() and not os.access(path, os.W_OK):
             raise InputError(f"{where} {path}: the file is read-only; give another path")
-        _try_writing(folder, path)
+        _try_writing(path.absolute().parents, path, where)
     except OSError as error:
         raise InputError(f"{where} {path}: {error.strerror}; give a path that can be written") from None
 
@@ -156,16 +153,16 @@ def check_output_folder(path: str | Path, where: str) -> None:
     try:
         if path.exists() and not path.is_dir():
             raise InputError(f"{where} {path}: not a folder; give the path of a folder")
-        folder = next(place for place in (path.absolute(), *path.absolute().parents) if place.exists())
-        if not folder.is_dir():
-            raise InputError(f"{where} {path}: {folder} is not a folder; give another path")
-        _try_writing(folder, path)
+        _try_writing((path.absolute(), *path.absolute().parents), path, where)
     except OSError as error:
         raise InputError(f"{where} {path}: {error.strerror}; give a folder that can be written") from None
 
 
-def _try_writing(folder: Path, path: Path) -> None:
-    """Write and remove a temporary file in `folder`."""
+def _try_writing(folders: Iterable[Path], path: Path, where: str) -> None:
+    """Write and remove a temporary file in the first of `folders` that exists."""
+    folder = next(place for place in folders if place.exists())
+    if not folder.is_dir():
+        raise InputError(f"{where} {path}: {folder} is not a folder; give another path")
     with suppress(FileNotFoundError):
         os.lstat(folder / path.name)  # its name may be too long
     with tempfile.NamedTemporaryFile(dir=folder, prefix=temporary_prefix(path.name), suffix=".part") as file:

@@ -10,6 +10,8 @@ import importlib
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, model_validator
 
 BENCHES: dict[str, str] = {
@@ -64,6 +66,19 @@ class Claim(BaseModel):
         if self.low is None or self.high is None:
             return ""
         return f"{self.low:.3g} to {self.high:.3g} ({self.interval_of})"
+
+
+def decrease_of_each_seed(name: str, gains: NDArray[np.float64]) -> Claim:
+    """Return the claim that the MPJPE decreases with every seed. gains: mm, one for each seed"""
+    return Claim(
+        name=f"decrease in MPJPE (mm) {name}, mean over seeds",
+        target="> 0 with every seed",
+        measured=f"{gains.mean():.1f} ({', '.join(f'{gain:.1f}' for gain in gains)})",
+        passed=bool((gains > 0).all()),
+        low=float(gains.min()),
+        high=float(gains.max()),
+        interval_of="all seeds",
+    )
 
 
 def at_least(name: str, target: float, value: float, measured: str = "", **interval: Any) -> Claim:

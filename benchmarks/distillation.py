@@ -16,7 +16,7 @@ import numpy as np
 
 from arch.files import content_hash, write_atomic
 from arch.space import Arch
-from benchmarks import Claim
+from benchmarks import Claim, decrease_of_each_seed
 from benchmarks.training_long import LONG
 from explore.data.config import DataConfig
 from explore.evaluation.evaluator import Evaluator, open_evaluators
@@ -107,15 +107,5 @@ def claims(rows: Rows) -> list[Claim]:
     found = []
     for kind in KINDS[1:]:
         gains = errors[kind] - errors["distilled"]
-        found.append(
-            Claim(
-                name=f"decrease in MPJPE (mm) by distillation, {kind}, mean over seeds",
-                target="> 0 with every seed",
-                measured=f"{gains.mean():.1f} ({', '.join(f'{gain:.1f}' for gain in gains)})",
-                passed=bool((gains > 0).all()),
-                low=float(gains.min()),
-                high=float(gains.max()),
-                interval_of="all seeds",
-            )
-        )
+        found.append(decrease_of_each_seed(f"by distillation, {kind}", gains))
     return found

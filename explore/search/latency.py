@@ -164,8 +164,7 @@ def measure_files(context: EvalContext, files: Mapping[str, tuple[str, Path]]) -
     config = context.config
     named = {"reference": (config.runtime, reference_file(config, config.runtime)), **files}
     calls = {name: prepare_call(context, runtime, file) for name, (runtime, file) in named.items()}
-    seconds = config.measure.max_seconds * len(calls) / 2
-    found = measure_calls(context, calls, config.measure.model_copy(update={"max_seconds": seconds}))
+    found = measure_calls(context, calls, config.measure.for_count(len(calls)))
     take_reference(config, config.runtime, found["reference"])
     return found
 
