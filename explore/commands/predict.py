@@ -227,13 +227,15 @@ def _print_results(
 
 
 def _people_table(results: list[dict[str, Any]], models: int) -> Table:
-    numbers = ("person", "confidence", "root depth m", "ms")
+    people = [person for result in results for person in result["people"]]
+    certainty = "presence" if all("presence" in person for person in people) else "confidence"
+    numbers = ("person", certainty, "root depth m", "ms")
     table = Table("photo", *(["model"] if models > 1 else []), header_style="bold")
     for name in numbers:
         table.add_column(name, justify="right")
     for result in results:
         for person in result["people"]:
-            cells = (f"{person['confidence']:.2f}", f"{person['root_depth_mm'] / 1000:.2f}", f"{person['ms']:.2f}")
+            cells = (f"{person[certainty]:.2f}", f"{person['root_depth_mm'] / 1000:.2f}", f"{person['ms']:.2f}")
             label = [result["model"]] if models > 1 else []
             table.add_row(escape(Path(result["photo"]).name), *label, str(person["person"]), *cells)
     return table

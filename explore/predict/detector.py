@@ -22,13 +22,19 @@ MODEL = Path(__file__).with_name("person.tflite")
 INPUT_SIZE = 224  # px
 LAYERS = ((28, 2), (14, 2), (7, 6))  # (cells of a side, anchors of a cell)
 MIN_SCORE = 0.5
-SAME_PERSON_IOU = 0.3  # boxes with a larger intersection over union are one person
+SAME_PERSON_IOU = 0.3  # box of a track and a new one with a larger intersection over union are one person
+# Boxes in one image whose centres, the hips, are closer are one person: in half sides of the larger box. Squares around
+# people who stand side by side have half of their area in common, so that the intersection over union does not tell.
+SAME_HIPS = 0.5
 CONTAINED = 0.8  # fraction of a box inside a larger one above which it is a part of that person
 # Half the side of a box in radii of the predicted circle. With 0.94 the boxes are as large as the annotated ones on
 # rendered and Human3.6M frames.
 BOX_SCALE = 0.94
 CIRCLE_SEARCH = 1.5  # side of the square in which `circle` searches, in longer sides of the box
 TILE_FRACTION = 0.6  # side of a tile, of the image's longer side
+FINE_FRACTION = 0.4  # of the tiles for further people in an image that shows several or nobody
+FINE_SCORE = 0.7  # least score of a person found in these tiles, in the square around the box
+FINE_SEARCH = 1.5  # side of this square, in sides of the box
 
 
 class Detector:
@@ -41,23 +47,44 @@ class Detector:
         self._scores, self._points = outputs[1], outputs[12]
 
     def detect(self, image: np.ndarray) -> list[Box]:
-        """Search the full image and its tiles; return all people by descending score, numbered from 1."""
-        boxes = self.detect_in(image, [full_region(image), *tiles(image)])
-        return [Box(number, bbox) for number, bbox in enumerate(boxes, 1)]
+        """Search the full image and its tiles; return all people, numbered from 1, by descending score.
+
+        An image that shows several people or nobody is searched in finer tiles, too; people found there come last.
+        """
+        people = self._search(image, [full_region(image), *tiles(image, TILE_FRACTION)])
+        if len(people) != 1:
+            people += self._small_people(image, people)
+        return [Box(number, bbox) for number, bbox in enumerate(_clipped(people, image), 1)]
 
     def detect_in(self, image: np.ndarray, regions: Sequence[np.ndarray]) -> np.ndarray:
         """Return the boxes (N, 4) x, y, w, h px of the people in regions of the image, by descending score.
 
         regions: each (4,) x, y, w, h px.
         """
+        return _clipped(self._search(image, regions), image)
+
+    def _search(self, image: np.ndarray, regions: Sequence[np.ndarray]) -> list[np.ndarray]:
+        """Return the squares (4,) around the people in regions of the image, by descending score."""
         height, width = image.shape[:2]
-        found = [self._detect_region(image, region) for region in regions]
-        scores, boxes = (np.concatenate([arrays[index] for arrays in found]) for index in (0, 1))
-        kept: list[np.ndarray] = []
+        scores, boxes = self._detect_regions(image, regions)
+        people: list[np.ndarray] = []
         for index in np.argsort(-scores):
-            if not kept or not _suppressed(boxes[index], np.array(kept)):
-                kept.append(boxes[index])
-        return np.array([clip_box(box, width, height) for box in kept if _visible(box, width, height)]).reshape(-1, 4)
+            if _visible(boxes[index], width, height) and not is_known(boxes[index], people):
+                people.append(boxes[index])
+        return people
+
+    def _small_people(self, image: np.ndarray, people: Sequence[np.ndarray]) -> list[np.ndarray]:
+        """Return the squares of further people in fine tiles. As tiles cut people off, each is searched again around it."""
+        found: list[np.ndarray] = []
+        for box in self._search(image, list(tiles(image, FINE_FRACTION))):
+            if is_known(box, [*people, *found]):
+                continue
+            side = FINE_SEARCH * box[2]
+            scores, around = self._detect_regions(image, [np.array([*(box[:2] + box[2:] / 2 - side / 2), side, side])])
+            same = [index for index in np.argsort(-scores) if is_known(around[index], [box])]
+            if same and scores[same[0]] >= FINE_SCORE and not is_known(around[same[0]], [*people, *found]):
+                found.append(around[same[0]])
+        return found
 
     def circle(self, image: np.ndarray, bbox: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
         """Return the centre of the hips (2,) px and the point on the circle around the body (2,) px in the direction of
@@ -77,6 +104,11 @@ class Detector:
         same = fit > 0.8 * fit.max()
         hips, rim = circles[same][int(scores[certain][same].argmax())]
         return hips, rim
+
+    def _detect_regions(self, image: np.ndarray, regions: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+        """Return scores (N,) and boxes (N, 4) in px of the image, not yet one for each person."""
+        found = [self._detect_region(image, region) for region in regions]
+        return np.concatenate([scores for scores, _ in found]), np.concatenate([boxes for _, boxes in found])
 
     def _detect_region(self, image: np.ndarray, region: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return scores (N,) and boxes (N, 4) in px of the image."""
@@ -147,9 +179,17 @@ def is_part(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     return np.asarray((contained > CONTAINED) & (other > area))
 
 
-def _suppressed(box: np.ndarray, kept: np.ndarray) -> bool:
-    """Return whether a box (4,) belongs to a person (N, 4) with a higher score, or to a part of that person."""
-    return bool(((iou(box[None], kept) >= SAME_PERSON_IOU) | is_part(box[None], kept)).any())
+def is_known(box: np.ndarray, people: Sequence[np.ndarray]) -> bool:
+    """Return whether a square (4,) belongs to one of several people, each (4,), or is a part of one."""
+    others = np.array(people).reshape(-1, 4)
+    apart = np.linalg.norm(box[:2] + box[2:] / 2 - others[:, :2] - others[:, 2:] / 2, axis=1)
+    same = apart < SAME_HIPS * np.maximum(box[2], others[:, 2]) / 2
+    return bool((same | is_part(box[None], others)[0]).any())
+
+
+def _clipped(boxes: Sequence[np.ndarray], image: np.ndarray) -> np.ndarray:
+    """Return the parts (N, 4) of boxes that lie in the image."""
+    return np.array([clip_box(box, image.shape[1], image.shape[0]) for box in boxes]).reshape(-1, 4)
 
 
 def _visible(box: np.ndarray, width: int, height: int) -> bool:
@@ -162,17 +202,17 @@ def full_region(image: np.ndarray) -> np.ndarray:
     return np.array([0, 0, image.shape[1], image.shape[0]])
 
 
-def tiles(image: np.ndarray) -> Iterator[np.ndarray]:
-    """Yield overlapping regions (x, y, w, h px) that cover the image."""
+def tiles(image: np.ndarray, fraction: float) -> Iterator[np.ndarray]:
+    """Yield overlapping regions (x, y, w, h px) that cover the image. fraction: their side, of the image's longer side"""
     height, width = image.shape[:2]
-    side = TILE_FRACTION * max(width, height)
+    side = fraction * max(width, height)
     for y in _tile_starts(height, side):
         for x in _tile_starts(width, side):
             yield np.array([x, y, min(side, width), min(side, height)])
 
 
 def _tile_starts(length: int, side: float) -> list[float]:
-    """Return the evenly spaced starts of one, two or three tiles."""
+    """Return the evenly spaced starts of overlapping tiles."""
     free = max(length - side, 0)
     count = 1 + math.ceil(2 * free / side)
     return [free * index / max(count - 1, 1) for index in range(count)]

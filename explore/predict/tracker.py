@@ -12,7 +12,16 @@ from scipy.optimize import linear_sum_assignment
 from explore.data.crop import clip_box
 from explore.data.framing import REGION_SCALE, Region
 from explore.predict.boxes import Box
-from explore.predict.detector import BOX_SCALE, SAME_PERSON_IOU, Detector, full_region, iou, is_part, tiles
+from explore.predict.detector import (
+    BOX_SCALE,
+    SAME_PERSON_IOU,
+    TILE_FRACTION,
+    Detector,
+    full_region,
+    iou,
+    is_part,
+    tiles,
+)
 
 SEARCH_SCALE = 2.2  # side of the region searched around a track, in sides of its box
 FULL_FRAME_EVERY, TILES_EVERY = 0.2, 1.0  # s
@@ -71,7 +80,7 @@ class Tracker:
             regions.append(full_region(image))
             self._full_s = time_s
         if time_s - self._tiles_s >= TILES_EVERY - TIME_TOLERANCE:
-            regions += tiles(image)
+            regions += tiles(image, TILE_FRACTION)
             self._tiles_s = time_s
         detections = self.detector.detect_in(image, regions) if regions else np.empty((0, 4))
         weight = 1 - 0.5 ** ((time_s - self._time_s) / HALF_LIFE)  # of a new detection in the box of its track

@@ -122,6 +122,7 @@ def page_config(bundle: Bundle, smooth: bool = True) -> dict[str, Any]:
             "min_score": detector.MIN_SCORE,
             "box_scale": detector.BOX_SCALE,
             "same_person_iou": detector.SAME_PERSON_IOU,
+            "same_hips": detector.SAME_HIPS,
         },
     }
 

@@ -17,7 +17,7 @@ export function anchors() {
 }
 
 // Returns boxes [x, y, w, h] in px of the detector's input, by descending score, after non-maximum suppression.
-export function decodeDetections(scores, points, centres, { min_score, box_scale, same_person_iou }) {
+export function decodeDetections(scores, points, centres, { min_score, box_scale, same_hips }) {
   const candidates = [], threshold = Math.log(min_score / (1 - min_score));
   for (let index = 0; index < scores.length; index++) {
     if (scores[index] <= threshold) continue;
@@ -28,7 +28,8 @@ export function decodeDetections(scores, points, centres, { min_score, box_scale
   }
   const boxes = [];
   for (const [, box] of candidates.sort((a, b) => b[0] - a[0])) {
-    if (boxes.every((other) => iou(box, other) < same_person_iou)) boxes.push(box);
+    const apart = (other) => Math.hypot(box[0] + box[2] / 2 - other[0] - other[2] / 2, box[1] + box[3] / 2 - other[1] - other[3] / 2);
+    if (boxes.every((other) => apart(other) >= same_hips * Math.max(box[2], other[2]) / 2)) boxes.push(box);
   }
   return boxes;
 }
