@@ -5,10 +5,12 @@ clips, else images. Clips are
 
 - (subject, action) where subjects are known, over all cameras, because cameras record the same moment
 - the sequence, for test sets that have sequences instead of subjects
-- else the images of one folder whose names differ only in a final number, except in sets of unrelated images
+- else the images of one folder whose names differ only in a final number, except in sets of unrelated images;
+  synchronised videos are one clip
 
-Samples in one image stay together. Images of one sequence, if there is nothing larger to hold out, are cut into two
-contiguous runs, so that neighbouring frames of a film are separated at one place only.
+Samples in one image, or of one moment in synchronised videos, stay together. Images of one sequence, if there is
+nothing larger to hold out, are cut into two contiguous runs, so that neighbouring frames of a film are separated at one
+place only.
 """
 
 from __future__ import annotations
@@ -30,6 +32,7 @@ LAST_SUBJECT = ("human36m", "mpi_inf_3dhp")  # data sets whose last training sub
 SEQUENCES = ("mupots", "mpi_inf_3dhp")  # data sets whose action is the name of a sequence
 UNRELATED = ("mpii", "mscoco", "muco")  # data sets of images that belong to no clip
 PERFORMERS = {"muco": "mpi_inf_3dhp"}  # composited data set: the one whose performers it shows
+VIEWS = "views"  # folder of images of synchronised videos, whose names begin with the frame (`data label --views`)
 SYNTHETIC = "synthetic"  # beginning of the names of rendered sets, whose subjects are the same bodies
 MAX_VALIDATION = 5000  # frames of a validation part, evenly spread
 MAX_COMPARED = 50_000  # images of a part up to which files are compared by content as well
@@ -84,7 +87,12 @@ def _family(origin: str) -> str:
 
 def _sequence(file: str) -> str:
     """Return the path without the final number of its name, which is the same for all frames of a film."""
-    return re.sub(r"\d+$", "", os.path.splitext(file)[0])
+    return re.sub(r"\d+$", "", os.path.splitext(moment(file))[0])
+
+
+def moment(file: str) -> str:
+    """Return the path, of images of synchronised videos without the camera, so that it is the same in all views."""
+    return re.sub(rf"(\b{VIEWS}/\d+)-[^/]*$", r"\1", file)
 
 
 def _labels(names: Sequence[str]) -> Labels:
@@ -111,7 +119,7 @@ def hold_out(train: Dataset, subjects: Collection[int] | None = None, fraction: 
         raise InputError(f"data {train.name}: annotates no depth; put a 3D set before it")
     origin = str(origins[train.has_depth][0])
     source = origins == origin
-    files = _labels(file_names(train))
+    files = _labels([moment(file) for file in file_names(train)])
     present = sorted({int(subject) for subject in train.subject[source] if subject})
     if subjects is None and origin in LAST_SUBJECT and len(present) > 1:
         subjects = present[-1:]
@@ -135,7 +143,8 @@ def _of_subjects(
             raise InputError(
                 f"{train.root}: dataset.val-subjects: {subject} is not a training subject; choose among {listed}"
             )
-    groups = _merged(_labels(subject_names(train)), files)
+    names = zip(subject_names(train), train.files, strict=True)
+    groups = _merged(_labels([subject or file for subject, file in names]), files)
     held: NDArray[np.bool_] = np.isin(groups, groups[source & np.isin(train.subject, list(subjects))])
     if held[source & train.has_depth].all():
         raise InputError(

@@ -13,7 +13,7 @@ import numpy as np
 
 from arch.files import write_atomic
 from explore.data.skeleton import Skeleton
-from explore.data.split import natural_key
+from explore.data.split import moment, natural_key
 
 SPLITS = ("train", "test")
 
@@ -83,9 +83,9 @@ def split_by_unit(people: Sequence[Labelled], fraction: float) -> dict[str, list
         if wanted and not test:
             test.add(min(order, key=lambda unit: count[unit]))
         return {name: [p for p in people if (p.unit in test) == (name == "test")] for name in SPLITS}
-    images = sorted({person.image for person in people}, key=natural_key)
-    last = set(images[len(images) - round(fraction * len(images)) :])
-    return {name: [p for p in people if (p.image in last) == (name == "test")] for name in SPLITS}
+    moments = sorted({moment(person.image) for person in people}, key=natural_key)
+    last = set(moments[len(moments) - round(fraction * len(moments)) :])
+    return {name: [p for p in people if (moment(p.image) in last) == (name == "test")] for name in SPLITS}
 
 
 def _shuffled(unit: int) -> int:

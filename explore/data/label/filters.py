@@ -67,10 +67,7 @@ def apply_filters(
                 reason = "duplicate"
             own.append(Filtered(person, reason))
         found += own
-    kept = [index for index, filtered in enumerate(found) if not filtered.reason]
-    for index in odd_bones([found[index].person for index in kept], joints.skeleton, filters.max_bone_ratio):
-        found[kept[index]] = replace(found[kept[index]], reason="bones")
-    return found
+    return without_odd_bones(found, joints.skeleton, filters.max_bone_ratio)
 
 
 def counts(filtered: Sequence[Filtered]) -> dict[str, int]:
@@ -121,14 +118,14 @@ def translation(world: np.ndarray, px: np.ndarray, f: np.ndarray, c: np.ndarray)
     return found
 
 
-def odd_bones(people: Sequence[Labelled], skeleton: Skeleton, max_ratio: float) -> list[int]:
-    """Return the indices of people with a bone that is far from its median, or with shoulders against their hips.
+def without_odd_bones(found: Sequence[Filtered], skeleton: Skeleton, max_ratio: float) -> list[Filtered]:
+    """Leave out kept people with a bone that is far from its median, or with shoulders against their hips.
 
     Joints without coordinates (NaN) are ignored.
     """
-    if not people:
-        return []
-    skeleton, cam = with_standard_names(skeleton), np.stack([person.cam for person in people])
+    kept = [index for index, one in enumerate(found) if not one.reason]
+    skeleton = with_standard_names(skeleton)
+    cam = np.array([found[index].person.cam for index in kept]).reshape(-1, len(skeleton), 3)
     odd = are_twisted(skeleton, cam)
     for start, end in BONE_LENGTHS:
         for side in "RL":
@@ -136,7 +133,8 @@ def odd_bones(people: Sequence[Labelled], skeleton: Skeleton, max_ratio: float) 
             if length is not None and np.isfinite(length).any():
                 ratio = length / np.nanmedian(length)
                 odd |= (ratio > max_ratio) | (ratio < 1 / max_ratio)
-    return np.flatnonzero(odd).tolist()
+    left_out = {kept[place] for place in np.flatnonzero(odd).tolist()}
+    return [replace(one, reason="bones") if index in left_out else one for index, one in enumerate(found)]
 
 
 def _reason(

@@ -19,20 +19,20 @@ from explore.data.framing import Region
 from explore.data.label.annotations import Labelled
 from explore.data.label.calibration import Array, CalibratedCamera, match_videos, read_calibration
 from explore.data.label.config import LabelFilters
-from explore.data.label.filters import MARGIN, MIN_VIS, SAME_PERSON, Filtered, annotate, odd_bones
+from explore.data.label.filters import MARGIN, MIN_VIS, SAME_PERSON, Filtered, annotate, without_odd_bones
 from explore.data.label.journal import PersonRecord, ShotRecord
 from explore.data.label.mapping import JointMap
 from explore.data.label.shot import Shot
 from explore.data.label.synchrony import check_views
 from explore.data.label.triangulation import INLIER, Observation, Triangulated, associate, triangulate, with_sides
 from explore.data.skeleton import Skeleton
+from explore.data.split import VIEWS
 
 SAME_RATE = 0.01  # largest relative difference of the frame rates of two videos
 MIN_PRESENCE = 0.5  # probability of a person below which the teacher's joints are not triangulated
 FOCAL_DIGIT = 0.001  # px, last digit of the focal length in a journal
 MIN_AGREEING = 0.75  # fraction of a person's joints on which two views must agree
 UNITS_MM = (1.0, 10.0, 1000.0)  # of calibrations: mm, cm, m
-IMAGES = "views"  # folder of images without lens distortion, below the set's images
 EXTENT_MM = 1500.0  # largest distance of two joints of a person, to recognise the unit of a calibration
 
 
@@ -130,7 +130,7 @@ def undistorted(shots: Iterable[Shot], views: Views, view: int) -> Iterator[Shot
         folder, _, frame = shot.name.rpartition("/")
         yield replace(
             shot,
-            name=f"{IMAGES}/{frame}-{folder}",
+            name=f"{VIEWS}/{frame}-{folder}",
             unit=views.unit,
             people=people,
             focal=float(lens.f.mean()),
@@ -149,7 +149,7 @@ def check_images(shots: Iterable[ShotRecord], views: Views | None, folder: Path)
     for shot in shots:
         if not shot.image:
             continue
-        flat = shot.image.startswith(f"{IMAGES}/")
+        flat = shot.image.startswith(f"{VIEWS}/")
         if views is None:
             if flat:
                 raise InputError(f"--out {folder}: labelled with --views; give --views again, or another --out")
@@ -275,10 +275,7 @@ def filter_views(shots: Iterable[ShotRecord], views: Views, joints: JointMap, fi
         if not reason and (inside[known].mean() < filters.min_inside or not inside[needed].all()):
             reason = "outside"
         found.append(Filtered(replace(person, vis=np.where(inside, person.vis, 0.0), unit=views.unit), reason))
-    kept = [index for index, filtered in enumerate(found) if not filtered.reason]
-    for index in odd_bones([found[index].person for index in kept], joints.skeleton, filters.max_bone_ratio):
-        found[kept[index]] = replace(found[kept[index]], reason="bones")
-    return found
+    return without_odd_bones(found, joints.skeleton, filters.max_bone_ratio)
 
 
 def _labelled(

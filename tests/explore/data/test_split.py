@@ -78,6 +78,8 @@ def test_clips_are_held_out_whole_where_subjects_are_unknown() -> None:
     train, validation = hold_out(data)
     assert len(set(clip_names(validation))) == 1 and len(validation) == 7
     assert not set(clip_names(train)) & set(clip_names(validation))
+    moments = dataset("custom", [f"images/views/{n:06d}-cam{view}-1a.jpg" for view in (1, 2) for n in range(10)])
+    assert hold_out(moments)[1].files == ("images/views/000009-cam1-1a.jpg", "images/views/000009-cam2-1a.jpg")
     named = dataset("custom", [f"{clip}_{frame}.jpg" for clip in ("walk", "run") for frame in range(5)])
     assert len(set(clip_names(hold_out(named)[1]))) == 1
 
@@ -96,6 +98,8 @@ def test_people_in_one_image_stay_together() -> None:
     data = dataset("custom", files, [1, 2] * 5 + [3, 4] * 5)
     train, validation = hold_out(data)
     assert subjects_of(validation) in ({1, 2}, {3, 4}) and not set(train.files) & set(validation.files)
+    strangers = dataset("custom", ["0.jpg", "0.jpg", "1.jpg", "2.jpg", "2.jpg"], [1, 0, 0, 2, 0])
+    assert [part.files for part in hold_out(strangers, (1,))] == [("1.jpg", "2.jpg", "2.jpg"), ("0.jpg", "0.jpg")]
     coco = mix([dataset("muco", files), dataset("mscoco", numbered(4), has_depth=False, root=Path("/coco"))])
     train, validation = hold_out(coco)
     assert set(validation.origins) == {"muco"} and len(validation) == 2

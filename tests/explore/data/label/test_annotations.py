@@ -1,5 +1,7 @@
 """Labelled people as a data set for custom:PATH."""
 
+from dataclasses import replace
+
 import cv2
 import numpy as np
 import pytest
@@ -77,6 +79,8 @@ def test_the_end_of_a_single_video_is_its_test_part(tmp_path):
     check_disjoint(train=train, test=test)
     rest, validation = hold_out(train)
     assert len(validation) == 2 and max(rest.files) < min(validation.files)
+    views = [replace(one, image=f"views/{index // 2:06d}-{index % 2}.jpg") for index, one in enumerate(found[:10])]
+    assert len(split_by_unit(views, 0.3)["test"]) == 4  # two moments, each in two views
 
 
 def test_a_split_without_people_has_no_file(tmp_path):
