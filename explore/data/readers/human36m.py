@@ -112,8 +112,9 @@ class Subject:
             return isinstance(number, str), number
 
         for annotation in sorted(self.annotations, key=order):
-            image = common.find_image(self.images, annotation, f"{path}: annotation {annotation['id']}")
-            if _index(image, "frame_idx", f"{path}: image {image['id']}") % step == 0:
+            number = common.require_id(annotation, "image_id", f"{path}: annotation {annotation['id']}")
+            image = self.images.get(number)  # if it is missing, `frame` says so
+            if image is None or _index(image, "frame_idx", f"{path}: image {number}") % step == 0:
                 yield annotation
 
     def frame(self, annotation: Any, cameras: dict[str, Camera]) -> Frame:

@@ -227,15 +227,20 @@ def test_missing_camera(layout, tmp_path):
         read(layout, tmp_path)
 
 
+def orphan(entry):
+    entry["image_id"] = 900 + entry["id"]
+
+
 @pytest.mark.parametrize("layout", [la for la in LAYOUTS if la.json and "train" in la.splits], ids=lambda la: la.name)
-def test_two_faulty_samples_of_a_small_split_are_skipped(layout, tmp_path, monkeypatch):
+@pytest.mark.parametrize(("damage", "kind"), [(no_area, "box"), (orphan, "missing")])
+def test_two_faulty_samples_of_a_small_split_are_skipped(layout, damage, kind, tmp_path, monkeypatch):
     monkeypatch.undo()
     path = layout.write(tmp_path, 8)
     for count in (1, 2, 3):
-        edit(path, lambda d, last=count - 1: no_area(d["annotations"][last]))
+        edit(path, lambda d, last=count - 1: damage(d["annotations"][last]))
         if count < 3:
             data = read(layout, tmp_path, "train")
-            assert len(data) == 8 - count and data.skipped == {"box": count}
+            assert len(data) == 8 - count and data.skipped == {kind: count}
     with pytest.raises(InputError, match=r"annotation 0.*\(and 2 of 8 samples more\)"):
         read(layout, tmp_path, "train")
 
