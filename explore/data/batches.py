@@ -15,7 +15,6 @@ from explore.data.crop import (
     crop_region,
     crop_roi,
     region_matrix,
-    source_px_per_crop_px,
     to_camera,
     training_target,
 )
@@ -143,7 +142,7 @@ def _empty_place(dataset: Dataset, size: int, rng: np.random.Generator) -> np.nd
     """Return a part (size, size, 3) of a random image without people."""
     index = int(rng.choice(np.flatnonzero(dataset.negative)))
     box = _random_square(dataset.bbox[index], rng)
-    image, reduced = read_frame(dataset.path(index), dataset.size[index], source_px_per_crop_px(box, size))
+    image, reduced = read_frame(dataset.path(index), dataset.size[index], box[2] / size)
     return crop(image, box, size, 1 / BOX_PADDING, reduced=reduced)[0]
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
 import re
 import zipfile
 from dataclasses import dataclass
@@ -90,7 +91,7 @@ def convert(source: Path, kind: str, images: Path, out: Path, split: str, focal:
     if not images.is_dir():
         raise InputError(f"--images {images}: no such folder; give the folder that file names are relative to")
     link = out / "images"
-    if link.exists() and link.resolve() != images.resolve():
+    if os.path.lexists(link) and link.resolve() != images.resolve():
         raise InputError(f"--out {link}: holds other images; give another folder")
     sizes: dict[str, tuple[int, int]] = {}
     skipped: dict[str, str] = {}
@@ -283,7 +284,10 @@ def _smpl(source: Path, size_of: Any) -> tuple[Skeleton, list[Pose]]:
     joint_key = next((key for key in ("joints", "joints3d", "joints_3d", "smpl_joints") if key in content), None)
     if file_key is None or joint_key is None:
         raise InputError(f"{source}: no imgname or joints; give files (N,) and joints (N, 24, 3) in m, camera axes")
-    files, joints = np.asarray(content[file_key]).reshape(-1), as_array(content[joint_key])
+    files = [
+        os.fsdecode(file) if isinstance(file, bytes) else str(file) for file in np.ravel(content[file_key]).tolist()
+    ]
+    joints = as_array(content[joint_key])
     if joints.ndim != 3 or joints.shape[1] < BODY or joints.shape[2] != 3 or len(files) != len(joints):
         raise InputError(f"{source}: {joint_key} is {joints.shape}; give (N, 24, 3) for SMPL, (N, 22, 3) for SMPL-X")
     if "transl" in content:
@@ -297,8 +301,8 @@ def _smpl(source: Path, size_of: Any) -> tuple[Skeleton, list[Pose]]:
     skeleton = skeleton_from_edges("custom", names, edges, "Pelvis")
     vis = np.ones(count)
     poses = [
-        Pose(str(file), f"{source}: person {number}", None, cam[:count] * 1000, vis, True)
-        for number, (file, cam) in enumerate(zip(files.tolist(), joints, strict=True), 1)
+        Pose(file, f"{source}: person {number}", None, cam[:count] * 1000, vis, True)
+        for number, (file, cam) in enumerate(zip(files, joints, strict=True), 1)
     ]
     return skeleton, [pose for pose in poses if size_of(pose.file)]
 

@@ -134,11 +134,6 @@ def crop_roi(
     return warp(image, matrix * [reduced, reduced, 1], size, replicate=True), matrix
 
 
-def source_px_per_crop_px(bbox: np.ndarray, size: int, scale: float = 1.0) -> float:
-    """Return how many px of the image one px of the crop covers along an axis."""
-    return float(max(bbox[2:])) * BOX_PADDING * scale / size
-
-
 def crop_region(matrix: np.ndarray, size: int) -> tuple[int, int, int, int]:
     """Return left, top, right, bottom px of the image region that the crop covers. matrix: as from `affine`."""
     corners = np.linalg.inv(matrix[:, :2]) @ (np.array([[0, size, 0, size], [0, 0, size, size]]) - matrix[:, 2:])

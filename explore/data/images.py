@@ -25,6 +25,7 @@ _FLAGS = {1: cv2.IMREAD_COLOR_RGB} | {
     8: cv2.IMREAD_REDUCED_GRAYSCALE_8 | cv2.IMREAD_COLOR_RGB,
 }
 
+PILLOW_ERRORS = (OSError, ValueError, SyntaxError, OverflowError, struct.error)  # of damaged files and metadata
 MIN_CHECKED_BYTES = 1 << 16  # smaller JPEGs cannot exceed MAX_PIXELS, so that their header is not read
 HEIF_BRANDS = (b"heic", b"heix", b"hevc", b"heim", b"heis", b"mif1", b"msf1")
 
@@ -71,10 +72,12 @@ def read_frame(
 
 
 def image_size(path: Path) -> tuple[int, int]:
-    """Return (width, height) px of an image file, as stored. Raises SampleError if it is not an image."""
-    if found := _size_in_header(_read(path)):
+    """Return (width, height) px of an image file, as `read_frame` decodes it. Raises SampleError if it cannot be."""
+    data = _read(path)
+    if found := _size_in_header(data):
         return found
-    raise SampleError("broken", f"{path}: not an image that can be decoded; give a JPEG or PNG")
+    height, width = _decode(data, cv2.IMREAD_GRAYSCALE | cv2.IMREAD_IGNORE_ORIENTATION, path).shape
+    return width, height
 
 
 def _size_in_header(data: bytes) -> tuple[int, int] | None:
@@ -82,9 +85,9 @@ def _size_in_header(data: bytes) -> tuple[int, int] | None:
     from PIL import Image
 
     try:
-        with _without_pixel_limit(), Image.open(io.BytesIO(data)) as image:
+        with without_pixel_limit(), Image.open(io.BytesIO(data)) as image:
             return image.width, image.height
-    except (OSError, ValueError, SyntaxError, OverflowError, struct.error):
+    except PILLOW_ERRORS:
         return None
 
 
@@ -93,14 +96,14 @@ def stored_orientation(path: Path) -> int:
     from PIL import Image
 
     try:
-        with _without_pixel_limit(), Image.open(path) as image:
+        with without_pixel_limit(), Image.open(path) as image:
             return int(image.getexif().get(0x0112, 1))
-    except (OSError, ValueError, SyntaxError, OverflowError, struct.error):
+    except PILLOW_ERRORS:
         return 1
 
 
 @contextmanager
-def _without_pixel_limit() -> Iterator[None]:
+def without_pixel_limit() -> Iterator[None]:
     """Let Pillow open images of any size: MAX_PIXELS is checked here, for Pillow and OpenCV alike."""
     from PIL import Image
 
@@ -145,7 +148,8 @@ def _decode(data: bytes, flags: int, path: str | Path) -> np.ndarray:
     encoded = np.frombuffer(data, np.uint8)
     try:
         image = cv2.imdecode(encoded, flags | cv2.IMREAD_ANYDEPTH)
-        if image is not None and image.dtype == np.uint16:  # OpenCV 5 confuses the channels of TIFF in RGB order
+        if image is not None and image.dtype == np.uint16 and image.ndim == 3:
+            # OpenCV 5 confuses the channels of TIFF in RGB order
             blue_first = flags & ~cv2.IMREAD_COLOR_RGB | cv2.IMREAD_COLOR_BGR
             image = np.flip(np.asarray(cv2.imdecode(encoded, blue_first | cv2.IMREAD_ANYDEPTH)), -1)
     except cv2.error as error:  # for example more pixels than OpenCV reads

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import itertools
 import json
 import math
 import re
@@ -176,15 +177,15 @@ def boxes_of_frame(
 ) -> list[Box]:
     """Return the boxes of one image of width x height px; a photo is frame 0.
 
-    Persons without a number are numbered from 1. option: the option that gave the boxes, for error messages.
+    Persons without a number get the smallest free ones. option: the option that gave the boxes, for error messages.
 
     Raises:
         InputError: a box without area or outside the image.
     """
+    own = [entry for entry in entries if is_of(entry, name) and entry.frame in (None, frame)]
+    free = itertools.filterfalse({entry.person for entry in own}.__contains__, itertools.count(1))
     boxes: list[Box] = []
-    for entry in entries:
-        if not is_of(entry, name) or entry.frame not in (None, frame):
-            continue
+    for entry in own:
         try:
             bbox = clip_box(entry.bbox, width, height)
         except ValueError as error:
@@ -193,5 +194,5 @@ def boxes_of_frame(
             raise InputError(
                 f"{place}: {option} {given}: {error}; give x,y,w,h in px within {width} x {height}"
             ) from None
-        boxes.append(Box(entry.person or len(boxes) + 1, bbox, entry.depth))
+        boxes.append(Box(entry.person or next(free), bbox, entry.depth))
     return boxes

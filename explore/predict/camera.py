@@ -7,7 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from PIL import ExifTags, Image, UnidentifiedImageError
+from PIL import ExifTags, Image
+
+from explore.data.images import PILLOW_ERRORS, without_pixel_limit
 
 FULL_FRAME_DIAGONAL = math.hypot(36.0, 24.0)  # mm, the reference of a 35 mm equivalent focal length
 ASSUMED = "assumed, "
@@ -64,23 +66,17 @@ def choose_camera(
 def equivalent_focal(path: Path) -> float | None:
     """Return the 35 mm equivalent focal length in mm from a photo's EXIF data, or None."""
     try:
-        image = Image.open(path)
-    except (UnidentifiedImageError, Image.DecompressionBombError):
-        return None  # OpenCV reads more formats than Pillow
-    with image:
-        value = image.getexif().get_ifd(ExifTags.IFD.Exif).get(ExifTags.Base.FocalLengthIn35mmFilm)
+        with without_pixel_limit(), Image.open(path) as image:
+            value = image.getexif().get_ifd(ExifTags.IFD.Exif).get(ExifTags.Base.FocalLengthIn35mmFilm)
+    except PILLOW_ERRORS:
+        return None  # OpenCV reads more formats than Pillow, and photos with damaged EXIF data
     return float(value) if isinstance(value, int) and value > 0 else None
 
 
-def root_depth_from_box(bbox: np.ndarray, padding: float, f: np.ndarray) -> float:
-    """Estimate the depth of the root joint in mm, assuming that the padded square box spans 2 m.
+def root_depth_from_side(side: float, f: np.ndarray) -> float:
+    """Estimate the depth of the root joint in mm, assuming that the square of a person, `side` px wide, spans 2 m.
 
     This is RootNet's k without its learned correction. It fits a standing adult and overestimates the depth of
     children, of crouching people and of people cut off by the edge of the image.
     """
-    return root_depth_from_side(max(float(bbox[2]), float(bbox[3])) * padding, f)
-
-
-def root_depth_from_side(side: float, f: np.ndarray) -> float:
-    """Estimate the depth of the root joint in mm, assuming that the square of a person, `side` px wide, spans 2 m."""
     return REFERENCE_SIDE * math.sqrt(float(f[0] * f[1])) / side

@@ -67,7 +67,7 @@ def _draw_photo(panel: np.ndarray, prediction: Prediction, skeleton: Skeleton, s
         joints = person.px * scale
         draw_bones(image, joints, skeleton, thickness)
         draw_joints(image, joints, colour, 0.7 * thickness + 1)
-        draw_label(image, bbox[:2] + 10, str(index + 1), colour)
+        draw_label(image, bbox[:2] + 10, str(person.number), colour)
 
 
 def _draw_view(panel: np.ndarray, people: list[Person], skeleton: Skeleton) -> None:
@@ -106,7 +106,7 @@ def _draw_view(panel: np.ndarray, people: list[Person], skeleton: Skeleton) -> N
         order = np.argsort([-distance[index, list(edge)].mean() for edge in view3d.lines_of(skeleton)], kind="stable")
         draw_bones(panel, joints, skeleton, thickness, order)
         draw_joints(panel, joints, colour, 0.5 * thickness + 1)
-        label = f"{index + 1} · {people[index].root_depth / 1000:.1f} m"
+        label = f"{people[index].number} · {people[index].root_depth / 1000:.1f} m"
         draw_label(panel, joints[joints[:, 1].argmin()] - (0, 22), label, colour)
     _draw_legend(panel)
     middle = points.mean(0) * [1, 1, 0]

@@ -16,7 +16,7 @@ from arch.errors import InputError
 from explore.data.crop import crop, crop_roi, to_camera, to_image
 from explore.data.framing import Region, region_of_box, region_of_circle, region_of_joints
 from explore.predict.boxes import Box, BoxEntry, boxes_of_frame
-from explore.predict.camera import Camera, root_depth_from_box, root_depth_from_side
+from explore.predict.camera import Camera, root_depth_from_side
 from explore.predict.detector import Detector
 from quantize import bundle as bundles
 from quantize.bundle import Bundle
@@ -248,7 +248,7 @@ def _predict_in_box(model: Model, image: np.ndarray, box: Box, camera: Camera, t
     with timer.stage("decode", model.label):
         depth = box.root_depth
         if depth is None:
-            depth = root_depth_from_box(box.bbox, rules.box_padding, camera.f)
+            depth = root_depth_from_side(float(max(box.bbox[2:])) * rules.box_padding, camera.f)
         px, mm = to_photo_and_camera(coords, matrix, rules.size, _depth_range(model), camera, depth)
     ms = 1000 * (time.perf_counter() - started)
     return Person(box.bbox, px, mm, confidence, depth, _depth_source(box), ms, box.number)

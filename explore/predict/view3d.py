@@ -66,11 +66,11 @@ class ViewCamera:
         return local[..., :2] / local[..., 2:], local[..., 2]
 
 
-def look_at(points: np.ndarray, azimuth: float, elevation: float = ELEVATION) -> ViewCamera:
-    """Place a camera outside the sphere around points (N, 3) in world mm. azimuth, elevation: degrees."""
+def look_at(points: np.ndarray, azimuth: float) -> ViewCamera:
+    """Place a camera outside the sphere around points (N, 3) in world mm. azimuth: degrees."""
     middle = (points.min(0) + points.max(0)) / 2
     radius = float(np.linalg.norm(points - middle, axis=1).max())
-    a, e = math.radians(azimuth), math.radians(elevation)
+    a, e = math.radians(azimuth), math.radians(ELEVATION)
     forward = np.array([math.sin(a) * math.cos(e), math.cos(a) * math.cos(e), -math.sin(e)])
     right = np.array([math.cos(a), -math.sin(a), 0.0])
     rotation = np.stack([right, np.cross(forward, right), forward])

@@ -95,18 +95,24 @@ def test_mediapipe_csv(photos: Path, tmp_path: Path) -> None:
     check(source, cams)
 
 
-@pytest.mark.parametrize("count", [24, 22])
-def test_smpl(photos: Path, tmp_path: Path, count: int) -> None:
+@pytest.mark.parametrize(("count", "kind"), [(24, "U9"), (22, "S9")])
+def test_smpl(photos: Path, tmp_path: Path, count: int, kind: str) -> None:
     cam = np.stack([random_joints(count, seed) for seed in (3, 4)])
     source = tmp_path / "smpl.npz"
     np.savez(
-        source, imgname=np.array(["a.jpg", "b/c.jpg"]), joints=(cam - [0, 0, 4000]) / 1000, transl=[[0, 0, 4.0]] * 2
+        source,
+        imgname=np.array(["a.jpg", "b/c.jpg"], kind),
+        joints=(cam - [0, 0, 4000]) / 1000,
+        transl=[[0, 0, 4.0]] * 2,
     )
     assert run(photos, source) == 0
     data = open_dataset(f"custom:{tmp_path / 'set'}", "train")
     assert data.skeleton.names == SMPL_NAMES[:count] and data.skeleton.flippable
     np.testing.assert_allclose(data.joints_cam, cam, atol=0.02)
     assert main(["data", "check", f"custom:{tmp_path / 'set'}", "--sheet", str(tmp_path / "sheet.png")]) in (0, 1)
+    photos.rename(tmp_path / "moved")  # the link leads nowhere now
+    assert run(tmp_path / "moved", source, "--split", "test") == 2
+    assert not (tmp_path / "set" / "annotations" / "test.json").exists()
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -10,11 +11,11 @@ import pytest
 from PIL import Image
 
 from arch.errors import InputError
-from explore.data import Human36MOptions, jpeg, open_dataset
+from explore.data import Human36MOptions, batches, jpeg, open_dataset
 from explore.data.augment import AUGMENTS
 from explore.data.batches import MAX_RETRIES, batch_at, evaluation_arrays, sample_crop
-from explore.data.crop import affine, crop, crop_region, source_px_per_crop_px
-from explore.data.images import read_frame, read_image
+from explore.data.crop import affine, crop, crop_region
+from explore.data.images import image_size, read_frame, read_image, read_mask
 from explore.data.sample_errors import SampleError
 from tests.helpers import layouts
 from tests.helpers.layouts import REAL_DATA
@@ -49,7 +50,7 @@ def test_crops_of_reduced_images_are_not_shifted(tmp_path, size):
     cv2.imwrite(str(path), smooth(1000, 1000), (cv2.IMWRITE_JPEG_QUALITY, 95))
     bbox = np.array([200.0, 150, 500, 620])
     move = {"scale": 1.2, "rotation_deg": 20, "flip": True, "shift": (0.03, -0.02)}
-    image, reduced = read_frame(path, (1000, 1000), source_px_per_crop_px(bbox, size, 1.2))
+    image, reduced = read_frame(path, (1000, 1000), 1.2 * 1.25 * 620 / size)
     assert reduced > 1
     got, matrix = crop(image, bbox, size, reduced=reduced, **move)
     want, same = crop(read_image(path), bbox, size, **move)
@@ -57,6 +58,15 @@ def test_crops_of_reduced_images_are_not_shifted(tmp_path, size):
     assert np.abs(got.astype(int) - want).mean() < 2.5
     shift, _ = cv2.phaseCorrelate(want[..., 0].astype(np.float32), got[..., 0].astype(np.float32))
     assert np.abs(shift).max() < 0.05
+
+
+def test_other_backgrounds_are_decoded_as_sharp_as_people(data, monkeypatch):
+    allowed = []
+    whole = np.zeros((1280, 1280, 3), np.uint8)
+    monkeypatch.setattr(batches, "read_frame", lambda path, size, most: allowed.append(most) or (whole, 1))
+    monkeypatch.setattr(batches, "_random_square", lambda box, rng: np.array([0.0, 0, 640, 640]))
+    empty = replace(data, vis=np.zeros_like(data.vis))
+    assert batches._empty_place(empty, 64, np.random.default_rng(0)).shape == (64, 64, 3) and allowed == [10]
 
 
 @pytest.mark.skipif(not REAL.is_dir(), reason=f"no Human3.6M samples at {REAL}")
@@ -160,7 +170,7 @@ def test_partial_decoding_equals_full_decoding(tmp_path, size):
         box = np.array(bbox)
         for rotation, flip, shift in ((0, False, (0.0, 0.0)), (37, True, (0.2, -0.1)), (-60, False, (0.9, 0.9))):
             region = crop_region(affine(box, size, 1.1, rotation, flip, shift), size)
-            allowed = source_px_per_crop_px(box, size, 1.1)
+            allowed = 1.1 * 1.25 * max(box[2:]) / size
             part, reduced = read_frame(path, (1001, 803), allowed, region)
             whole, same = read_frame(path, (1001, 803), allowed)
             assert reduced == same and part.shape == whole.shape
@@ -203,6 +213,14 @@ def test_unreadable_images_are_named(tmp_path):
         assert str(path) in str(caught.value) and "\n" not in str(caught.value)
     with pytest.raises(InputError, match=r"missing\.jpg"):
         read_image(tmp_path / "missing.jpg")
+
+
+def test_masks_of_16_bits_and_the_size_of_heic_photos(tmp_path):
+    cv2.imwrite(str(tmp_path / "mask.png"), np.array([[0, 65535, 256]], np.uint16))
+    assert read_mask(tmp_path / "mask.png").tolist() == [[0, 255, 1]]
+    heif = pytest.importorskip("pillow_heif")
+    heif.from_pillow(Image.fromarray(smooth(90, 100))).save(tmp_path / "a.heic")
+    assert image_size(tmp_path / "a.heic") == (90, 100)
 
 
 def test_colours_are_rgb(tmp_path):

@@ -19,8 +19,8 @@ from explore.data.crop import crop, project, training_target
 from explore.data.images import read_image
 from explore.data.skeleton import BLAZEPOSE33, H36M18
 from explore.predict import drawing, photo_figure, pipeline, view3d
-from explore.predict.boxes import Box
-from explore.predict.camera import Camera, choose_camera, equivalent_focal, root_depth_from_box
+from explore.predict.boxes import Box, BoxEntry, boxes_of_frame
+from explore.predict.camera import Camera, choose_camera, equivalent_focal, root_depth_from_side
 from quantize import bundle as bundles
 from quantize import runtimes
 from quantize.manifest import Data, Skeleton
@@ -100,19 +100,16 @@ def test_known_joints_are_recovered_in_px_and_mm(size, depth_range):
 
 
 def test_root_depth_equals_rootnets_k():
-    f = np.array([1500.0, 1400.0])
-    bbox = np.array([0, 0, 100.0, 200.0])
-    area = (200 * 1.25) ** 2
-    assert root_depth_from_box(bbox, 1.25, f) == pytest.approx(math.sqrt(1500 * 1400 * 2000 * 2000 / area))
-    assert root_depth_from_box(bbox * 2, 1.25, f) == pytest.approx(root_depth_from_box(bbox, 1.25, f) / 2)
+    f, side = np.array([1500.0, 1400.0]), 250.0
+    assert root_depth_from_side(side, f) == pytest.approx(math.sqrt(1500 * 1400 * 2000 * 2000 / side**2))
+    assert root_depth_from_side(side * 2, f) == pytest.approx(root_depth_from_side(side, f) / 2)
 
 
 def test_root_depth_of_a_standing_person_is_within_15_percent():
     eye = camera()
     for depth in (2500, 5000, 9000):
         px = project(at(0, 0, depth), eye.f, eye.c)
-        low, high = px.min(0), px.max(0)
-        estimated = root_depth_from_box(np.concatenate([low, high - low]), 1.25, eye.f)
+        estimated = root_depth_from_side(1.25 * np.ptp(px, axis=0).max(), eye.f)
         assert 0.85 < estimated / depth < 1.15
 
 
@@ -122,6 +119,10 @@ def test_camera_is_given_read_from_exif_or_assumed(tmp_path):
     exif.get_ifd(ExifTags.IFD.Exif)[ExifTags.Base.FocalLengthIn35mmFilm] = 26
     Image.new("RGB", (400, 300)).save(path, exif=exif)
     assert equivalent_focal(path) == 26
+    damaged = tmp_path / "damaged.webp"
+    Image.new("RGB", (400, 300)).save(damaged, exif=exif)
+    damaged.write_bytes(damaged.read_bytes().replace(b"MM\0*", b"????"))
+    assert equivalent_focal(damaged) is None
     from_exif = choose_camera(400, 300, equivalent_mm=26)
     assert from_exif.f[0] == pytest.approx(26 / math.hypot(36, 24) * 500) and from_exif.focal_from.startswith("EXIF")
     assert len(from_exif.assumed) == 1 and "principal" in from_exif.assumed[0]
@@ -192,19 +193,21 @@ def test_the_trunk_of_33_landmarks_is_drawn():
 @pytest.mark.parametrize(
     ("width", "height", "count"), [(640, 400, 3), (300, 900, 1), (2400, 500, 2), (40, 40, 1), (640, 400, 12)]
 )
-def test_figure_shows_all_people(width, height, count):
-    eye = choose_camera(width, height)
-    people = []
+def test_figure_shows_all_people(width, height, count, monkeypatch):
+    eye, draw_label = choose_camera(width, height), drawing.draw_label
+    people, labels = [], []
+    monkeypatch.setattr(photo_figure, "draw_label", lambda *given: (labels.append(given[2]), draw_label(*given)))
     for index in range(count):
         mm = at(600 * (index % 4 - 1), 200, 3500 + 700 * index)
         px = project(mm, eye.f, eye.c)
         bbox = np.array([*px.min(0), *np.ptp(px, axis=0)])
-        people.append(pipeline.Person(bbox, px, mm, np.full(18, 0.2), mm[0, 2], "given", 1.0))
+        people.append(pipeline.Person(bbox, px, mm, np.full(18, 0.2), mm[0, 2], "given", 1.0, 7 - index))
     image = np.full((height, width, 3), 120, np.uint8)
     made = photo_figure.render_figure(
         pipeline.Prediction(Path("a" * 90 + ".jpg"), image, eye, people, False), SKELETON, "small"
     )
     picture = cv2.imdecode(np.frombuffer(made, np.uint8), cv2.IMREAD_COLOR_RGB)
+    assert {label.split()[0] for label in labels} == {str(person.number) for person in people}
     assert 450 < picture.shape[0] < 900 and 1000 < picture.shape[1] < 2300
     side = picture[:, picture.shape[1] // 2 :].reshape(-1, 3).astype(int)
     for colour in (LEFT, RIGHT, *map(person_colour, range(count))):
@@ -284,6 +287,11 @@ def test_old_options_work_with_a_notice(bundle, photo, tmp_path, capsys, old, ne
     printed = capsys.readouterr()
     assert f"note: {old.partition('=')[0]} is now called {new}" in printed.err
     assert ("whole photo is one person's box" in printed.err) == (old == "--whole")
+
+
+def test_people_without_a_number_get_one_of_their_own():
+    entries = [BoxEntry(bbox=(1, 1, 9, 9), person=person) for person in (None, 2, None, 1)]
+    assert [box.number for box in boxes_of_frame(entries, "--boxes", "a.jpg", 0, 20, 20)] == [3, 2, 4, 1]
 
 
 def test_root_depths_can_be_given(bundle, photo, tmp_path, capsys):
