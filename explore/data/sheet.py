@@ -46,9 +46,8 @@ def frames_of(dataset: Dataset, count: int) -> list[Frame]:
             sample.bbox,
             np.where(sample.vis[:, None] > 0, sample.joints_img[:, :2], np.nan),
             f"{dataset.split} S{sample.subject} {sample.action}",
-            region=dataset.region(index) if dataset.framing == "roi" else None,
         )
-        for index, sample in ((index, dataset[index]) for index in evenly_spread(len(dataset), count))
+        for sample in (dataset[index] for index in evenly_spread(len(dataset), count))
     ]
 
 

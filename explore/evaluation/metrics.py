@@ -84,9 +84,9 @@ def pa_mpjpe(pred: np.ndarray, true: np.ndarray) -> float:
     return _mean_of_samples(errors, np.isfinite(errors))
 
 
-def pck_rel(pred: np.ndarray, true: np.ndarray, root: int, threshold: float = PCK_THRESHOLD) -> float:
-    """Return the fraction of joints, without the root, with an error below `threshold` mm after root alignment."""
-    return _mean(joint_errors(pred, true, root) < threshold, _without_root(true, root))
+def pck_rel(pred: np.ndarray, true: np.ndarray, root: int) -> float:
+    """Return the fraction of joints, without the root, with an error below PCK_THRESHOLD after root alignment."""
+    return _mean(joint_errors(pred, true, root) < PCK_THRESHOLD, _without_root(true, root))
 
 
 def auc(pred: np.ndarray, true: np.ndarray, root: int) -> float:

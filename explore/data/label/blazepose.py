@@ -43,9 +43,9 @@ class BlazePose:
 
     skeleton = BLAZEPOSE33
 
-    def __init__(self, name: str, path: Path, threads: int = 1) -> None:
+    def __init__(self, name: str, path: Path) -> None:
         self.name, self.fingerprint = name, MODELS[name].sha256
-        self._interpreter: Any = interpreter(path, threads)
+        self._interpreter: Any = interpreter(path, 1)
         self._input = self._interpreter.get_input_details()[0]["index"]
         details = self._interpreter.get_output_details()
         self._outputs = {tuple(detail["shape"].tolist()): detail["index"] for detail in details}

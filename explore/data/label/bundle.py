@@ -24,14 +24,14 @@ class BundleTeacher:
     present.
     """
 
-    def __init__(self, name: str, bundle: Bundle, threads: int = 1) -> None:
+    def __init__(self, name: str, bundle: Bundle) -> None:
         self.name, self.fingerprint = name, bundle.manifest.files[0].sha256
         described = bundle.manifest.skeleton
         root = described.joints[described.root]
         self.skeleton = skeleton_from_edges(described.name, described.joints, described.edges, root)
         if described.joints == BLAZEPOSE33.names:
             self.skeleton = BLAZEPOSE33
-        self._bundle, self._session = bundle, bundle.session(threads)
+        self._bundle, self._session = bundle, bundle.session()
 
     def label(self, image: np.ndarray, roi: Region) -> TeacherPose:
         """Return the pose of the person in the region, or in the upright square around its centre with framing box."""

@@ -6,7 +6,7 @@ package @mediapipe/pose. They are kept in the folder of rendered sets (`default_
 
 from __future__ import annotations
 
-import os
+import importlib.util
 import shutil
 import subprocess
 import sys
@@ -102,8 +102,6 @@ def _fetch(teacher: str, model: ModelFile, path: Path) -> bytes:
 
 def _pip() -> list[str] | None:
     """Return the command that downloads the wheel, with the pip of this environment if it has one."""
-    import importlib.util
-
     if importlib.util.find_spec("pip"):
         return [sys.executable, "-m", "pip", *PIP]
     found = shutil.which("pip") or shutil.which("pip3")
@@ -113,9 +111,7 @@ def _pip() -> list[str] | None:
 def _run(command: list[str], folder: str) -> str:
     """Run a command in a folder; return the reason of a failure, or an empty string."""
     try:
-        done = subprocess.run(
-            command, cwd=folder, capture_output=True, text=True, timeout=TIMEOUT_S, env=dict(os.environ)
-        )
+        done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=TIMEOUT_S)
     except (OSError, subprocess.TimeoutExpired) as error:
         return " ".join(str(error).split())[:120]
     if done.returncode:

@@ -14,6 +14,7 @@ from explore.data.synthetic.panorama import Surroundings
 
 Rng = np.random.Generator
 PANORAMA_P = 0.8  # probability of a panorama as surroundings at the level full; else a drawn room
+SUPERSAMPLE = 2  # samples per px and axis of the person
 CLUTTER_P = 0.75  # probability of clutter in front of a panorama
 
 
@@ -149,15 +150,7 @@ class Figure:
         return points, self.view.place(skin(self.transforms, dressed))
 
 
-def render(
-    rng: Rng,
-    body: Body,
-    figure: Figure,
-    size: int,
-    easy: bool,
-    bystander: Figure | None = None,
-    supersample: int = 2,
-) -> np.ndarray:
+def render(rng: Rng, body: Body, figure: Figure, size: int, easy: bool, bystander: Figure | None = None) -> np.ndarray:
     """Render a posed person with random clothes, light and surroundings to RGB uint8 (size, size, 3).
 
     bystander: a second person, behind the first
@@ -170,7 +163,7 @@ def render(
     points, vertices = figure.dressed(body, outfit)
     uv = figure.view.project(vertices)
 
-    person, alpha = _person(body, vertices, uv * np.float32(supersample), points, outfit, light, size * supersample)
+    person, alpha = _person(body, vertices, uv * np.float32(SUPERSAMPLE), points, outfit, light, size * SUPERSAMPLE)
     person = cv2.resize(person, (size, size), interpolation=cv2.INTER_AREA)
     alpha = cv2.resize(alpha, (size, size), interpolation=cv2.INTER_AREA)[..., None]
     if light.surroundings is None:
