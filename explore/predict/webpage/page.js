@@ -49,7 +49,10 @@ async function run(model, values) {
 // Returns the pixels of the current video frame.
 function grab(video) {
   const { videoWidth: width, videoHeight: height } = video;
-  if (canvas.width !== width || canvas.height !== height) [canvas.width, canvas.height] = [width, height];
+  if (canvas.width !== width || canvas.height !== height) { // also when a phone is turned
+    for (const one of [canvas, element("overlay")]) [one.width, one.height] = [width, height];
+    tracks = [];
+  }
   context.drawImage(video, 0, 0, width, height);
   return context.getImageData(0, 0, width, height);
 }
@@ -71,13 +74,20 @@ async function detect(detector, config, picture) {
     .map(([x, y, w, h]) => clipBox([x * zoom + left, y * zoom + top, w * zoom, h * zoom], width, height))
     .filter((box) => box[2] >= 1 && box[3] >= 1);
   for (const track of tracks) {
+    if (track.region) track.box = boxOfRegion(track.region, config, width, height);
     const match = boxes.findIndex((box) => iou(box, track.box) > config.detector.same_person_iou);
     track.missed = match < 0 ? track.missed + 1 : 0;
     if (match >= 0) track.box = boxes.splice(match, 1)[0].map((value, at) => track.box[at] + SMOOTHING * (value - track.box[at]));
   }
-  const alive = tracks.filter((track) => track.missed < MAX_MISSED);
+  const alive = tracks.filter(({ missed, box }) => missed < MAX_MISSED && box[2] >= 1 && box[3] >= 1);
   tracks = [...alive, ...boxes.map((box) => ({ box, missed: 0 }))].slice(0, MAX_PEOPLE);
   addTiming("detect", started);
+}
+
+// Returns the box of a followed person, as the detector makes it of a circle.
+function boxOfRegion({ x, y, side }, config, width, height) {
+  const half = config.detector.box_scale * side / config.roi.scale;
+  return clipBox([x - half, y - half, 2 * half, 2 * half], width, height);
 }
 
 // Returns the joints of a track, in px of the video and in camera mm, with their confidence. With framing roi, the joints
@@ -137,7 +147,6 @@ async function openCamera() {
   await video.play();
   const settings = video.srcObject.getVideoTracks()[0].getSettings();
   element("camera").className = settings.facingMode === "environment" ? "" : "mirrored";
-  [element("overlay").width, element("overlay").height] = [video.videoWidth, video.videoHeight];
   tracks = [];
 }
 
