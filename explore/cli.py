@@ -110,7 +110,7 @@ def report_errors(work: Callable[[], int], show_traceback: bool = True) -> int:
         _print_error(f"error: {_line(error)}")
         return 2
     except WorkError as error:
-        _print_error(f"failed: {_line(error)}")
+        _print_error("failed: " + _line(str(error).partition("\n")[0]))
         return 1
     except KeyboardInterrupt as error:
         _discard_output()

@@ -33,7 +33,7 @@ THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"
 
 
 class ConversionError(WorkError):
-    """An export failed. The first line gives the reason, the rest are the last lines of the converter's output."""
+    """An export failed. The first line has the reason and the path of the log, the others are the last of the log."""
 
 
 class Converter:
@@ -144,17 +144,16 @@ class Converter:
         except BaseException as error:
             self.close()
             if isinstance(error, TimeoutError):
-                reason = f"took longer than {timeout_s:g} s and was stopped"
-                raise ConversionError(f"{title}: {reason}{_tail(self.log, start)}") from None
+                raise _failed(title, f"took longer than {timeout_s:g} s and was stopped", self.log, start) from None
             if isinstance(error, EOFError):
                 reason = f"the converter {child_process.exit_reason(child.wait())}"
-                raise ConversionError(f"{title}: {reason}{_tail(self.log, start)}") from None
+                raise _failed(title, reason, self.log, start) from None
             raise
         answer: dict[str, Any] = json.loads(line)
         if answer.get("kind") == "input":
             raise InputError(answer["error"])
         if "error" in answer:
-            raise ConversionError(f"{title}: {answer['error']}{_tail(self.log, start)}")
+            raise _failed(title, answer["error"], self.log, start)
         return answer
 
 
@@ -209,9 +208,10 @@ def _kill(child: subprocess.Popen[bytes]) -> None:
             pipe.close()
 
 
-def _tail(log: Path, start: int) -> str:
-    """Return the last lines of the log since `start`, and its path."""
+def _failed(title: str, reason: str, log: Path, start: int) -> ConversionError:
+    """Return the error of an export with the last lines of the log since `start`."""
     with open(log, "rb") as file:
         file.seek(max(start, log.stat().st_size - TAIL_BYTES))
         lines = [line.rstrip() for line in file.read().decode(errors="replace").splitlines() if line.strip()]
-    return "".join(f"\n  {line[:300]}" for line in [*lines[-TAIL_LINES:], f"full log: {log}"])
+    shown = (f"{title}: {reason}; full log: {log}", *(line[:300] for line in lines[-TAIL_LINES:]))
+    return ConversionError("\n  ".join(shown))

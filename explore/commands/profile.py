@@ -63,19 +63,20 @@ def run(args: argparse.Namespace) -> int:
         raise InputError("profile: no network given; give presets or files, --paper, or --space NAME")
     if args.sample < 1:
         raise InputError(f"--sample: {args.sample} is below 1; give a number of networks")
+    if (args.describe or args.engine) and not args.networks:
+        raise InputError("profile: --describe and --engine show networks that are named; give presets or files")
     archs = [found for name in args.networks for found in _find(name)]
     tables: list[list[Any]] = []
+    if args.paper:
+        tables.append(paper_rows())
+    if args.space:
+        space = Space.named(args.space).at(args.input_size)
+        print(f"space {space.name} at {args.input_size} px: {space.size():,} different networks", file=sys.stderr)
+        tables.append(sample_rows(space, args.sample, args.seed))
     if args.describe:
         tables += [step_rows(name, arch) for name, arch in archs]
-    else:
-        if args.paper:
-            tables.append(paper_rows())
-        if args.space:
-            space = Space.named(args.space).at(args.input_size)
-            print(f"space {space.name} at {args.input_size} px: {space.size():,} different networks", file=sys.stderr)
-            tables.append(sample_rows(space, args.sample, args.seed))
-        if archs:
-            tables.append(counter_rows(archs, args.engine) if args.engine else rows(archs))
+    elif archs:
+        tables.append(counter_rows(archs, args.engine) if args.engine else rows(archs))
     if form == "json":
         tables = [[row for table in tables for row in table]]
     print("\n\n".join(render(table, form) for table in tables))

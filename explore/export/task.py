@@ -132,8 +132,10 @@ def export_bundle_file(source: Path, path: Path, timeout_s: float, force: bool) 
     bundle = bundles.load(source)
     check(source, path, bundle.manifest.preprocessing.framing, skeleton_of(bundle.manifest), force)
     bundle.verify()
-    with tempfile.TemporaryDirectory() as scratch, Converter(Path(scratch, "converter.log")) as converter:
-        return export_task(bundle, path, converter, None, timeout_s, force)
+    with Converter(log := Path(f"{path}.log")) as converter:  # stays where the converter fails
+        made = export_task(bundle, path, converter, None, timeout_s, force)
+    log.unlink()
+    return made
 
 
 def export_network(

@@ -107,6 +107,7 @@ def test_usage_of_the_installed_script(monkeypatch: pytest.MonkeyPatch, capsys: 
         (["data", "synth", "--levle=full"], "did you mean '--level'?"),
         (["data", "lable", "photos"], "did you mean 'label'?"),
         (["profile"], "--paper"),
+        (["profile", "--paper", "--describe"], "give presets or files"),
         (["profile", "paper-M"], "paper-L"),
         (["profile", "--space", "huge"], "mobile"),
         (["predict", "photo.jpg"], "photo.jpg"),
@@ -130,7 +131,7 @@ def test_exit_status_of_other_errors(capsys: pytest.CaptureFixture[str]) -> None
     def fail(error: BaseException) -> int:
         raise error
 
-    assert report_errors(lambda: fail(DeviceLost("postgresql://me:secret@host/db: no answer"))) == 1
+    assert report_errors(lambda: fail(DeviceLost("postgresql://me:secret@host/db: no answer\n  a line of a log"))) == 1
     assert capsys.readouterr().err == "failed: postgresql://me:***@host/db: no answer\n"
     assert report_errors(lambda: fail(KeyboardInterrupt())) == 130
     assert report_errors(lambda: fail(RuntimeError("a\nbug")), show_traceback=False) == 1

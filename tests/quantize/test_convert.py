@@ -98,7 +98,7 @@ def test_failure_leaves_the_old_export(child: Converter, weights: Path, tmp_path
 
 
 def test_last_lines_are_reported(child: Converter, weights: Path, tmp_path: Path) -> None:
-    message = r"(?s)^faults abort of \w+: .*about to abort.*full log: .*convert.log"
+    message = r"(?s)^faults abort of \w+: [^\n]+ SIGABRT; full log: [^\n]+convert.log\n.*about to abort"
     with pytest.raises(ConversionError, match=message):
         attempt(child, weights, "abort", tmp_path / "out")
     with pytest.raises(ConversionError, match=r"(?s)faulty_runtime.py.*nonsense"):
