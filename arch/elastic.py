@@ -20,7 +20,7 @@ from arch.conditions import field_of
 from arch.encoders import ENCODERS
 from arch.errors import InputError
 from arch.network import PoseNet, RawOutput, build
-from arch.normalise import TABLE_OVERRIDES
+from arch.normalise import TABLE_OVERRIDES, own_values
 from arch.search_space import Space
 from arch.space import Arch
 from arch.spec import AxisClassifier, Conv, Ghost, Node, Op, SqueezeExcite
@@ -146,14 +146,25 @@ def inherit(donor: PoseNet, arch: Arch, seed: int) -> PoseNet:
     return extract(net, arch)
 
 
+def share_weights(one: Arch, other: Arch) -> bool:
+    """Return whether `inherit` can give one network weights of the other."""
+    if any(getattr(one, key) != getattr(other, key) for key in FIXED if key != "decoder_stages"):
+        return False
+    try:
+        larger = union(one, other)
+        return all(find_slices(larger, arch) for arch in (one, other))
+    except InputError:
+        return False
+
+
 def union(one: Arch, other: Arch) -> Arch:
     """Return the smallest network that contains both."""
     most: dict[str, Any] = {
         key: max(getattr(one, key), getattr(other, key))
-        for key in ("width", "intermediate_channels", "decoder_width", "heatmap_size", "depth_bins")
+        for key in ("width", "intermediate_channels", "decoder_width", "decoder_stages", "heatmap_size", "depth_bins")
     }
     for key, column in TABLE_OVERRIDES.items():
-        own = tuple(getattr(row, column, 0) for row in ENCODERS[one.encoder].rows)
+        own = own_values(ENCODERS[one.encoder], column)
         first, second = getattr(one, key) or own, getattr(other, key) or own
         if first != second:
             most[key] = tuple(max(a, b) for a, b in zip(first, second, strict=True))

@@ -52,6 +52,12 @@ def normalise(given: dict[str, Any]) -> dict[str, Any]:
     return values
 
 
+def own_values(encoder: Encoder, column: str) -> tuple[float, ...]:
+    """The values of a column of an encoder's table; 0 for a row whose blocks differ, or without that column."""
+    own = (getattr(row, column, 0) for row in encoder.rows)
+    return tuple(value if isinstance(value, int | float) else 0 for value in own)
+
+
 def _table_overrides(values: dict[str, Any], encoder: Encoder) -> dict[str, Any]:
     """Overrides of the encoder's table: zeros replaced by the table's values, None if nothing differs from it."""
     changes: dict[str, Any] = {}
@@ -64,7 +70,7 @@ def _table_overrides(values: dict[str, Any], encoder: Encoder) -> dict[str, Any]
             raise ValueError(f"{key}: the stages of {values['encoder']} have none; leave it out")
         if not isinstance(given, list | tuple) or len(given) != len(table):
             raise ValueError(f"{key}: {values['encoder']} has {len(table)} stages; give {len(table)} numbers")
-        own = tuple(value if isinstance(value, int | float) else 0 for value in table)
+        own = own_values(encoder, column)
         full = tuple(new or default for new, default in zip(given, own, strict=True))
         changes[key] = None if full == own else full
     if values["squeeze_excite"] is not None:

@@ -6,14 +6,13 @@ import math
 from dataclasses import dataclass
 from pathlib import Path
 
-from arch.elastic import FIXED, inherit
+from arch.elastic import inherit, share_weights
 from arch.space import Arch
 from explore.estimate import Estimate, EstimatorContext, FullEstimator, TrainedNetwork
 from quantize.checkpoint import load_network, save_network
 
 NOISE_MM = 6.9  # for runs of a tenth of full training, measured by `python -m benchmarks estimators`
 MIN_PARENTS = 4  # networks trained in full before others inherit
-SHARED_FIELDS = tuple(key for key in FIXED if key != "decoder_stages")  # equal in networks that share weights
 
 
 @dataclass(frozen=True)
@@ -37,7 +36,7 @@ class InheritEstimator:
 
 def compatible_parents(arch: Arch, finished: list[TrainedNetwork]) -> list[TrainedNetwork]:
     """Return the networks that can share weights with `arch`."""
-    return [other for other in finished if all(getattr(other.arch, key) == getattr(arch, key) for key in SHARED_FIELDS)]
+    return [other for other in finished if share_weights(other.arch, arch)]
 
 
 def distance(one: Arch, other: Arch) -> float:

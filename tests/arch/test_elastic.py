@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 
-from arch.elastic import SuperNet, extract, recalibrate, smallest_and_largest
+from arch.elastic import SuperNet, extract, recalibrate, share_weights, smallest_and_largest, union
 from arch.encoders import ENCODERS
 from arch.errors import InputError
 from arch.network import build
@@ -96,6 +96,19 @@ def test_extracted_network_is_independent_of_the_supernet() -> None:
     for tensor in supernet.net.state_dict().values():
         tensor.zero_()
     assert torch.equal(copy(images(2)), before)
+
+
+def test_union_with_rows_whose_blocks_have_several_expansions() -> None:
+    one = Arch(encoder="mobilenet_v3", activation="relu")
+    other = one.replace(expansions=(0, 0, 4, 0, 0, 0))
+    assert union(one, other) == union(other, one) == other
+
+
+def test_networks_that_share_weights() -> None:
+    maps = Arch(**BASE, activation="relu", heatmap_size=16)
+    axes = maps.replace(head="simcc")
+    assert share_weights(maps, maps.replace(heatmap_size=8, width=0.5)) and share_weights(axes, axes.replace(width=0.5))
+    assert not share_weights(axes, axes.replace(heatmap_size=8)) and not share_weights(maps, axes)
 
 
 def test_gradients_reach_only_the_slice() -> None:
