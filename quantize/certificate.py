@@ -210,8 +210,8 @@ def _checks(
     conversion: dict[str, Any] | None,
     increase: Increase | None,
 ) -> list[Check]:
-    transposes = _count(summary, lambda name: "transpose" in name.lower())
-    floats = _count(summary, lambda name: name.endswith(("float32", "f32")))
+    transposes = _listed(summary.operators, lambda name: "transpose" in name.lower())
+    floats = _listed(summary.operators, lambda name: name.endswith(("float32", "f32")))
 
     def check(name: str, target: str, measured: float, passed: bool, fix: str) -> Check:
         return Check(name=name, target=target, measured=measured, passed=passed, fix=fix)
@@ -220,7 +220,7 @@ def _checks(
     own = _map_layers(arch)
     target = f"0, besides {own} of the small map that the head reads" if own else "0"
     checks = [check("no transpose between convolutions", target, summary.transposes, summary.transposes <= own, fix)]
-    fix = f"the fast backend does not support: {floats}; use relu, or another runtime"
+    fix = f"the fast backend does not run: {_listed(summary.fallbacks)}; use relu, or another recipe or runtime"
     checks.append(check("one delegate partition", "1", summary.partitions, summary.partitions == 1, fix))
     if recipe.int8:
         name, target = "MACs in INT8, without float fallback layers", f"at least {INT8_SHARE:.0%}"
@@ -262,6 +262,6 @@ def _map_layers(arch: Arch) -> int:
     return sum(isinstance(op, AxisClassifier) for block in blocks for op in block.main)
 
 
-def _count(summary: ModelSummary, chosen: Callable[[str], bool]) -> str:
+def _listed(operators: dict[str, int], chosen: Callable[[str], bool] = lambda name: True) -> str:
     """List the operators whose "KIND dtype" is chosen, with their number."""
-    return ", ".join(f"{count} {name}" for name, count in summary.operators.items() if chosen(name)) or "none"
+    return ", ".join(f"{count} {name}" for name, count in operators.items() if chosen(name)) or "none"

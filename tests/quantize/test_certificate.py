@@ -42,7 +42,11 @@ def test_all_checks_pass() -> None:
     ("changes", "name", "fix"),
     [
         ({"transposes": 2, "operators": {"TRANSPOSE int8": 2}}, "no transpose between convolutions", "2 TRANSPOSE"),
-        ({"partitions": 42, "operators": {"PRELU float32": 41}}, "one delegate partition", "41 PRELU float32"),
+        (
+            {"partitions": 42, "fallbacks": {"AVERAGE_POOL_2D int8": 41}},
+            "one delegate partition",
+            ": 41 AVERAGE_POOL_2D",
+        ),
         (
             {"int8_macs": 98, "operators": {"CONV float32": 1}},
             "MACs in INT8, without float fallback layers",
