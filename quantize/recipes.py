@@ -191,6 +191,9 @@ def recipe(name: str | Path) -> Recipe:
     for old in Recipe.renamed.keys() & values.keys():
         note_renamed(str(path), old, Recipe.renamed[old])
     try:
-        return Recipe.model_validate({"name": path.stem} | values)
+        made = Recipe.model_validate({"name": path.stem} | values)
     except ValidationError as error:
         raise InputError(f"{path}: {describe(error, Recipe)}") from None
+    if made != RECIPES.get(made.name, made):
+        raise InputError(f"{path}: name: {made.name} is a built-in recipe of other values; write another name")
+    return made

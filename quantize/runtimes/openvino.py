@@ -41,15 +41,16 @@ def unsupported(arch: Arch, recipe: Recipe) -> list[str]:
 
 
 def quantizer_options(recipe: Recipe) -> dict[str, tuple[str, ...]]:
-    """Return the options of NNCF; weights alone are always quantized per channel."""
+    """Return the options of NNCF. Weights alone are always quantized per channel; training starts from the defaults."""
     if not recipe.calibrated:
         return {"weight_range": ("minmax",), "weight_granularity": ("channel",)}
-    return {
+    options = {
         "activation_range": ("average", "minmax", "percentile", "histogram"),
         "activation_symmetry": ("symmetric", "asymmetric"),
         "weight_range": ("minmax",),
         "weight_granularity": ("channel", "tensor"),
     }
+    return {option: values[:1] for option, values in options.items()} if recipe.qat_samples else options
 
 
 def failed_checks(arch: Arch, recipe: Recipe) -> list[str]:

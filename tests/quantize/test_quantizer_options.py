@@ -121,6 +121,12 @@ def test_defaults_are_named_and_impossible_values_rejected(runtime: str) -> None
     )
 
 
+def test_options_that_training_ignores_are_rejected() -> None:
+    chosen = recipe("int8-qat").model_copy(update={"activation_symmetry": "asymmetric"})
+    (reason,) = operator_check.reasons(preset("paper-XS-relu@64"), "openvino", chosen)
+    assert "activation_symmetry: asymmetric is not possible in openvino; it has symmetric" in reason
+
+
 @pytest.mark.parametrize("name", ["int8-weights", "int8-dynamic", "w8a16"])
 def test_precisions_without_a_fast_kernel_are_rejected(name: str) -> None:
     arch = preset("paper-XS-relu@64")

@@ -56,6 +56,7 @@ def test_key_of_version_0_1_gives_a_notice(tmp_path: Path, capsys: pytest.Captur
         ("- a list", "not a mapping; write lines of the form"),
         ("weights: [", "not YAML: "),
         ("name: ../../x", "name: "),
+        ("{name: float, weights: int8}", "name: float is a built-in recipe of other values; write another name"),
     ],
 )
 def test_wrong_yaml_is_one_line_with_file_and_key(tmp_path: Path, text: str, message: str) -> None:
