@@ -118,7 +118,7 @@ def run(args: argparse.Namespace) -> int:
         raise InputError(f"finetune-samples: {args.finetune_samples}: give 1 or more")
     config = take(args, ExportConfig, {})
     args.sdk = sdk.parse(",".join(args.sdk or ()))
-    if (args.task or args.web or args.sdk) and _is_bundle(Path(args.checkpoint)):
+    if _is_bundle(Path(args.checkpoint)):
         return _run_bundle(args, config)
     out = Path(args.out) if args.out else Path(args.checkpoint).with_suffix("")
     check_output_folder(out, "--out")
@@ -150,6 +150,8 @@ def _run_bundle(args: argparse.Namespace, config: ExportConfig) -> int:
     from explore.export.task import export_bundle_file
     from quantize import bundle as bundles
 
+    if not (args.task or args.web or args.sdk):
+        raise InputError(f"{args.checkpoint}: a bundle; add --task, --web or --sdk, or give its checkpoint")
     options = ("out", "zip", "max_drop", "replace_activations", "verify", "checks", "saved_model", "coreml")
     given = [name for name in options if getattr(args, name)] + sorted(config.model_fields_set - {"timeout"})
     if args.input_dtype != "float32":
@@ -360,4 +362,4 @@ def _latency(row: dict[str, Any]) -> str:
     if row["latency_ms"] is None:
         return f"not measured: {row['latency']}"
     ratio = row["float_latency_ms"] / row["latency_ms"]
-    return f"{row['latency_ms']:.3f} ms (float file {row['float_latency_ms']:.3f}, {ratio:.2f}x as fast)"
+    return f"{row['latency_ms']:.3f} ms, {ratio:.2f}x as fast as the float file ({row['float_latency_ms']:.3f} ms)"

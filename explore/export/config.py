@@ -35,7 +35,7 @@ class ExportConfig(DataConfig):
     input_size: int = Field(64, ge=32, description="side of the network's input", json_schema_extra=PX)
     seed: int = Field(0, ge=0, description="seed of the calibration images and of fine-tuning")
     runtimes: tuple[str, ...] = Field(
-        ("litert", "openvino", "onnxruntime"), description="runtimes, each with a bundle of its own"
+        ("litert", "openvino", "onnxruntime"), min_length=1, description="runtimes, each with a bundle of its own"
     )
     quantization: str = Field("int8-static", description="quantization recipe: a name or a YAML file")
     timeout: float = Field(300.0, gt=0, description="time limit of one conversion", json_schema_extra=SECONDS)

@@ -48,11 +48,12 @@ def with_activation(arch: Arch, activation: str) -> Arch:
 def copy_weights(net: PoseNet, arch: Arch) -> PoseNet:
     """Return a network of `arch`, which differs from that of `net` in its activations, with the weights of `net`.
 
-    The slopes of PReLU are dropped.
+    The slopes of PReLU are dropped; new ones have their initial value.
     """
     copied = build(arch, 0)
-    names = copied.state_dict()
-    fill(copied, {name: tensor for name, tensor in net.state_dict().items() if name in names}, "replace-activations")
+    own, given = copied.state_dict(), net.state_dict()
+    kept = {name: given[name] for name in own if name in given and given[name].shape == own[name].shape}
+    fill(copied, own | kept, "replace-activations")
     return copied.eval()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import tempfile
 import time
 from collections.abc import Callable
@@ -225,7 +226,7 @@ def _check_options(arch: Arch, runtimes: tuple[str, ...], chosen: Recipe, option
         raise InputError(f"check: {wanted[0]}: reads the LiteRT file; add litert to --runtimes")
     if options.max_drop is None:
         return
-    if options.max_drop <= 0:
+    if not 0 < options.max_drop < math.inf:
         raise InputError(f"max-drop: {options.max_drop:g} mm: give a number above 0")
     if not chosen.quantized or chosen.qat_samples:
         raise InputError(f"max-drop: not possible with {chosen.name}; use int8-static or int8-float-stem")

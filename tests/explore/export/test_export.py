@@ -10,12 +10,14 @@ from typing import Any
 import numpy as np
 import pytest
 
+from arch.network import build
 from explore.cli import main
 from explore.evaluation.evaluator import Evaluator
 from explore.export import exporter
+from explore.export.finetune import copy_weights, with_activation
 from quantize import bundle, certificate
 from quantize.checkpoint import load_network
-from tests.helpers.networks import QUICK_EXPORT
+from tests.helpers.networks import QUICK_EXPORT, small_arch
 
 Checkpoint = Callable[[str], Path]
 
@@ -74,6 +76,13 @@ def test_replace_activations(checkpoint: Checkpoint, tmp_path: Path, capsys: pyt
     assert net.arch == bundle.load(row["bundle"]).arch and net.arch.activation == "relu"
 
 
+@pytest.mark.parametrize(("before", "after"), [("relu", "prelu"), ("prelu", "prelu_shared"), ("prelu", "relu")])
+def test_weights_fit_every_replacement_of_activations(before: str, after: str) -> None:
+    net = build(small_arch(activation=before), 1)
+    copied = copy_weights(net, with_activation(net.arch, after))
+    assert copied.steps["stem"][0][0].conv.weight.equal(net.steps["stem"][0][0].conv.weight)
+
+
 def test_options_of_version_0_1_give_a_notice(
     checkpoint: Checkpoint, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -100,6 +109,8 @@ def test_options_of_version_0_1_give_a_notice(
         (["--replace-activations=relu6", "--finetune-samples=0"], "finetune-samples: 0"),
         (["--max-drop=far"], "max-drop: 'far' is not a length"),
         (["--max-drop=-1mm"], "max-drop: -1 mm: give a number above 0"),
+        (["--max-drop=nan"], "max-drop: nan mm: give a number above 0"),
+        (["--runtimes=,"], "runtimes: is empty; list at least one value"),
         (["--max-drop=1mm", "--quantization=float"], "max-drop: not possible with float"),
         (
             ["--quantization=w8a16", "--runtimes=onnxruntime"],

@@ -51,6 +51,7 @@ def test_a_bundle_may_have_every_decoder(opened: Path, tmp_path: Path) -> None:
         (["--sdk", "c", "--input-dtype", "uint8"], "input-dtype: changes the model file"),
         (["--web", "USED"], "contains other files, which would be replaced; give a new folder"),
         (["--web", "FILE"], "not a folder"),
+        ([], "net/litert: a bundle; add --task, --web or --sdk, or give its checkpoint"),
     ],
 )
 def test_wrong_options_give_one_line(
