@@ -208,10 +208,10 @@ class Adb:
         """Return the rows of one delegate; the pilot determines the number of rounds, unless the time is up."""
         protocol = settings.protocol
         runs: list[list[Run]] = [[] for _ in models]
-        began = time.monotonic()
+        began, order = time.monotonic(), np.random.default_rng(0)
         while True:
-            for own, path in zip(runs, paths, strict=True):
-                own.append(self._run(tool, path, delegate, threads, settings))
+            for place in order.permutation(len(paths)):
+                runs[place].append(self._run(tool, paths[place], delegate, threads, settings))
             blocks = [[Block(np.array([run.ms]), 1.0, None) for run in own] for own in runs]
             rounds = len(runs[0])
             if rounds >= needed_rounds(blocks, blocks[0], min(protocol.rounds, PILOT), protocol.ci_width):

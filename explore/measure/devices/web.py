@@ -27,7 +27,7 @@ import numpy as np
 from arch.errors import InputError
 from explore import web_server
 from explore.measure.devices import Progress, options, require_litert
-from explore.measure.probe.protocol import Block, Disturbed, needed_rounds, summarise
+from explore.measure.probe.protocol import Block, Disturbed, least_rounds, needed_rounds, summarise, time_is_up
 from explore.measure.rows import DeviceError, Machine, Model, Row, Settings, validated
 from explore.web_server import PageHandler, PageServer, module_file, reachable
 
@@ -198,11 +198,11 @@ class _Session:
                 own.append(Block(ms, 1.0, None))
         count, spent = len(kept[0]), time.monotonic() - self.began[threads]
         done = count >= needed_rounds(kept, kept[0], protocol.rounds, protocol.ci_width)
-        timed_out = spent > protocol.max_seconds and (count >= protocol.rounds or spent > 2 * protocol.max_seconds)
-        share = 1.0 if done or timed_out else min(1.0, max(spent / protocol.max_seconds, 0.5 * count / protocol.rounds))
+        done = done or time_is_up(spent, count, self.dropped[threads], protocol.rounds, protocol.max_seconds)
+        share = 1.0 if done else min(1.0, max(spent / protocol.max_seconds, 0.5 * count / protocol.rounds))
         counts = self.settings.threads
         self.progress((counts.index(threads) + share) / len(counts), f"{threads} threads, {count} rounds")
-        return {"more": not (done or timed_out), "share": share}
+        return {"more": not done, "share": share}
 
     def _done(self, message: dict[str, Any]) -> dict[str, Any]:
         if set(self.blocks) != set(self.settings.threads):
@@ -223,7 +223,7 @@ class _Session:
     def _rows(self, threads: int) -> list[Row]:
         kept, dropped = self.blocks[threads], self.dropped[threads]
         count, protocol = len(kept[0]), self.settings.protocol
-        if count < max(3, protocol.rounds // 2) or count < dropped:
+        if count < max(least_rounds(protocol.rounds), dropped):
             raise Disturbed(
                 f"{self.name}: {dropped} of {count + dropped} rounds ran while the page was hidden; "
                 f"keep it in the foreground"

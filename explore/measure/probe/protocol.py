@@ -131,7 +131,6 @@ def time_rounds(
     decisive = [name for name, entry in timed.items() if entry.decisive]
     names, order = list(timed), np.random.default_rng(0)
     count = dropped = 0
-    min_rounds = max(3, settings.rounds // 2)
     started, background = time.monotonic(), background_cpu_s()
     while True:
         order.shuffle(names)
@@ -148,10 +147,9 @@ def time_rounds(
         progress(share, f"{count} rounds, {dropped} dropped")
         if count >= needed_rounds([kept[n] for n in decisive], kept[reference], settings.rounds, settings.ci_width):
             break
-        enough = count >= settings.rounds or (spent > 2 * settings.max_seconds and count + dropped >= min_rounds)
-        if spent > settings.max_seconds and enough:
+        if time_is_up(spent, count, dropped, settings.rounds, settings.max_seconds):
             break
-    if count < max(min_rounds, dropped):
+    if count < max(least_rounds(settings.rounds), dropped):
         raise Disturbed(f"other processes disturbed {dropped} of {count + dropped} rounds; {ACCEPT}")
     after = background_cpu_s()
     if background is not None and after is not None:
@@ -162,6 +160,17 @@ def time_rounds(
                 f"models; {ACCEPT}"
             )
     return kept, dropped
+
+
+def least_rounds(pilot: int) -> int:
+    """Return the number of rounds below which there is no result."""
+    return max(3, pilot // 2)
+
+
+def time_is_up(spent_s: float, count: int, dropped: int, pilot: int, max_seconds: float) -> bool:
+    """Return whether no further round starts: after `max_seconds` and the pilot; after twice the time, half of it."""
+    enough = count >= pilot or (spent_s > 2 * max_seconds and count + dropped >= least_rounds(pilot))
+    return spent_s > max_seconds and enough
 
 
 def _calls_per_round(timed: dict[str, TimedCall], settings: ProtocolSettings) -> dict[str, int]:

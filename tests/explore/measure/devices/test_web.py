@@ -174,8 +174,8 @@ def visit(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, model_of: Callable[[s
     (tmp_path / "secret.js").write_text("secret")
     model = model_of("litert")
 
-    def start(wait_s: float = 20.0, timeout_s: float = 20.0) -> Visit:
-        return Visit([model], quick(timeout_s=timeout_s), wait_s)
+    def start(wait_s: float = 20.0, timeout_s: float = 20.0, **changes: object) -> Visit:
+        return Visit([model], quick(timeout_s=timeout_s, **changes), wait_s)
 
     return start
 
@@ -243,6 +243,14 @@ def test_hidden_page_is_disturbed(visit: Callable[..., Visit]) -> None:
     finish(page, hidden=True)
     outcome = page.end()
     assert isinstance(outcome, Disturbed) and "page was hidden" in str(outcome)
+
+
+def test_rounds_that_take_longer_than_the_time_are_repeated(visit: Callable[..., Visit]) -> None:
+    page = visit(protocol=quick().protocol.model_copy(update={"max_seconds": 1e-6}))
+    page.ask("POST", "hello", HELLO)
+    finish(page)
+    rows = page.end()
+    assert isinstance(rows, list) and rows[0].rounds == 3
 
 
 def test_no_browser_and_a_browser_that_disconnects(visit: Callable[..., Visit]) -> None:
