@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, get_args
 from urllib.parse import quote
 
@@ -90,8 +92,8 @@ def run(args: argparse.Namespace) -> int:
         print(json.dumps({"rows": rows_of, "agreements": emulated, "failures": failed}))
     else:
         _print_agreements(agreements)
-        for name in dict.fromkeys(row.device for row in rows):
-            _print([row for row in rows if row.device == name], protocol)
+        for place in dict.fromkeys((row.device, row.machine) for row in rows):
+            _print([row for row in rows if (row.device, row.machine) == place], protocol)
     for _, error in failures:
         print(f"failed: {error}", file=sys.stderr)
     return 1 if failures else 0
@@ -112,9 +114,9 @@ def _measure(
     from explore.progress import Display
     from quantize import bundle
 
-    paths = dict.fromkeys(([args.baseline] if args.baseline else []) + args.bundles)
+    paths = dict.fromkeys(map(Path, ([args.baseline] if args.baseline else []) + args.bundles))
     bundles = [bundle.load(path) for path in paths]
-    models = [from_bundle(each) for each in bundles]
+    models = [replace(from_bundle(each), name=str(path)) for path, each in zip(paths, bundles, strict=True)]
     addresses = dict.fromkeys(_address(text, args.benchmark_model) for text in args.target or ["local"])
     devices = [open_device(address) for address in addresses]
     rows: list[Row] = []
@@ -243,7 +245,7 @@ def _print(rows: list[Row], protocol: MeasureConfig) -> None:
         print(f"  capped to {row.isa}")
     print(
         f"{'bundle':<44} {'threads':>7} {'latency ms':>10} {'95% interval':>15} {'p90 ms':>8} {'decode ms':>9} "
-        f"{'end to end ms':>13} {'ratio':>6} {'95% interval':>15} {'load ms':>8} {'size MB':>7} {'peak MB':>7} "
+        f"{'end to end ms':>13} {'ratio':>6} {'95% interval':>15} {'load ms':>8} {'RAM MB':>7} {'peak MB':>7} "
         f"{'CPU/wall':>8}"
     )
     for row in rows:
@@ -263,7 +265,10 @@ def _print(rows: list[Row], protocol: MeasureConfig) -> None:
         print(f"note: {note}")
     if row.under_load:
         print("under load: EDGEPOSE_BACKGROUND_LOAD accepted other processes on this machine, which disturb latencies")
-    print(f"{row.rounds} interleaved rounds, {row.dropped_rounds} disturbed rounds dropped; ratios to {row.reference}")
+    rounds = dict.fromkeys((row.threads, row.rounds, row.dropped_rounds) for row in rows)
+    for threads, kept, dropped in rounds:
+        print(f"{threads} thread(s): {kept} interleaved rounds, {dropped} disturbed rounds dropped")
+    print(f"ratios to {row.reference}")
 
 
 def _number(value: float | None, width: int = 8, digits: int = 3) -> str:

@@ -32,6 +32,7 @@ BATCH = 8  # networks measured together, beside the reference
 ATTEMPTS = 6  # at a batch that is disturbed, or on a device that does not respond
 PAUSE_S = 5.0  # before the second attempt; longer before each further one
 MAX_FAILURES = 5  # of conversions
+MIN_NETWORKS = 20  # to fit on
 RENAMED = {"settled": "converged", "scale": "input_size", "recipe": "quantization"}  # keys of version 0.1
 
 
@@ -75,7 +76,13 @@ def measure_networks(
     space = Space.named(config.space).at(config.input_size)
     common = (space, config.input_size, config.runtime, chosen)
     unseen = sample_test_set(*common, config.unseen, config.seed)
-    archs = sample_fit_set(*common, config.networks, config.seed, unseen) + unseen
+    archs = sample_fit_set(*common, config.networks, config.seed, unseen)
+    if len(archs) < MIN_NETWORKS:
+        raise InputError(
+            f"space: {config.space}: besides {len(unseen)} to test on, {len(archs)} networks can be exported with "
+            f"{chosen.name}, but {MIN_NETWORKS} are needed; use a larger space"
+        )
+    archs += unseen
     random.Random(config.seed).shuffle(archs)  # both parts are measured under the same conditions
     rows = _read_rows(path, _key(config, device, settings))
     known = {row["arch_id"] for row in rows}
@@ -146,7 +153,7 @@ def _read_rows(path: Path, key: dict[str, Any]) -> list[dict[str, Any]]:
     complete = content[: content.rfind(b"\n") + 1]
     try:
         first, *rows = [_rename_keys(json.loads(line)) for line in complete.splitlines()]
-    except ValueError:
+    except (ValueError, AttributeError):
         raise InputError(f"{path}: not the rows of a calibration; choose another file with --out") from None
     if first != key:
         changed = next(name for name in key if first.get(name) != key[name])

@@ -91,12 +91,9 @@ def parse_rows(device: str, result: dict[str, Any], models: Sequence[Model]) -> 
     common["under_load"] = allowed_background_load() > QUIET
     rows = []
     for values in given:
-        own = {
-            "reference": models[0].name,
-            "recipe": recipes.get(str(values.get("model")), ""),
-            "notes": notes(machine, before, after, int(values.get("threads") or 1)),
-        }
-        rows.append(validated(Row, {**values, **common, **own}, device))
+        own = {"reference": models[0].name, "recipe": recipes.get(str(values.get("model")), ""), "notes": ()}
+        row = validated(Row, {**values, **common, **own}, device)
+        rows.append(row.model_copy(update={"notes": notes(machine, before, after, row.threads)}))
     return rows
 
 
@@ -116,10 +113,10 @@ def _await_result(
         message = connection.receive()
         if time.monotonic() > deadline:
             raise DeviceError(f"{device}: not done after {time_limit_s:.0f} s")
-        if "progress" in message:
-            progress(min(1.0, max(0.0, float(message["progress"]))), str(message.get("text", ""))[:200])
-        elif "need" in message:
-            for digest in message["need"]:
+        if isinstance(share := message.get("progress"), int | float):
+            progress(min(1.0, max(0.0, share)), str(message.get("text", ""))[:200])
+        elif isinstance(needed := message.get("need"), list):
+            for digest in map(str, needed):
                 if digest not in files:
                     raise DeviceError(f"{device}: invalid reply: requests a file that is not among the models")
                 progress(0.0, f"sending {files[digest].name}")

@@ -119,6 +119,8 @@ def test_rows_of_another_calibration_are_rejected(
     assert calibrate(tmp_path) == 0
     assert calibrate(tmp_path, "--threads", "2") == 2
     assert "threads: the rows were measured with 1, not 2; choose another file with --out" in capsys.readouterr().err
+    (tmp_path / "p.jsonl").write_text("[1]\n")
+    assert calibrate(tmp_path) == 2 and "p.jsonl: not the rows of a calibration" in capsys.readouterr().err
 
 
 def test_rows_of_version_0_1_are_read(formula: list[int], tmp_path: Path) -> None:
@@ -140,6 +142,10 @@ def test_rows_of_version_0_1_are_read(formula: list[int], tmp_path: Path) -> Non
     [
         (["--networks", "3"], "networks"),
         (["--space", "nowhere"], "space: 'nowhere'"),
+        (
+            ["--space", "FEW.yaml"],
+            "few.yaml: besides 2 to test on, 0 networks can be exported with int8-static, but 20",
+        ),
         (["--input-size", "100"], "input_size"),
         (["--quantization", "int3"], "int3"),
         (["--threads", "1,2"], "one number of threads"),
@@ -149,6 +155,7 @@ def test_rows_of_version_0_1_are_read(formula: list[int], tmp_path: Path) -> Non
 def test_wrong_input(
     options: list[str], words: str, formula: list[int], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert calibrate(tmp_path, *options) == 2
+    (few := tmp_path / "few.yaml").write_text("base: {activation: relu}\ndimensions: {width: [0.5, 1.0]}\n")
+    assert calibrate(tmp_path, *(option.replace("FEW.yaml", str(few)) for option in options)) == 2
     err: Any = capsys.readouterr().err
     assert words in err and err.count("\n") <= 2

@@ -11,6 +11,7 @@ import pytest
 
 from explore import cli
 from explore.measure.rows import Settings
+from quantize import bundle
 
 QUICK = ("--rounds", "3", "--calls", "3", "--max-seconds", "0.3")
 
@@ -28,8 +29,10 @@ def undisturbed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Settings, "for_probe", lenient)
 
 
-def test_rows_as_json(undisturbed: None, bundle_of: Callable[[str], Path], capsys: pytest.CaptureFixture[str]) -> None:
-    one, two = str(bundle_of("litert")), str(bundle_of("onnxruntime"))
+def test_rows_as_json(
+    undisturbed: None, bundle_of: Callable[[str], Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    one, two = str(bundle.save_zip(bundle.load(bundle_of("litert")), tmp_path / "b.zip")), str(bundle_of("onnxruntime"))
     assert cli.main(["measure", one, "--baseline", two, "--threads", "1,2", *QUICK, "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
     assert [(row["model"], row["threads"]) for row in found["rows"]] == [(two, 1), (one, 1), (two, 2), (one, 2)]
@@ -37,7 +40,7 @@ def test_rows_as_json(undisturbed: None, bundle_of: Callable[[str], Path], capsy
 
 
 def test_table(undisturbed: None, bundle_of: Callable[[str], Path], capsys: pytest.CaptureFixture[str]) -> None:
-    assert cli.main(["measure", str(bundle_of("litert")), *QUICK]) == 0
+    assert cli.main(["measure", str(bundle_of("litert")), "--threads", "1,2", *QUICK]) == 0
     out = capsys.readouterr().out
     for word in (
         "local: ",
@@ -45,9 +48,12 @@ def test_table(undisturbed: None, bundle_of: Callable[[str], Path], capsys: pyte
         "after: ",
         "latency ms",
         "end to end",
+        "RAM MB",
         "XNNPACK, 100%",
         "ai-edge-litert",
-        "rounds",
+        "1 thread(s): ",
+        "2 thread(s): ",
+        "interleaved rounds",
     ):
         assert word in out
 

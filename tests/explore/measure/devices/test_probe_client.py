@@ -37,6 +37,8 @@ def send(program: str, models: list[Model], timeout_s: float = 60.0) -> dict[str
         ("print('[1, 2]')", "invalid reply"),
         ("print('{}')", "invalid reply"),
         ("print('{\"result\": 3}')", "invalid reply"),
+        ('print(\'{"progress": "half"}\')', "invalid reply"),
+        ("print('{\"need\": 3}')", "invalid reply"),
         ('print(\'{"need": ["0"]}\')', "requests a file that is not among the models"),
         ("print('x' * (17 << 20))", "more than 16 MiB"),
         ("sys.exit('No module named numpy')", "exited with status 1, no result: No module named numpy"),
@@ -96,7 +98,7 @@ def test_full_device(model_of: Callable[[str], Model], tmp_path: Path) -> None:
 
 def test_invalid_rows(model_of: Callable[[str], Model]) -> None:
     machine = {"system": "Linux", "processor": "x"}
-    for rows in (None, [3], [{}], [{"model": "x", "median_ms": float("nan")}]):
+    for rows in (None, [3], [{}], [{"threads": "two"}], [{"model": "x", "median_ms": float("nan")}]):
         result = {"machine": machine, "before": {}, "after": {}, "rows": rows}
         with pytest.raises(DeviceError, match="invalid reply"):
             probe_client.parse_rows("it", result, [model_of("litert")])
