@@ -22,6 +22,7 @@ from arch.files import content_hash, write_atomic
 from arch.space import Arch
 from explore.data.colours import LEFT, MIDDLE, RIGHT, limb_colour
 from explore.report.columns import COUNT_PREFIX, PLOTTED, SOURCE_PREFIX, column, with_devices
+from explore.report.comparisons import Comparison
 from explore.report.reproduce import commands
 from explore.report.snapshot import short_fields
 from explore.report.summary import Summary
@@ -110,6 +111,12 @@ def comparison_lines(summary: Summary) -> list[str]:
 
 def _later(summary: Summary) -> dict[str, Any]:
     """Return what the page needs for the details of one row."""
+    rows = {row.file_key: row for row in (*summary.trials, *summary.exported, *summary.equal_samples)}
+
+    def is_current(one: Comparison) -> bool:
+        """Return whether a comparison is one of the rows, not of earlier files."""
+        return {one.a, one.b} <= rows.keys() and bool(summary.comparisons.difference(rows[one.a], rows[one.b]))
+
     predictions = summary.predictions.model_dump(mode="json")
     joints, colours = summary.predictions.joints, {LEFT: "left", RIGHT: "right", MIDDLE: "middle"}
     predictions["sides"] = [
@@ -119,7 +126,7 @@ def _later(summary: Summary) -> dict[str, Any]:
         "stages": stages(summary.snapshot.networks),
         "networks": {name: short_fields(arch) for name, arch in summary.snapshot.networks.items()},
         "certificates": summary.certificates,
-        "comparisons": [one.model_dump(mode="json") for one in summary.snapshot.comparisons],
+        "comparisons": [one.model_dump(mode="json") for one in summary.snapshot.comparisons if is_current(one)],
         "people": predictions,
         "commands": commands(summary.settings, str(summary.folder)),
     }

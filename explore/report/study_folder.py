@@ -21,6 +21,7 @@ from explore.report.snapshot import load_snapshot
 from explore.report.summary import Summary, architecture, label_rows, settings_of
 from explore.report.tables import TRIALS, read_equal_samples, read_rows
 from explore.search.config import SearchConfig
+from explore.search.quantities import peak_memory
 from explore.search.records import interval_figures
 from quantize import manifest
 from quantize.bundle import load
@@ -131,7 +132,7 @@ def with_references(summary: Summary, references: Sequence[str]) -> Summary:
             **_interval(about.evaluation),
         )
         row = replace(row, macs=spent.macs, params=spent.params, bytes=bundle.bytes, network=architecture(arch))
-        rows.append(row)
+        rows.append(replace(row, memory=round(peak_memory(arch, about.recipe))))
     snapshot = summary.snapshot.model_copy(update={"networks": networks})
     return replace(summary, references=tuple(rows), snapshot=snapshot, certificates=certificates)
 

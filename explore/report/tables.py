@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import csv
 import io
+import math
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -150,11 +152,10 @@ def _row(kind: type[AnyRow], path: Path, line: dict[str, str]) -> AnyRow:
 
 
 def _number(path: Path, key: str, text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        raise InputError(f"{path}: {key}: '{text[:40]}' is not a number; copy the study again") from None
-    return int(value) if value.is_integer() else value
+    with suppress(ValueError):
+        if math.isfinite(value := float(text)):
+            return int(value) if value.is_integer() else value
+    raise InputError(f"{path}: {key}: '{text[:40]}' is not a number; copy the study again")
 
 
 def front_table(exported: Sequence[ExportedRow], runtime: str, objectives: Sequence[str] = ()) -> Table:

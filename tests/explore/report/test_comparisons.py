@@ -104,6 +104,9 @@ def test_comparisons_of_earlier_files_are_not_used(summary: Summary) -> None:
     changed = [replace(row, mpjpe_mm=row.mpjpe_mm - 5 * (row.name == "same")) for row in summary.exported]
     front = {row.name: row.front for row in summary.comparisons.label_front(changed)}
     assert front["same"] == NOT_TESTED
+    shown = _later(replace(summary, exported=tuple(changed)))["comparisons"]
+    same = next(row.file_key for row in changed if row.name == "same")
+    assert shown and not any(same in (one["a"], one["b"]) for one in shown)
 
 
 def test_joints_of_another_part_are_not_compared(tmp_path: Path) -> None:

@@ -26,6 +26,8 @@ from explore.report.summarise import summarise
 from explore.report.tables import FRONT, TRIALS, read_table, write_tables
 from quantize.bundle import annotate, load
 from quantize.certificate import Certificate, Check
+from quantize.recipes import recipe
+from tests.helpers.networks import write_bundle
 from tests.helpers.studies import ACCURATE, MIDDLE, REFERENCE, ROOT, MadeFile, write_compared_study, write_study
 
 FIRST_PLOT_MS = 60_000  # 2,000 on an idle machine; tests share theirs
@@ -489,6 +491,13 @@ def test_the_command(study: Path, tmp_path: Path) -> None:
     answer = json.loads(done.stdout)
     assert answer["page"] == str(page) and answer["bytes"] == page.stat().st_size < 4e6
     assert answer["rows"] == len(read_table(study / FRONT)) + len(read_table(study / TRIALS)) + 1
+
+
+def test_a_reference_has_the_memory_of_its_recipe(study: Path, tmp_path: Path) -> None:
+    (tmp_path / "model.onnx").write_bytes(b"x")
+    made = [write_bundle(tmp_path / n, tmp_path / "model.onnx", recipe=recipe(n)) for n in ("float", "int8-static")]
+    full, small = with_references(read_summary(study), [str(one.path) for one in made]).references
+    assert full.memory == 4 * small.memory
 
 
 @pytest.mark.parametrize(

@@ -77,9 +77,10 @@ def test_broken_tables_are_named(tmp_path: Path) -> None:
     (tmp_path / TRIALS).write_bytes(b"trial\n\xff")
     with pytest.raises(InputError, match=r"trials\.csv: not a CSV table"):
         read_table(tmp_path / TRIALS)
-    (tmp_path / TRIALS).write_text("trial,MACs M\n0,many\n")
-    with pytest.raises(InputError, match=r"trials\.csv: MACs M: 'many' is not a number"):
-        read_table(tmp_path / TRIALS)
+    for text in ("many", "inf", "nan"):
+        (tmp_path / TRIALS).write_text(f"trial,MACs M\n0,{text}\n")
+        with pytest.raises(InputError, match=rf"trials\.csv: MACs M: '{text}' is not a number"):
+            read_table(tmp_path / TRIALS)
 
 
 def test_front_table_shows_the_recipe_if_there_are_several(summary: Summary) -> None:
