@@ -12,14 +12,13 @@ from arch.space import Arch
 class Step:
     """One step of the plan; `memory_*` are the bytes of activations alive while it runs (see `arch.cost`).
 
-    `size` is the side of the output map; `stride` is below 1 if that map is larger than the input image.
+    `size` is the side of the output map.
     """
 
     name: str
     reads: str
     channels: int
     size: int
-    stride: float
     params: int
     macs: int
     memory_float: int
@@ -33,7 +32,6 @@ def describe(arch: Arch) -> list[Step]:
     for node, (tallies, peak) in zip(nodes, step_counts(arch), strict=True):
         part = make_cost(tallies, peak)
         reads = [nodes[i].name + (f" ({how})" if how else "") if i >= 0 else "image" for i, how in node.inputs]
-        shape = (node.channels, node.size, arch.input_size / node.size)
         memory = (part.peak_activation_bytes_float, part.peak_activation_bytes_int8)
-        steps.append(Step(node.name, " + ".join(reads), *shape, part.params, part.macs, *memory))
+        steps.append(Step(node.name, " + ".join(reads), node.channels, node.size, part.params, part.macs, *memory))
     return steps

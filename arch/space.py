@@ -35,7 +35,7 @@ class Arch(ArchFields):
 
     @model_validator(mode="after")
     def _validate(self) -> Arch:
-        if self.input_size & (self.input_size - 1) and self.input_size % 32:
+        if self.input_size % 32:
             raise ValueError(f"input_size: {self.input_size} px is not a multiple of 32")
         if self.heatmap_size * 2 > self.input_size:
             raise ValueError(

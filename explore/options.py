@@ -47,8 +47,7 @@ def add_options(
 
     Keys of nested models are joined by dots: `--candidate.samples 8000`. An option's metavar is its choices, the
     `metavar` or `unit` of its field, or the kind of value. The `alias` of a field is a second spelling of its option,
-    and `short` one without the keys of nested models; an
-    option of a `repeated` field may be given several times.
+    and `short` one without the keys of nested models; an option of a `repeated` field may be given several times.
     Spellings of version 0.1 are accepted, but not shown.
 
     Raises:

@@ -91,7 +91,7 @@ def fit_confidence(
         confidence: (N, J) of crops with and without a person.
         person: (N,) whether a crop shows a person.
         visible: (N, J) whether a joint is in the image and not covered.
-        known: (N, J) whether `visible` is known. A joint of which only one class is known has the fit of all joints.
+        known: (N, J) whether `visible` is known. A joint with few cases of a class has the fit of all joints.
 
     Raises:
         ValueError: no crop with, or no crop without a person; or no joint that is visible, or none that is not.

@@ -35,8 +35,7 @@ def scale_depths(net: PoseNet, scale: float) -> None:
     """Multiply the depths that a 2.5D head outputs by `scale`, in place; other heads stay as they are.
 
     An INT8 output has a single scale: next to scores of up to 20, depths within 1 would have steps of 16 cm. Use a
-        power
-    of two, which is exact.
+    power of two, which is exact.
     """
     if not HEADS[net.arch.head].DEPTH_VALUES:
         return
