@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 
 from quantize import bundle
 from quantize.agreement import Agreement, compare, output_step, summary_of
-
-BUNDLE = Path(__file__).parents[2] / "results/reference/bundles/1dba218258/litert"
+from tests.helpers.layouts import REFERENCE_BUNDLE
 
 
 @pytest.fixture(scope="module")
 def found() -> bundle.Bundle:
-    return bundle.load(BUNDLE)
+    return bundle.load(REFERENCE_BUNDLE)
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,6 @@ from typing import Any, NamedTuple
 import pytest
 
 from arch.errors import InputError
-from quantize import runtimes
 from quantize.delegates import DelegateReport, reports
 from quantize.delegates.rules import GPU, MEDIATEK, QUALCOMM
 from quantize.runtimes.operators import Operator, float_fallbacks
@@ -273,11 +272,6 @@ def test_float_operator_inside_int8_is_named(tmp_path: Path) -> None:
 def test_files_of_the_repository_have_no_fallback(path: Path) -> None:
     for report in reports(path, ("gpu", "npu")):
         assert not report.fallbacks and report.partitions == 1, report.text
-
-
-def test_operators_outside_xnnpack_are_named() -> None:
-    (path,) = [path for path in BUNDLED if "94a8d43db6" in path.parts]
-    assert runtimes.get("litert").inspect(path).fallbacks == {"AVERAGE_POOL_2D int8": 4}
 
 
 def test_float_fallbacks_of_an_int8_file() -> None:

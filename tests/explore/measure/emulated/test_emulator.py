@@ -15,8 +15,8 @@ from explore.measure.emulated.emulator import Emulator, Job
 from explore.measure.rows import DeviceError
 from quantize import bundle
 from tests.helpers.emulated import emulated
+from tests.helpers.layouts import REFERENCE_BUNDLE
 
-BUNDLE = Path(__file__).parents[4] / "results/reference/bundles/1dba218258/litert"
 pytestmark = pytest.mark.timeout(1200)
 
 
@@ -27,7 +27,7 @@ def emulator() -> Emulator:
 
 @pytest.fixture(scope="module")
 def checked() -> CheckedFile:
-    found = bundle.load(BUNDLE)
+    found = bundle.load(REFERENCE_BUNDLE)
     crops = np.random.default_rng(0).integers(0, 256, (2, 64, 64, 3), np.uint8)
     return CheckedFile("reference", "litert", (found.model,), found.arch, found.normalise(crops))
 
@@ -72,11 +72,13 @@ def test_a_broken_file_fails_with_one_line(emulator: Emulator, tmp_path: Path) -
 def test_measure_prints_the_agreement(emulator: Emulator, capsys: pytest.CaptureFixture[str]) -> None:
     from explore.cli import main
 
-    assert main(["measure", str(BUNDLE), "--target", "qemu://cortex-a76", "--json"]) == 0
+    assert main(["measure", str(REFERENCE_BUNDLE), "--target", "qemu://cortex-a76", "--json"]) == 0
     reply = json.loads(capsys.readouterr().out)
     assert reply["rows"] == [] and reply["failures"] == []
     (agreement,) = reply["agreements"]
-    assert agreement["equal"] == 1.0 and agreement["kernels"] == "DOTPROD" and agreement["model"] == str(BUNDLE)
+    assert (
+        agreement["equal"] == 1.0 and agreement["kernels"] == "DOTPROD" and agreement["model"] == str(REFERENCE_BUNDLE)
+    )
 
 
 def test_calibration_needs_a_latency(capsys: pytest.CaptureFixture[str]) -> None:
@@ -89,7 +91,7 @@ def test_calibration_needs_a_latency(capsys: pytest.CaptureFixture[str]) -> None
 def test_set_up_takes_no_bundles(capsys: pytest.CaptureFixture[str]) -> None:
     from explore.cli import main
 
-    assert main(["measure", "--setup", "qemu", str(BUNDLE)]) == 2
+    assert main(["measure", "--setup", "qemu", str(REFERENCE_BUNDLE)]) == 2
     assert "give no bundles" in capsys.readouterr().err
 
 

@@ -14,6 +14,7 @@ from explore.measure.devices import open_device
 from explore.measure.emulated import setup
 from explore.measure.emulated.cpus import CODE_PATHS, COUNTED, CPUS, cpu, write_cpuinfo
 from explore.measure.emulated.emulator import Emulator, Job
+from tests.helpers.layouts import REFERENCE_BUNDLE
 
 
 def test_every_instruction_set_has_a_processor() -> None:
@@ -105,7 +106,6 @@ def test_set_up_from_nothing(tmp_path: Path) -> None:
     after = {path.name: path.stat().st_mtime for path in (tmp_path / "qemu").iterdir()}
     assert {name for name in before if before[name] == after[name]} >= {"root", "qemu", "qemu10"}
     assert not {"wheels", "apt-arm64", "apt-amd64"} & set(after)
-    model = Path(__file__).parents[4] / "results/reference/bundles/1dba218258/litert/model.tflite"
-    job = Job("reference", "litert", (model,), np.zeros((1, 3, 64, 64), np.float32))
+    job = Job("reference", "litert", (REFERENCE_BUNDLE / "model.tflite",), np.zeros((1, 3, 64, 64), np.float32))
     assert np.isfinite(emulator.outputs(cpu("cortex-a710"), [job])[0]).all()
     assert emulator.count(cpu("cortex-a76"), job).kernels["sdot"] > 1000
