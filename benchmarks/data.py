@@ -22,7 +22,7 @@ from benchmarks import Claim, at_least
 from explore.data import Human36MOptions, jpeg, open_dataset
 from explore.data.augment import AUGMENTS
 from explore.data.sample import Dataset
-from explore.data.synthetic.dataset import SyntheticConfig
+from explore.data.synthetic.config import SyntheticConfig
 
 TARGET = 3.0  # speed-up over the reference loader
 VARIABLE = "EDGEPOSE_REFERENCE"

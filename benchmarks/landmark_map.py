@@ -24,7 +24,7 @@ from explore.data.label import mapping
 from explore.data.label.teacher import Teacher, label_person, open_teacher
 from explore.data.sample import Dataset, evenly_spread
 from explore.data.skeleton import BLAZEPOSE33, H36M18
-from explore.data.synthetic.dataset import SyntheticConfig
+from explore.data.synthetic.config import SyntheticConfig
 from explore.evaluation.metrics import mpjpe, pa_mpjpe
 from explore.predict.detector import Detector
 from explore.predict.people import region_of

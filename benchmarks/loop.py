@@ -17,7 +17,7 @@ from arch.space import Arch, named_arch
 from benchmarks import Claim, at_least, at_most
 from explore.data import open_dataset
 from explore.data.sample import Dataset
-from explore.data.synthetic.dataset import SyntheticConfig
+from explore.data.synthetic.config import SyntheticConfig
 from explore.train.config import TrainConfig
 
 if TYPE_CHECKING:

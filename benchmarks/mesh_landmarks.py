@@ -19,7 +19,8 @@ import numpy as np
 from arch.files import write_atomic
 from explore.data import landmarks
 from explore.data.skeleton import BLAZEPOSE33, H36M18, Skeleton
-from explore.data.synthetic.dataset import SyntheticConfig, cameras, compose_frame
+from explore.data.synthetic.config import SyntheticConfig
+from explore.data.synthetic.frame import cameras, compose_frame
 
 CONFIG: dict[str, Any] = {
     "train": 1500,  # people

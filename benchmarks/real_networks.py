@@ -148,7 +148,7 @@ def _name(path: Path) -> str:
 def rendered_mean_pose() -> np.ndarray:
     """Return the mean root-relative pose (18, 3) mm of rendered people; a small set is rendered on first use."""
     from explore.data import open_dataset
-    from explore.data.synthetic.dataset import SyntheticConfig
+    from explore.data.synthetic.config import SyntheticConfig
 
     small = SyntheticConfig.model_validate({"level": "easy", "size": 64, "train_frames": 1000, "test_frames": 10})
     return mean_pose(open_dataset("synthetic:easy", "train", small))

@@ -19,7 +19,7 @@ from arch.space import Arch, named_arch
 from benchmarks import Claim, decrease_of_each_seed
 from benchmarks.training_long import run_long
 from explore.data import open_dataset
-from explore.data.synthetic.dataset import SyntheticConfig
+from explore.data.synthetic.config import SyntheticConfig
 from explore.evaluation.evaluator import Evaluator
 from explore.host import default_cache
 from explore.train.config import PRESETS, TrainConfig

@@ -20,7 +20,7 @@ from arch.files import content_hash, write_atomic
 from arch.search_space import Space
 from arch.space import Arch
 from explore.data import open_dataset
-from explore.data.synthetic.dataset import SyntheticConfig
+from explore.data.synthetic.config import SyntheticConfig
 from explore.evaluation.evaluator import Evaluator
 from explore.host import default_cache, locked, try_lock
 from explore.train.config import TrainConfig

@@ -103,7 +103,8 @@ def run(args: argparse.Namespace) -> int:
 
 def _synth(args: argparse.Namespace) -> int:
     from explore.data.sheet import contact_sheet, frames_of
-    from explore.data.synthetic.dataset import SyntheticConfig, load, render_dataset, render_validation
+    from explore.data.synthetic.config import SyntheticConfig
+    from explore.data.synthetic.dataset import load, render_dataset, render_validation
     from explore.host import default_cache
 
     if args.level not in SYNTHETIC_LEVELS:

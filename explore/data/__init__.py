@@ -59,11 +59,12 @@ def open_dataset(
         if kind != "synthetic":
             return load_function(kind)(Path(place).expanduser(), split, options)
         from explore.data.synthetic import dataset as synthetic
+        from explore.data.synthetic.config import SyntheticConfig
 
         skeleton = (options and options.skeleton) or (first.skeleton.name if first else "")
         if place not in SYNTHETIC_LEVELS:
             return synthetic.load(Path(place).expanduser(), split, options.val_frames if options else None, skeleton)
-        config = options or synthetic.SyntheticConfig.model_validate({"level": place})
+        config = options or SyntheticConfig.model_validate({"level": place})
         if skeleton == BLAZEPOSE33.name:
             config = config.model_copy(update={"skeleton": skeleton})
         if config.level != place:

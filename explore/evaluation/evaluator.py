@@ -28,7 +28,7 @@ from explore.evaluation.intervals import Interval, Units, bootstrap, independent
 from explore.evaluation.metrics import check_3d, frame_errors, mean_pose_error, score
 
 if TYPE_CHECKING:
-    from explore.data.synthetic.dataset import SyntheticConfig
+    from explore.data.synthetic.config import SyntheticConfig
 
 Part = Literal["validation", "test"]
 
@@ -233,7 +233,7 @@ def reader_options(config: DataConfig, data: str, skeleton: Skeleton | None = No
     """
     given = config.dataset
     if data.startswith("synthetic:"):
-        from explore.data.synthetic.dataset import SyntheticConfig
+        from explore.data.synthetic.config import SyntheticConfig
 
         return SyntheticConfig.model_validate(
             {

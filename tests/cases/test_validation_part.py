@@ -14,7 +14,9 @@ from arch.errors import InputError
 from explore.cli import main
 from explore.data.config import DataConfig
 from explore.data.synthetic import dataset as synthetic
-from explore.data.synthetic.dataset import SyntheticConfig, render_dataset, shapes_of_subjects
+from explore.data.synthetic.config import SyntheticConfig
+from explore.data.synthetic.dataset import render_dataset
+from explore.data.synthetic.frame import shapes_of_subjects
 from explore.evaluation.evaluator import Accuracy, Evaluators, is_rendered, open_evaluator, open_evaluators
 from tests.helpers import layouts
 

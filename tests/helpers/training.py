@@ -12,7 +12,7 @@ import torch
 
 from arch.space import Arch, preset
 from explore.data import open_dataset
-from explore.data.synthetic.dataset import SyntheticConfig
+from explore.data.synthetic.config import SyntheticConfig
 from explore.evaluation.evaluator import Evaluator
 from explore.train.config import TrainConfig
 from explore.train.engine import Engine

@@ -16,7 +16,8 @@ import pytest
 from safetensors import safe_open
 
 from explore.data import open_dataset
-from explore.data.synthetic.dataset import SyntheticConfig, render_dataset
+from explore.data.synthetic.config import SyntheticConfig
+from explore.data.synthetic.dataset import render_dataset
 from quantize import bundle
 from quantize.checkpoint import load_network, load_tensors
 from tests.helpers.kills import FINISHED, INTERRUPTED, leftovers, run_to_its_end, run_until

@@ -8,7 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from explore.data.synthetic.dataset import SyntheticConfig, render_jpeg
+from explore.data.synthetic.config import SyntheticConfig
+from explore.data.synthetic.frame import render_jpeg
 
 IMAGES = 4
 

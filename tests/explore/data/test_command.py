@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 from explore.cli import main
-from explore.data.synthetic.dataset import SyntheticConfig, render_dataset
+from explore.data.synthetic.config import SyntheticConfig
+from explore.data.synthetic.dataset import render_dataset
 from tests.helpers.layouts import REAL_DATA, REPOSITORY, edit
 
 REAL = REAL_DATA / "human36m"

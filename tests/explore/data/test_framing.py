@@ -23,7 +23,8 @@ from explore.data.crop import crop_roi, region_matrix, training_target
 from explore.data.framing import Region, region_of_box, region_of_joints, roi_of
 from explore.data.sample import Dataset
 from explore.data.skeleton import BLAZEPOSE33, COCO17, H36M17, H36M18, MPII16, MUCO21, Skeleton, skeleton_from_edges
-from explore.data.synthetic.dataset import SyntheticConfig, compose_frame
+from explore.data.synthetic.config import SyntheticConfig
+from explore.data.synthetic.frame import compose_frame
 from explore.export.config import ExportConfig
 from explore.export.training_data import training_data
 from explore.options import add_options, take

@@ -20,7 +20,8 @@ from explore.data.sample import Dataset
 from explore.data.skeleton import BLAZEPOSE33, COCO17, H36M17, H36M18
 from explore.data.synthetic import dataset as synthetic
 from explore.data.synthetic.body import load_body, skin
-from explore.data.synthetic.dataset import SyntheticConfig, landmark_file, render_dataset
+from explore.data.synthetic.config import SyntheticConfig
+from explore.data.synthetic.dataset import landmark_file, render_dataset
 from explore.evaluation.evaluator import open_evaluator
 
 SMALL = SyntheticConfig(level="easy", size=64, train_frames=12, test_frames=6, skeleton="blazepose33")

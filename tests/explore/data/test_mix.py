@@ -18,11 +18,12 @@ from explore.data.augment import AUGMENTS, Augment
 from explore.data.batches import batch_at, epoch_length, sample_at
 from explore.data.config import DataConfig
 from explore.data.mix import to_skeleton
-from explore.data.skeleton import H36M18, MUCO21
+from explore.data.skeleton import BLAZEPOSE33, H36M18, MUCO21
 from explore.data.split import check_disjoint, hold_out
 from explore.evaluation import metrics
 from explore.evaluation.evaluator import open_evaluator
 from explore.train.loss import pose_loss
+from tests.explore.data.test_split import dataset
 from tests.helpers import layouts
 from tests.helpers.layouts import REAL_DATA, edit
 
@@ -85,6 +86,14 @@ def test_depths_are_relative_to_the_target_skeletons_root(tmp_path):
     assert (data.joints_cam[:, wrist[0]] == muco.joints_cam[:, wrist[1]]).all()
     assert (data.vis[:, H36M18.index("Nose")] == 0).all()
     assert metrics.mean_pose_error(data, data) < 100
+
+
+def test_people_without_a_derived_joint_are_no_images_without_people():
+    vis, cam = np.ones((2, 33), np.float32), np.random.default_rng(0).normal(4000, 100, (2, 33, 3))
+    vis[1] = np.arange(33) == BLAZEPOSE33.index("Nose")  # from which no joint of H36M18 follows
+    data = replace(dataset("custom", ["a.jpg", "b.jpg"]), skeleton=BLAZEPOSE33, vis=vis, joints_cam=cam, joints_img=cam)
+    found = to_skeleton(data, H36M18)
+    assert found.files == ("a.jpg",) and found.left_out == {"without a visible joint of h36m18": 1}
 
 
 def test_sets_without_a_common_joint_are_rejected(tmp_path, spec):

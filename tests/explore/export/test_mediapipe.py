@@ -27,7 +27,7 @@ import numpy as np
 import pytest
 
 from explore.data import open_dataset
-from explore.data.synthetic.dataset import SyntheticConfig
+from explore.data.synthetic.config import SyntheticConfig
 from explore.export import task_verify
 from explore.export.task import export_task
 from explore.predict.detector import MODEL as DETECTOR

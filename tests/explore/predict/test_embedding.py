@@ -19,7 +19,8 @@ import pytest
 from PIL import Image
 
 from explore import web_server
-from explore.data.synthetic.dataset import SyntheticConfig, render_jpeg
+from explore.data.synthetic.config import SyntheticConfig
+from explore.data.synthetic.frame import render_jpeg
 from explore.export.golden import draw_photo
 from explore.predict.boxes import Box
 from explore.predict.camera import choose_camera

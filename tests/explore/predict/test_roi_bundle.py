@@ -18,7 +18,8 @@ from explore.cli import main
 from explore.data.framing import region_of_box, roi_of
 from explore.data.label.teacher import open_teacher
 from explore.data.skeleton import H36M18
-from explore.data.synthetic.dataset import SyntheticConfig, render_jpeg
+from explore.data.synthetic.config import SyntheticConfig
+from explore.data.synthetic.frame import render_jpeg
 from explore.export import golden
 from quantize import bundle as bundles
 from quantize import runtimes

@@ -10,7 +10,8 @@ import pytest
 
 from explore.commands.predict import BUNDLED
 from explore.data.synthetic.body import load_body
-from explore.data.synthetic.dataset import SyntheticConfig, compose_frame
+from explore.data.synthetic.config import SyntheticConfig
+from explore.data.synthetic.frame import compose_frame
 from explore.data.synthetic.pose import bone_rotations, sample_pose
 from explore.data.synthetic.render import render
 from explore.predict.camera import choose_camera

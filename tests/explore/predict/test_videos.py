@@ -16,7 +16,8 @@ import pytest
 
 from explore.cli import main
 from explore.commands.predict import BUNDLED
-from explore.data.synthetic.dataset import SyntheticConfig, compose_frame, render_jpeg
+from explore.data.synthetic.config import SyntheticConfig
+from explore.data.synthetic.frame import compose_frame, render_jpeg
 from explore.predict import detector, inputs, tracker, videos
 from explore.predict.detector import Detector, iou
 from explore.predict.pipeline import name_of, open_models

@@ -11,7 +11,8 @@ from explore.cli import main
 from explore.data import open_dataset
 from explore.data.label.config import TEACHERS
 from explore.data.split import check_disjoint
-from explore.data.synthetic.dataset import SyntheticConfig, render_dataset
+from explore.data.synthetic.config import SyntheticConfig
+from explore.data.synthetic.dataset import render_dataset
 from tests.helpers.fake_teacher import FakeTeacher
 
 PHOTOS = 8

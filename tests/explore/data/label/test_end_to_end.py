@@ -10,7 +10,7 @@ from arch.errors import InputError
 from explore.cli import main
 from explore.data import open_dataset
 from explore.data.label.fetch import model_file
-from explore.data.synthetic.dataset import SyntheticConfig
+from explore.data.synthetic.config import SyntheticConfig
 from explore.evaluation.metrics import mean_pose_error, pa_mpjpe
 from tests.helpers.layouts import REAL_DATA
 

@@ -12,7 +12,7 @@ from explore.data.label.config import TEACHERS
 from explore.data.label.fetch import MODELS
 from explore.data.label.mapping import joint_map
 from explore.data.label.teacher import label_person, open_teacher
-from explore.data.synthetic.dataset import SyntheticConfig
+from explore.data.synthetic.config import SyntheticConfig
 from explore.host import default_cache
 from tests.helpers.layouts import REPOSITORY
 

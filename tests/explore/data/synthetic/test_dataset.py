@@ -20,7 +20,9 @@ from explore.data.skeleton import H36M17
 from explore.data.synthetic import clothes
 from explore.data.synthetic import dataset as synthetic
 from explore.data.synthetic.body import load_body, skin
-from explore.data.synthetic.dataset import SyntheticConfig, compose_frame, render_dataset, shapes_of_subjects
+from explore.data.synthetic.config import SyntheticConfig
+from explore.data.synthetic.dataset import render_dataset
+from explore.data.synthetic.frame import compose_frame, render_jpeg, shapes_of_subjects
 from explore.data.synthetic.pose import ARCHETYPES, FURTHER, LIMITS, bone_rotations, sample_pose, sample_varied_pose
 from explore.data.synthetic.render import rasterise
 from explore.evaluation import metrics
@@ -235,7 +237,7 @@ def test_the_level_easy_is_that_of_version_0_1():
     frame = compose_frame(config, "train", 5)
     joints = np.array(frame.record["world"])[[0, 3, 13]]
     np.testing.assert_allclose(joints, [[187.9, -98.6, 961.5], [16.0, -43.7, 96.1], [400.9, -266.4, 935.0]], atol=0.1)
-    data = synthetic.render_jpeg(config, "train", 5, frame)
+    data = render_jpeg(config, "train", 5, frame)
     image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
     assert image.reshape(4, 16, 4, 16, 3).mean((1, 3, 4)).ravel() == pytest.approx(
         [
@@ -279,11 +281,11 @@ def test_rendered_person_fills_the_annotated_box():
     config = SyntheticConfig(size=128)
     for index in range(4):
         stage = compose_frame(config, "train", index)
-        drawn = cv2.imdecode(np.frombuffer(synthetic.render_jpeg(config, "train", index, stage), np.uint8), 1)
+        drawn = cv2.imdecode(np.frombuffer(render_jpeg(config, "train", index, stage), np.uint8), 1)
         view = stage.figure.view
         away = replace(view, shift=view.shift + np.array([500, 0, 0]))
         bare_stage = replace(stage, figure=replace(stage.figure, view=away))
-        bare = cv2.imdecode(np.frombuffer(synthetic.render_jpeg(config, "train", index, bare_stage), np.uint8), 1)
+        bare = cv2.imdecode(np.frombuffer(render_jpeg(config, "train", index, bare_stage), np.uint8), 1)
         changed = np.abs(drawn.astype(int) - bare.astype(int)).sum(2) > 60
         x, y, w, h = stage.record["bbox"]
         rows, columns = np.nonzero(changed[: int(y + h * 0.8)])  # the shadow lies lower
@@ -401,7 +403,8 @@ import sys
 import time
 from dataclasses import replace
 from pathlib import Path
-from explore.data.synthetic.dataset import SyntheticConfig, render_dataset
+from explore.data.synthetic.config import SyntheticConfig
+from explore.data.synthetic.dataset import render_dataset
 if __name__ == "__main__":
     config = SyntheticConfig(size=64, train_frames=4000, test_frames=1)
     render_dataset(Path(sys.argv[1]), config, 2, lambda done, total: print(done, flush=True))

@@ -12,10 +12,10 @@ from arch.errors import InputError
 from explore.cli import main
 from explore.data import open_dataset
 from explore.data.skeleton import H36M17
-from explore.data.synthetic import dataset as synthetic
-from explore.data.synthetic.dataset import SyntheticConfig, compose_frame
+from explore.data.synthetic.config import SyntheticConfig
+from explore.data.synthetic.frame import cameras, compose_frame
 from explore.data.synthetic.labelled import load_poses
-from explore.data.synthetic.pose import rotation_x
+from explore.data.synthetic.pose import rotation_x, rotation_z
 from tests.helpers import layouts
 
 
@@ -28,7 +28,7 @@ def labelled(tmp_path_factory):
     config = SyntheticConfig(level="easy", size=64)
     for number, annotation in enumerate(content["annotations"]):
         record = compose_frame(config, "train", number).record
-        camera = synthetic.cameras(0, record["subject"], 64, "easy")[record["image"]["cam_idx"] - 1]
+        camera = cameras(0, record["subject"], 64, "easy")[record["image"]["cam_idx"] - 1]
         joints = np.array(record["world"]) @ camera.rotation.T + camera.shift
         annotation["keypoints_cam"] = joints.round(1).tolist()
     path.write_text(json.dumps(content))
@@ -46,7 +46,7 @@ def directions(joints):
 def upright(joints):
     """Return the angle-free part of poses: limb directions with the hips' axis turned to x."""
     across = joints[H36M17.index("L_Hip")] - joints[H36M17.index("R_Hip")]
-    return directions(joints @ synthetic.rotation_z(-np.arctan2(across[1], across[0])).T)
+    return directions(joints @ rotation_z(-np.arctan2(across[1], across[0])).T)
 
 
 def test_rendered_limbs_have_the_labelled_directions(labelled):

@@ -13,7 +13,7 @@ from arch.errors import InputError
 from explore.cli import main
 from explore.data import open_dataset
 from explore.data.synthetic.body import load_body, skin
-from explore.data.synthetic.dataset import SyntheticConfig
+from explore.data.synthetic.config import SyntheticConfig
 from explore.data.synthetic.motion import Motion, euler, forward_kinematics, load_motion, read_motion, read_skeleton
 from explore.data.synthetic.retarget import REQUIRED_BONES, face_front, rotations_from_joints
 from tests.helpers.layouts import REAL_DATA

@@ -6,7 +6,8 @@ import cv2
 import numpy as np
 
 from explore.data.synthetic import bake_panoramas, panorama, scene
-from explore.data.synthetic.dataset import SyntheticConfig, compose_frame
+from explore.data.synthetic.config import SyntheticConfig
+from explore.data.synthetic.frame import compose_frame
 
 
 def test_uniform_radiance_lights_every_surface_equally():
