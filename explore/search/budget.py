@@ -7,7 +7,8 @@ stored in the study, so that a resumed search keeps it; the time that earlier ru
   networks rank nearly as after 40,000 (`python -m benchmarks estimators`), in 1,600 they do not.
 - Finalists, the paper's networks among them, get the rest in equal parts: equal training compute, not equal samples.
   Their number of samples is decided when the candidates are finished, from the time that is left.
-- Rendered frames suffice for about PASSES passes; cheaper finalists stop there.
+- Rendered frames suffice for about PASSES passes of networks as cheap as the paper's cheapest; cheaper finalists stop
+  there.
 """
 
 from __future__ import annotations
@@ -77,6 +78,7 @@ def make_plan(config: SearchConfig, workers: int, speed: Speed, load: Load, spen
     """
     given = given_keys(config)
     _check_budget(config, speed, load, spent_s)
+    cheapest = min([load.candidate_macs, *load.baselines.values()])
     names = (config.references,) if "references" in given else (tuple(load.baselines), ())
     frames = (config.dataset.train_frames,) if "dataset.train_frames" in given else FRAMES
     for references in names:
@@ -88,7 +90,7 @@ def make_plan(config: SearchConfig, workers: int, speed: Speed, load: Load, spen
                 break
             if fits or "candidate.samples" in given:
                 best = plan
-            if plan.compute_s <= 1.25 * PASSES * train_frames * speed.training(load.candidate_macs):
+            if plan.compute_s <= 1.25 * PASSES * train_frames * speed.training(cheapest):
                 break
         if best is not None:
             return best

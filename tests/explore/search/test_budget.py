@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from dataclasses import replace
 from multiprocessing import resource_tracker
 from pathlib import Path
 from types import SimpleNamespace
@@ -95,13 +96,22 @@ def test_the_default_plan() -> None:
     found = plan()
     assert found.references == tuple(PAPER) and (found.finalists + 3) % 2 == 0, "no worker is idle at the end"
     assert 2000 <= found.samples <= 4000 and 10 <= found.trials <= 20 and not found.rungs
-    longest = found.compute_s / found.speed.training(LOAD.candidate_macs)
-    assert longest <= 1.25 * PASSES * found.train_frames, "about four passes at most"
+    assert passes_of_xs(found) <= 1.25 * PASSES, "about four passes at most"
     assert found.compute_s == pytest.approx(
         (found.samples + found.final_samples) * found.speed.training(PAPER["paper-L-relu"]), rel=0.05
     )
     text = "\n".join(found.lines)
     assert "plan for 15m: 2 workers" in text and f"{found.trials} networks x {found.samples:,} samples" in text
+
+
+def test_large_networks_in_the_space_do_not_shorten_the_training_of_small_ones() -> None:
+    found = plan(load=replace(LOAD, candidate_macs=80e6))
+    assert passes_of_xs(found) <= 1.25 * PASSES
+
+
+def passes_of_xs(found: Plan) -> float:
+    """Return how many passes over the training frames the paper's XS makes as a finalist."""
+    return found.compute_s / found.speed.training(PAPER["paper-XS-relu"]) / found.train_frames
 
 
 def test_larger_budgets_buy_more_of_everything() -> None:
