@@ -120,18 +120,19 @@ def _record(trial: FrozenTrial, config: SearchConfig) -> TrialRecord:
     facts = trial.user_attrs
     arch_id = facts.get("arch", "")
     found: dict[str, Any] = {}
+    recipe_name = facts.get("recipe", trial.params.get("recipe", config.quantization))
     file, stage = "", stage_reached(trial)
     if is_complete(trial):
         result = result_of(config, trial)
         found, file = candidate_figures(result), candidate_file(result)
-        stage = _last_stage(result)
+        stage, recipe_name = _last_stage(result), result.recipe
     return TrialRecord(
         number=trial.number,
         state=FOREIGN if trial.state == TrialState.COMPLETE and not file else trial.state.name.lower(),
         stage=stage,
         name=facts.get("baseline", arch_id),
         arch_id=arch_id,
-        recipe=facts.get("recipe", trial.params.get("recipe", config.quantization)),
+        recipe=recipe_name,
         reason=next(iter(facts.get("reason", "").splitlines()), ""),
         started=trial.datetime_start,
         ended=trial.datetime_complete,
