@@ -12,12 +12,14 @@ import os
 import re
 import subprocess
 import sys
+import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
+MODELS = "EDGEPOSE_TEST_MODELS"  # environment variable with the folder of the model files that all test files share
 DURATIONS = ROOT / ".pytest_cache" / "file_durations.json"  # seconds of the last run, by file
 COUNTS = re.compile(r"(\d+) (passed|failed|skipped|error)s?\b")
 NO_TESTS = 5  # pytest's exit status if all tests of a file are deselected
@@ -43,8 +45,9 @@ def main(options: list[str]) -> int:
     together = sorted(
         set(files) - set(alone), key=lambda file: (-known.get(_name(file), float("inf")), -file.stat().st_size, file)
     )
-    results = [run(file, options) for file in alone]
-    with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
+    with tempfile.TemporaryDirectory() as models, ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
+        os.environ[MODELS] = models
+        results = [run(file, options) for file in alone]
         results += pool.map(lambda file: run(file, options), together)
     DURATIONS.parent.mkdir(exist_ok=True)
     DURATIONS.write_text(json.dumps({result.name: round(result.seconds, 1) for result in results}, indent=1))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
@@ -9,9 +10,12 @@ from pathlib import Path
 import pytest
 import torch
 
+from explore.host import locked
+from quantize import runtimes
 from quantize.checkpoint import save_network
 from quantize.convert import Converter
 from quantize.recipes import recipe
+from tests.__main__ import MODELS
 from tests.helpers.networks import Case, settled_net, small_arch, smooth_images
 
 
@@ -43,8 +47,11 @@ def converter(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Converter]:
 def exported(
     case: Callable[[str], Case], converter: Converter, tmp_path_factory: pytest.TempPathFactory
 ) -> Callable[..., Path]:
-    """Return the model file of (runtime, head, recipe), and possibly an option of the quantizer as KEY=VALUE."""
-    root = tmp_path_factory.mktemp("models")
+    """Return the model file of (runtime, head, recipe), and possibly an option of the quantizer as KEY=VALUE.
+
+    The processes of a run of `python -m tests` share the files.
+    """
+    root = Path(os.environ.get(MODELS) or tmp_path_factory.mktemp("models"))
 
     @cache
     def make(runtime: str, head: str, name: str, option: str = "") -> Path:
@@ -54,6 +61,9 @@ def exported(
             chosen = chosen.model_copy(update={key: value, "name": f"{name}-{value}"})
         images = given.images if chosen.calibrated else None
         folder = root / f"{runtime}-{head}-{chosen.name}"
-        return converter.export(given.arch, given.weights, runtime, chosen, images, folder)
+        with locked(root / f"{folder.name}.lock"):
+            if folder.exists():
+                return folder / runtimes.get(runtime).FILES[0]
+            return converter.export(given.arch, given.weights, runtime, chosen, images, folder)
 
     return make
