@@ -33,8 +33,17 @@ def to_skeleton(dataset: Dataset, skeleton: Skeleton) -> Dataset:
     """
     if dataset.skeleton == skeleton:
         return dataset
-    if linear := landmarks.between(dataset.skeleton, skeleton):
-        return _derived(dataset, skeleton, linear).scorable()
+    linear = landmarks.between(dataset.skeleton, skeleton)
+    mapped = _derived(dataset, skeleton, linear) if linear else _matched(dataset, skeleton)
+    lost = mapped.negative & ~dataset.negative
+    if lost.any():  # without a visible joint, they would be images without people
+        counts = Counter(mapped.left_out) + Counter({f"without a visible joint of {skeleton.name}": int(lost.sum())})
+        mapped = replace(mapped.take(np.flatnonzero(~lost)), left_out=dict(counts))
+    return mapped.scorable()
+
+
+def _matched(dataset: Dataset, skeleton: Skeleton) -> Dataset:
+    """Return the data set with the joints of another skeleton that have the same side and part."""
     source = mapping(dataset.skeleton, skeleton)
     known = source >= 0
     if not known.any() and not dataset.negative.all():
@@ -53,7 +62,7 @@ def to_skeleton(dataset: Dataset, skeleton: Skeleton) -> Dataset:
     vis[(weight > 0)[:, None] & ~np.isfinite(depth)] = 0
     cam[vis == 0] = np.nan
     same_root = source[list(skeleton.depth_joints)].tolist() == list(dataset.skeleton.depth_joints)
-    mapped = replace(
+    return replace(
         dataset,
         skeleton=skeleton,
         joints_img=img,
@@ -62,11 +71,6 @@ def to_skeleton(dataset: Dataset, skeleton: Skeleton) -> Dataset:
         depth_weight=weight,
         root_depth=dataset.root_depth if same_root else reference,
     )
-    lost = mapped.negative & ~dataset.negative
-    if lost.any():  # without a visible joint, they would be images without people
-        counts = Counter(mapped.left_out) + Counter({f"without a visible joint of {skeleton.name}": int(lost.sum())})
-        mapped = replace(mapped.take(np.flatnonzero(~lost)), left_out=dict(counts))
-    return mapped.scorable()
 
 
 def _derived(dataset: Dataset, skeleton: Skeleton, linear: LinearMap) -> Dataset:
