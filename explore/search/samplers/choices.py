@@ -120,13 +120,13 @@ def features(points: Sequence[Params], space: Mapping[str, BaseDistribution], or
     columns: list[Array] = []
     for name, distribution in sorted(space.items()):
         known: dict[Any, float] = {}  # the places of values that occurred
-        places = np.empty(len(points))
+        places = np.full(len(points), np.nan)
         for index, point in enumerate(points):
-            value = point.get(name)
-            if value not in known:
-                here = name in point and contains(distribution, value)
-                known[value] = position(distribution, value) if here else np.nan
-            places[index] = known[value]
+            if name in point:
+                value = point[name]
+                if value not in known:
+                    known[value] = position(distribution, value) if contains(distribution, value) else np.nan
+                places[index] = known[value]
         if one_hot(name, distribution, ordered):
             assert isinstance(distribution, CategoricalDistribution)
             last = max(1, len(distribution.choices) - 1)

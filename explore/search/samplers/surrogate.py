@@ -43,17 +43,22 @@ class Observed:
 
 @dataclass(frozen=True)
 class Scale:
-    """The transform of an objective for the model: minimised, in logarithms if all of its values are positive."""
+    """The transform of an objective for the model: minimised, in logarithms if all of its values are positive.
+
+    least: the smallest of these values, which stands for later ones that are not positive
+    """
 
     sign: float
     log: bool
+    least: float
 
     @staticmethod
     def of(direction: StudyDirection, values: Array) -> Scale:
-        return Scale(-1.0 if direction == StudyDirection.MAXIMIZE else 1.0, bool((values > 0).all()))
+        sign = -1.0 if direction == StudyDirection.MAXIMIZE else 1.0
+        return Scale(sign, bool((values > 0).all()), float(values.min()))
 
     def __call__(self, values: Array) -> Array:
-        scaled: Array = self.sign * (np.log(values) if self.log else values)
+        scaled: Array = self.sign * (np.log(np.where(values > 0, values, self.least)) if self.log else values)
         return scaled
 
 

@@ -23,7 +23,7 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from explore.pareto import hypervolume
 from explore.search.samplers import CostAwareSampler
-from explore.search.samplers.choices import at, changed, position, uniform
+from explore.search.samplers.choices import at, changed, features, position, uniform
 from explore.search.samplers.gaussian_process import GaussianProcess
 from explore.search.samplers.improvement import expected_improvement
 from explore.search.samplers.surrogate import Observed, fit
@@ -260,6 +260,19 @@ def test_infinite_values_are_left_out() -> None:
         trial = study.ask(SPACE)  # type: ignore[arg-type]
         study.tell(trial, [float("inf") if number == 2 else 50.0 + number, cost(trial.params)])
     assert {trial.params["x0"] for trial in study.trials} <= {0, 1, 2}
+
+
+def test_costs_that_are_not_positive_and_choices_of_none() -> None:
+    space = {"x": IntDistribution(0, 30), "kind": CategoricalDistribution([None, "a"])}
+    sampler = CostAwareSampler(lambda params: float(params["x"]), space=space, n_startup_trials=3, seed=0)
+    study = optuna.create_study(directions=["minimize"] * 2, sampler=sampler)
+    for x in range(1, 9):
+        params = {"x": x, "kind": None}
+        study.add_trial(create_trial(params=params, distributions=space, values=[50.0 - x, float(x)]))  # type: ignore[arg-type]
+    study.enqueue_trial({"x": 0, "kind": "a"})
+    for _ in range(3):
+        study.ask(space)  # type: ignore[arg-type]
+    assert features([{"kind": None}, {}], {"kind": space["kind"]}, ()).any(1).tolist() == [True, False]
 
 
 def test_a_long_study_is_fitted_to_a_part_of_its_trials(monkeypatch: pytest.MonkeyPatch) -> None:
