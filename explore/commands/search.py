@@ -11,6 +11,7 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
+from arch.errors import InputError
 from explore.options import add_options, deprecated_option, from_options
 from explore.progress import Display
 from explore.search.config import SearchConfig
@@ -50,17 +51,16 @@ def run(args: argparse.Namespace) -> int:
     from explore.report.study_report import write_study_report
     from explore.report.tables import front_table
     from explore.search.records import read_records
+    from explore.search.supernet import with_supernet
 
-    display = Display()
+    config, display = with_supernet(config, args.train_supernet), Display()
     if args.remeasure:
         from explore.search.remeasure import remeasure
 
         outcome = remeasure(config, display)
     else:
         from explore.search.run import search
-        from explore.search.supernet import with_supernet
 
-        config = with_supernet(config, args.train_supernet)
         if args.train_supernet:
             train_supernet_of_study(config)
         with ExitStack() as stack:
@@ -119,16 +119,28 @@ def run(args: argparse.Namespace) -> int:
 
 
 def train_supernet_of_study(config: SearchConfig) -> None:
-    """Train the study's own supernet, unless an earlier call did."""
+    """Train the study's own supernet, unless an earlier call did.
+
+    Raises:
+        InputError: that call had other data or another seed.
+    """
     from arch.elastic import smallest_and_largest
     from arch.search_space import Space
     from explore.evaluation.evaluator import rendering_options
     from explore.train.engine import start_engine
     from explore.train.precision import with_precision
     from explore.train.supernet import train_supernet
+    from quantize.checkpoint import load_network, read_trained_on
 
     out = Path(config.estimate.supernet)
-    if not out.exists():
+    if out.exists():
+        facts = load_network(out)[1]
+        record = read_trained_on(facts, out)
+        if record and (record.data, facts["seed"]) != (config.data, config.seed):
+            raise InputError(
+                f"{out}: trained on {record.data} with seed {facts['seed']}; delete it, or give --study another name"
+            )
+    else:
         space = Space.named(config.space).at(config.input_size)
         settings = TrainConfig.model_validate(SUPERNET_PRESET)
         if rendering_options(config.data_config) is not None:

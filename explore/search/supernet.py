@@ -14,7 +14,9 @@ BUILTIN = Path(str(resources.files("explore.estimate"))) / "supernets"  # a chec
 
 
 def with_supernet(config: SearchConfig, train_new: bool) -> SearchConfig:
-    """Return the configuration with the path of its supernet: the given, a new one of the study, or a built-in one.
+    """Return the configuration with the path of its supernet: the given one, the study's own, or a built-in one.
+
+    train_new: the study's own will be trained if there is none
 
     Raises:
         InputError: there is none, or `train_new` has no use.
@@ -25,7 +27,8 @@ def with_supernet(config: SearchConfig, train_new: bool) -> SearchConfig:
             why = f"estimate.supernet: {given} is given" if given else f"estimator: {config.estimator} uses no supernet"
             raise InputError(f"{why}; leave --train-supernet out")
         return config
-    path = config.folder / "supernet.safetensors" if train_new else builtin_supernet(config)
+    own = config.folder / "supernet.safetensors"
+    path = own if train_new or own.exists() else builtin_supernet(config)
     return config.model_copy(update={"estimate": config.estimate.model_copy(update={"supernet": str(path)})})
 
 

@@ -53,3 +53,7 @@ def test_a_search_takes_a_built_in_supernet_that_fits_or_trains_its_own(
     monkeypatch.setitem(search.SUPERNET_PRESET, "samples", 64)
     search.train_supernet_of_study(small)
     assert json.loads(made.with_suffix(".json").read_text())["samples"] == 32  # a resumed search keeps it
+    assert with_supernet(config, False) == own, "so does --remeasure"
+    for changes in ({"data": "synthetic:full"}, {"seed": 1}):
+        with pytest.raises(InputError, match="trained on synthetic:easy with seed 0; delete it"):
+            search.train_supernet_of_study(small.model_copy(update=changes))
