@@ -58,6 +58,12 @@ def with_stored_plan(config: SearchConfig) -> SearchConfig:
     return stored.plan.applied_to(config, open_keys(config)).model_copy(update={"budget": stored.plan.budget})
 
 
+def keeps_plan(config: SearchConfig) -> bool:
+    """Return whether the study has a plan and is not given another budget."""
+    stored = read_stored(config.folder)
+    return stored is not None and ("budget" not in config.model_fields_set or config.budget_s == stored.plan.budget_s)
+
+
 def may_start(config: SearchConfig, is_first: bool) -> bool:
     """Return whether the budget leaves time to start a network in the present phase. is_first: of this worker"""
     stored = read_stored(config.folder)

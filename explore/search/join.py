@@ -15,16 +15,17 @@ from explore.redact import redacted
 from explore.search import worker
 from explore.search.config import SearchConfig
 from explore.search.fingerprint import FOLDER, carried, check_folder, differences
-from explore.search.leases import LeaseMonitor, holder
+from explore.search.leases import LEADER, LeaseMonitor
 from explore.search.progress import SearchProgress
 from explore.search.progress_weights import ProgressWeights
-from explore.search.run import LEADER, PHASE
+from explore.search.run import PHASE
 from explore.search.storage import check_storage, check_url, file_of, is_search, open_storage
 from explore.search.study import completed
 from explore.search.worker_pool import run_worker_pool, worker_count
 from explore.train.engine import find_devices
 
 READINGS = 20  # of the leader's lease in the duration of a lease
+OWN = ("study", "storage", "results", "workers", "device", "ray")  # keys that need not be the leader's
 
 
 def join(
@@ -46,18 +47,10 @@ def join(
     """
     study = _find(name, url or _default_url(name, results))
     config = carried(study)
-    if device:
-        config = parse(SearchConfig, config.model_dump(mode="json") | {"device": device}, "command line")
+    own = {"study": name, "storage": url, "results": results or study.user_attrs[FOLDER]["results"]}
+    own |= {"workers": workers, "device": device or config.device, "ray": ""}
+    config = parse(SearchConfig, config.model_dump(mode="json") | own, "command line")
     find_devices(config.device)
-    config = config.model_copy(
-        update={
-            "study": name,
-            "storage": url,
-            "results": results or study.user_attrs[FOLDER]["results"],
-            "workers": workers,
-            "ray": "",
-        }
-    )
     check_folder(config, study)
     for line in differences(study):
         display.log(f"this machine differs from the one that created the study: {line}")
@@ -97,11 +90,13 @@ def _work(config: SearchConfig, study: optuna.Study, display: Display, main: wor
     joined = ""
     waiting = f"waiting for the search that leads {config.name}"
     display.stage(waiting)
-    while (phase := study.user_attrs.get(PHASE)) != "done" and not monitor.expired({LEADER: holder(study, LEADER)}):
+    while (phase := study.user_attrs.get(PHASE)) != "done" and not monitor.expired(
+        {LEADER: study.user_attrs.get(LEADER)}
+    ):
         if phase in ("candidates", "finalists") and phase != joined:
             joined = phase
-            numbers = carried(study)  # those of finalists are decided when the candidates are finished
-            config = config.model_copy(update={key: getattr(numbers, key) for key in ("trials", "finalists", "final")})
+            # The samples of finalists are decided after the candidates, and a leader that resumes may change more.
+            config = carried(study).model_copy(update={key: getattr(config, key) for key in OWN})
             total = config.trials if phase == "candidates" else config.finalists
             progress = SearchProgress(config, display)
             progress.start_phase(f"{phase}, {total}", ProgressWeights(total))

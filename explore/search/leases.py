@@ -32,11 +32,13 @@ import optuna
 from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import FrozenTrial, Trial, TrialState
 
+from arch.errors import InputError
 from arch.files import process_space
 from explore.search.optuna_private import return_to_queue, start_waiting, storage_of, stored, trial_key
 from explore.search.storage import PatientStorage, StorageLost
 
 LEASE = "lease"  # user attribute of a trial
+LEADER = "leader"  # user attribute of the study: the lease of the process that leads it
 NEEDS = "needs"  # user attribute of a trial: the ability that its next worker must have
 LATENCY = "latency"  # ability: to measure latency on a machine like the one that measured the reference network
 HEARTBEATS = 6  # of a process within the duration of a lease
@@ -239,15 +241,12 @@ class TrialLease(Lease):
     def __init__(self, study: optuna.Study, trial: Trial, seconds: float) -> None:
         self.study, self.trial = study, trial
 
-        def read() -> LeaseValue | None:
-            frozen = stored(study, trial)
-            value: LeaseValue | None = frozen.user_attrs.get(LEASE)
-            return value
+        def read() -> Any:
+            return stored(study, trial).user_attrs.get(LEASE)
 
-        def write(value: LeaseValue | None) -> None:
-            trial.set_user_attr(LEASE, value)
-
-        super().__init__(f"trial {trial.number}", read, write, read(), seconds)
+        super().__init__(
+            f"trial {trial.number}", read, lambda value: trial.set_user_attr(LEASE, value), read(), seconds
+        )
 
     def done(self, values: list[float] | None, state: TrialState | None = None) -> None:
         """Finish the trial.
@@ -272,7 +271,9 @@ class TrialLease(Lease):
         Raises:
             LeaseLost: another process has the trial, or has finished it.
         """
-        self.trial.set_user_attr("reason", reason)
+        self.stop()
+        if self.is_mine():
+            self.trial.set_user_attr("reason", reason)
         self.done(None, state)
 
     def release(self, needs: str = "") -> None:
@@ -336,23 +337,17 @@ def with_short_patience(study: optuna.Study) -> Iterator[None]:
         yield
 
 
-def holder(study: optuna.Study, resource: str) -> LeaseValue | None:
-    """Return the lease on a resource, or None if it is free."""
-    value: LeaseValue | None = study.user_attrs.get(resource)
-    return value
-
-
 def lease_resource(study: optuna.Study, resource: str, monitor: LeaseMonitor) -> Lease | None:
     """Lease a resource of the study; return None while a living process holds it.
 
     monitor: the caller's, kept for all its attempts
     """
-    before = holder(study, resource)
+    before = study.user_attrs.get(resource)
     if before is not None and not monitor.expired({resource: before}):
         return None
     lease = Lease(
         resource,
-        lambda: holder(study, resource),
+        lambda: study.user_attrs.get(resource),
         lambda value: study.set_user_attr(resource, value),
         before,
         monitor.lease,
@@ -372,12 +367,41 @@ def release_resource(study: optuna.Study, lease: Lease) -> None:
 
 
 @contextmanager
-def leased(study: optuna.Study, resource: str, seconds: float, pause_s: float = 0.5) -> Iterator[Lease]:
+def leased(study: optuna.Study, resource: str, seconds: float) -> Iterator[Lease]:
     """Wait for a resource and hold its lease."""
     monitor = LeaseMonitor(seconds)
     while (lease := lease_resource(study, resource, monitor)) is None:
-        time.sleep(pause_s)
+        time.sleep(CONFIRM)
     try:
         yield lease
     finally:
         release_resource(study, lease)
+
+
+@contextmanager
+def leadership(study: optuna.Study, seconds: float) -> Iterator[None]:
+    """Hold the lease of the process that leads the study; workers that join stop when it is gone.
+
+    Raises:
+        InputError: another process leads the study.
+    """
+    monitor, deadline, first = LeaseMonitor(seconds), time.monotonic() + 1.2 * seconds, study.user_attrs.get(LEADER)
+    while (lease := lease_resource(study, LEADER, monitor)) is None:
+        other = study.user_attrs.get(LEADER)
+        process = process_of(other) if other else None
+        if process and (other != first or process.is_on_this_machine() or time.monotonic() > deadline):
+            raise InputError(
+                f"study {study.study_name}: another search runs it, process {process.pid} on {process.machine}; "
+                "wait for it, add a worker to it, or give --study another name"
+            )
+        time.sleep(seconds / 12)
+    try:
+        yield
+    except StorageLost:
+        lease.stop()  # it cannot be released; it expires
+        raise
+    except BaseException:
+        with with_short_patience(study):
+            release_resource(study, lease)
+        raise
+    release_resource(study, lease)

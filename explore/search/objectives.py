@@ -162,11 +162,6 @@ def limit_check(config: SearchConfig, recipe_name: str) -> Callable[[Arch], tupl
     return check
 
 
-def above_limit(config: SearchConfig, arch: Arch, recipe_name: str) -> tuple[str, str]:
-    """Return the reason to skip a network and the check that found it; two empty strings if there is none."""
-    return limit_check(config, recipe_name)(arch)
-
-
 def predicted_ms(config: SearchConfig, arch: Arch, recipe_name: str, address: str = "") -> float | None:
     """Return the latency that the study's predictor predicts for a network's file, ms; None if it predicts others.
 

@@ -10,7 +10,7 @@ from arch.cost import cost
 from arch.search_space import Space
 from explore.progress import Display
 from explore.search.budget import LATE, MIN_FINAL, RESERVE, equal_compute, make_plan, makespan
-from explore.search.budget_clock import Clock, read_stored, without_limit
+from explore.search.budget_clock import Clock, keeps_plan, read_stored, without_limit
 from explore.search.config import SearchConfig
 from explore.search.finalists import Finalist
 from explore.search.pilot import measure_speed, search_load
@@ -36,6 +36,8 @@ def planned(config: SearchConfig, display: Display) -> tuple[SearchConfig, Clock
     started = time.monotonic()
     stored = read_stored(config.folder)
     if stored is None and (not needs_plan(config) or (config.folder / "config.yaml").exists()):
+        if "budget" in config.model_fields_set and config.budget != "none":
+            display.log(f"budget: {config.budget} has no effect: study {config.folder} was started without a plan")
         return config, None
     if stored is not None and config.budget == "none":
         return without_limit(config, stored), None
@@ -45,10 +47,11 @@ def planned(config: SearchConfig, display: Display) -> tuple[SearchConfig, Clock
         display.stage("speed of this machine")
         speed = measure_speed(config, space, display)
         plan = make_plan(config, worker_count(config), speed, search_load(config, space), time.monotonic() - started)
-    elif "budget" in config.model_fields_set and config.budget_s != stored.plan.budget_s:
+    elif not keeps_plan(config):
         space = Space.named(config.space).at(config.input_size)
         fixed = stored.plan.applied_to(config, FROZEN)
         plan = make_plan(fixed, worker_count(config), stored.plan.speed, search_load(config, space), spent_s)
+        plan = plan.model_copy(update={"given": given_keys(config)})  # the user did not give those of FROZEN
     else:
         plan = stored.plan
     for line in plan.lines:

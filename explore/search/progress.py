@@ -43,10 +43,6 @@ class SearchProgress:
         """Take in how many networks all machines together have finished."""
         self.weights.elsewhere = max(0, done - len(self.weights.done))
 
-    def resumed(self, values: list[float], is_measured: bool) -> None:
-        """Take in a candidate that an earlier run finished."""
-        self.status.add(values, is_measured)
-
     def candidate(self, number: int, name: str, macs: int, values: list[float], is_measured: bool) -> None:
         """Take in a finished candidate. values: of the objectives; is_measured: all of its latencies"""
         if not is_measured and not self.status.unmeasured:

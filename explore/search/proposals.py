@@ -42,7 +42,7 @@ COST_AWARE_STARTUP = 5  # finished trials, of which three are the paper's
 MAX_DRAWS = 200  # draws of a sampler in a row that give no new network, after which uniform draws follow
 MAX_DRAWS_OF_SAMPLER = {"cost-aware": 1, "gp": 3}  # one checks hundreds of candidates itself, the other is slow
 MAX_UNIFORM = 2000  # uniform draws in a row that give no new network, after which the space counts as exhausted
-MAX_DRAFT = 1000  # finished trials that a sampler sees: the best half and the latest
+MAX_DRAFT = 1000  # finished trials that a sampler sees: the best half and the latest, then the latest stopped ones
 SAMPLES = 40  # random networks that tell whether a space has any whose files pass all checks
 MIN_PAIRS = 3  # candidates with errors at a rung and at the end from which those of stopped ones are extrapolated
 
@@ -208,8 +208,9 @@ def make_draft(study: optuna.Study, config: SearchConfig, space: Space) -> optun
     finished = [t for t in trials if (t.state == TrialState.COMPLETE and "arch" in t.user_attrs) or is_stopped(t)]
     if len(finished) > MAX_DRAFT:
         complete = [t for t in finished if t.state == TrialState.COMPLETE]
+        stopped = [t for t in reversed(finished) if t.state != TrialState.COMPLETE]
         kept = best_and_latest(np.array([t.values for t in complete]), MAX_DRAFT)
-        finished = [complete[index] for index in kept]
+        finished = [complete[index] for index in kept] + stopped[: MAX_DRAFT - len(kept)]
     values = values_of(config, space)
     for trial in sorted([*finished, *running], key=lambda trial: trial.number):
         if copy := _as_draft(trial, current_values(config, trial), values):

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import optuna
@@ -23,14 +22,7 @@ from explore.search import fingerprint, worker
 from explore.search.budget_clock import Clock
 from explore.search.config import SearchConfig
 from explore.search.finalists import Validation, choose_finalists, read_finalists, set_aside_other_settings
-from explore.search.leases import (
-    LeaseMonitor,
-    holder,
-    lease_resource,
-    process_of,
-    release_resource,
-    with_short_patience,
-)
+from explore.search.leases import leadership
 from explore.search.objectives import (
     check_limits,
     check_objectives,
@@ -47,7 +39,7 @@ from explore.search.recipes_of_trial import check_recipes
 from explore.search.records import candidate_frame_errors
 from explore.search.remote_devices import check_devices
 from explore.search.rungs import check_rungs
-from explore.search.storage import StorageLost, check_storage, dashboard, storage_url
+from explore.search.storage import check_storage, dashboard, storage_url
 from explore.search.study import EXHAUSTED, SearchFailed, baselines, completed, prepare_study, references
 from explore.search.supernet import check_supernet
 from explore.search.teacher import check_teachers
@@ -58,7 +50,6 @@ from explore.train.engine import find_devices
 from quantize import operator_check, runtimes
 
 PHASE = "phase"  # user attribute of the study: reference, candidates, finalists, done
-LEADER = "leader"  # user attribute of the study: the lease of the process that leads it
 
 
 @dataclass(frozen=True)
@@ -137,7 +128,9 @@ def check(config: SearchConfig) -> None:
         parse_data(data)
     check_output_folder(config.folder, "--results")
     allowed_background_load()
-    check_storage_of(config)
+    url = storage_url(config)
+    if config.storage or (config.folder / "study.db").exists():  # otherwise it is created together with the folder
+        check_storage(url)
     if config.ray:
         from explore.search.ray_backend import connected
 
@@ -154,17 +147,6 @@ def check(config: SearchConfig) -> None:
         for arch in baselines(config, space).values():
             for recipe in chosen:
                 operator_check.check(arch, name, recipe)
-
-
-def check_storage_of(config: SearchConfig) -> None:
-    """Check the storage of a study; that in its folder may have to be created together with the folder.
-
-    Raises:
-        InputError: it cannot be used.
-    """
-    url = storage_url(config)
-    if config.storage or (config.folder / "study.db").exists():
-        check_storage(url)
 
 
 def lead(
@@ -212,35 +194,6 @@ def lead(
     return config, study
 
 
-@contextmanager
-def leadership(study: optuna.Study, seconds: float) -> Iterator[None]:
-    """Hold the lease of the process that leads the study; workers that join stop when it is gone.
-
-    Raises:
-        InputError: another process leads the study.
-    """
-    monitor, deadline, first = LeaseMonitor(seconds), time.monotonic() + 1.2 * seconds, holder(study, LEADER)
-    while (lease := lease_resource(study, LEADER, monitor)) is None:
-        other = holder(study, LEADER)
-        process = process_of(other) if other else None
-        if process and (other != first or process.is_on_this_machine() or time.monotonic() > deadline):
-            raise InputError(
-                f"study {study.study_name}: another search runs it, process {process.pid} on {process.machine}; "
-                "wait for it, add a worker to it, or give --study another name"
-            )
-        time.sleep(seconds / 12)
-    try:
-        yield
-    except StorageLost:
-        lease.stop()  # it cannot be released; it expires
-        raise
-    except BaseException:
-        with with_short_patience(study):
-            release_resource(study, lease)
-        raise
-    release_resource(study, lease)
-
-
 def _run_phases(
     config: SearchConfig,
     study: optuna.Study,
@@ -259,7 +212,7 @@ def _run_phases(
     study.set_user_attr(PHASE, "candidates")
     done = [result_of(config, trial) for trial in completed(study)]
     for result in done:
-        progress.resumed(values(config, figures(result)), result.is_measured)
+        progress.status.add(values(config, figures(result)), result.is_measured)
     known = [(result.name, float(result.macs)) for result in done]
     size = size_if_small(config, space)
     if size < config.trials:
@@ -301,7 +254,7 @@ def _run_workers(
 ) -> None:
     def count() -> int:
         """Count the finished networks of all machines by their files; trials would stay in this process's memory."""
-        return sum(1 for _ in (config.folder / phase).glob("*/result.json"))
+        return sum(1 for _ in (config.folder / phase).glob("*/result*.json"))
 
     if config.ray:
         from explore.search.ray_backend import run_on_ray

@@ -60,16 +60,16 @@ class StorageLost(WorkError):
     """The storage did not answer for too long."""
 
 
-def open_storage(url: str, patience: float = PATIENCE) -> BaseStorage:
+def open_storage(url: str) -> BaseStorage:
     """Open the storage at `url`, or create it.
 
     Raises:
         InputError: an unknown kind of URL, a missing driver or folder, or a refusal (wrong password, no such database).
-        StorageLost: no answer for `patience` seconds.
+        StorageLost: no answer for PATIENCE seconds.
     """
     kind, shown = check_url(url), redacted(url)
-    storage = retry_until_answer(lambda: OPENERS[kind](url), shown, patience, CREATED_MEANWHILE)
-    return PatientStorage(storage, shown, patience)  # type: ignore[abstract]
+    storage = retry_until_answer(lambda: OPENERS[kind](url), shown, PATIENCE, CREATED_MEANWHILE)
+    return PatientStorage(storage, shown, PATIENCE)  # type: ignore[abstract]
 
 
 def check_url(url: str) -> str:

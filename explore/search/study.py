@@ -19,7 +19,7 @@ from arch.space import Arch, preset
 from explore.host import host_folder, locked
 from explore.search.config import SearchConfig
 from explore.search.leases import NEEDS, LeaseMonitor, TrialLease, requeue_dead, take_waiting
-from explore.search.objectives import above_limit, objectives
+from explore.search.objectives import limit_check, objectives
 from explore.search.optuna_private import new_trial, return_to_queue, start_waiting, trial_key
 from explore.search.proposals import MEAN_POSE, Proposal, network_of, new_template, propose
 from explore.search.recipes_of_trial import RECIPE, searched_recipes, suggest, unsupported
@@ -119,9 +119,11 @@ def prepare_study(config: SearchConfig, space: Space, mean_pose_mm: float = 0.0)
         study.set_user_attr(MEAN_POSE, mean_pose_mm)
     known = baselines(config, space)
     wanted = _end_unfinished_of_0_1(study)
-    if not any(map(is_own, study.get_trials(deepcopy=False))):
+    trials = study.get_trials(deepcopy=False)
+    if not any(is_own(trial) and trial.state != TrialState.WAITING for trial in trials):
         study.set_metric_names(list(objectives(config)))
-        wanted = list(known)  # trials that the user enqueued come first
+        enqueued = {trial.user_attrs.get("baseline") for trial in trials}  # of a call that was stopped here
+        wanted = [name for name in known if name not in enqueued]  # trials that the user enqueued come first
     recipes = searched_recipes(config)
     for name in wanted:
         choices = space.parameters(known[name]) | ({RECIPE: recipes[0]} if len(recipes) > 1 else {})
@@ -209,7 +211,10 @@ def _check_failures(trials: list[FrozenTrial], config: SearchConfig) -> None:
     failed = [t for t in trials if t.state == TrialState.FAIL]
     if len(failed) > max(3, config.trials):
         reason = failed[-1].user_attrs.get("reason", "unknown")
-        raise SearchFailed(f"{len(failed)} candidates failed; the last: {reason}")
+        raise SearchFailed(
+            f"{len(failed)} candidates failed; the last: {reason}; correct the cause, then give more --trials, or --study "
+            "another name"
+        )
 
 
 def _admit(lease: TrialLease, study: optuna.Study, config: SearchConfig, space: Space) -> Task | None:
@@ -242,7 +247,7 @@ def _admit(lease: TrialLease, study: optuna.Study, config: SearchConfig, space: 
         elif operators := unsupported(config, arch, chosen):
             reason, stage = f"cannot be exported: {operators[0]}", "operators"
         elif "baseline" not in trial.user_attrs:
-            reason, stage = above_limit(config, arch, chosen)
+            reason, stage = limit_check(config, chosen)(arch)
     if reason:
         trial.set_user_attr(STAGE, stage)
         lease.end(reason, TrialState.PRUNED)

@@ -13,7 +13,9 @@ from optuna.trial import TrialState
 from arch.errors import InputError
 from explore.redact import redacted
 from explore.search import fingerprint
+from explore.search.budget_clock import keeps_plan, with_stored_plan
 from explore.search.config import SearchConfig
+from explore.search.leases import leadership
 from explore.search.objectives import objectives
 from explore.search.storage import file_of, open_storage, storage_url
 from explore.search.study import is_own
@@ -38,14 +40,15 @@ def replace_configuration(config: SearchConfig) -> bool:
     """Remove what a study without candidates has of another configuration; return whether there was one.
 
     Raises:
-        InputError: another program made the study, for other objectives.
+        InputError: another program made the study, for other objectives; or another search leads it.
     """
     study = _stored(config)
     try:
-        fingerprint.compare_folder(config)
+        planned = with_stored_plan(config) if keeps_plan(config) else config
+        fingerprint.compare_folder(planned)
         if study is not None:
             _check_objectives(config, study)
-            fingerprint.compare_stored(config, study)
+            fingerprint.compare_stored(planned, study)
     except InputError:
         if study is not None and fingerprint.CONFIG not in study.user_attrs:
             raise
@@ -53,6 +56,8 @@ def replace_configuration(config: SearchConfig) -> bool:
         (config.folder / fingerprint.DATA).unlink(missing_ok=True)  # the data may have been repaired meanwhile
         return False
     if study is not None:
+        with leadership(study, config.lease):
+            pass  # no other machine leads it
         optuna.delete_study(study_name=config.name, storage=open_storage(storage_url(config)))
     for left in config.folder.glob("*"):
         if left.name in KEPT or left.name.startswith("study.db"):

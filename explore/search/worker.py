@@ -13,6 +13,7 @@ from multiprocessing.connection import Connection
 from typing import Any, Literal, Protocol
 
 import optuna
+from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import TrialState
 
 from arch.errors import InputError, WorkError
@@ -179,30 +180,33 @@ def _candidate(config: SearchConfig, study: optuna.Study, task: Task, tools: Wor
     who = {"worker": report.index, "number": task.number, "name": label(config, task.arch, task.recipe)}
     send(report.pipe, "trial", **who)
     try:
-        with _reported(report, lease), _failures(config, lease):
-            at_rung = functools.partial(pass_rung, config, study, lease, task.arch)
-            result = tools.candidate(task.arch, task.recipe, at_rung)
-        numbers = figures(result)
-        if "baseline" not in trial.user_attrs:  # the paper's networks count as feasible, see explore.search.proposals
-            for limit, excess in constraints(config, numbers).items():
-                trial.set_constraint(limit, excess)
-        if result.noise_mm is not None:
-            trial.set_user_attr(NOISE, result.noise_mm)
-        path = result_file(config, task.arch.id, task.recipe)
-        trial.set_user_attr(RESULT, str(path.relative_to(config.folder)))
-        point = values(config, numbers)
-        lease.done(point)
-        send(report.pipe, "finished", **who, macs=result.macs, values=point, is_measured=result.is_measured)
-    except Stopped as stop:
-        lease.end(str(stop), TrialState.PRUNED)
-        send(report.pipe, "stopped", **who, reason=str(stop), macs=stop.step.macs, share=stop.step.share)
-    except HandOver as ability:
-        lease.release(str(ability))
-        send(report.pipe, "failed", **who, reason=f"handed over: {ability}")
-    except Failed as failure:
-        lease.end(str(failure), TrialState.FAIL)
-        send(report.pipe, "failed", **who, reason=str(failure))
-    except LeaseLost:
+        try:
+            with _reported(report, lease), _failures(config, lease):
+                at_rung = functools.partial(pass_rung, config, study, lease, task.arch)
+                result = tools.candidate(task.arch, task.recipe, at_rung)
+            numbers = figures(result)
+            if (
+                "baseline" not in trial.user_attrs
+            ):  # the paper's networks count as feasible, see explore.search.proposals
+                for limit, excess in constraints(config, numbers).items():
+                    trial.set_constraint(limit, excess)
+            if result.noise_mm is not None:
+                trial.set_user_attr(NOISE, result.noise_mm)
+            path = result_file(config, task.arch.id, task.recipe)
+            trial.set_user_attr(RESULT, str(path.relative_to(config.folder)))
+            point = values(config, numbers)
+            lease.done(point)
+            send(report.pipe, "finished", **who, macs=result.macs, values=point, is_measured=result.is_measured)
+        except Stopped as stop:
+            lease.end(str(stop), TrialState.PRUNED)
+            send(report.pipe, "stopped", **who, reason=str(stop), macs=stop.step.macs, share=stop.step.share)
+        except HandOver as ability:
+            lease.release(str(ability))
+            send(report.pipe, "failed", **who, reason=f"handed over: {ability}")
+        except Failed as failure:
+            lease.end(str(failure), TrialState.FAIL)
+            send(report.pipe, "failed", **who, reason=str(failure))
+    except (LeaseLost, UpdateFinishedTrialError):
         send(report.pipe, "failed", **who, reason="another worker took it over")
     except (SearchFailed, OSError):
         lease.release()

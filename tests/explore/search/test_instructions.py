@@ -11,7 +11,6 @@ from pathlib import Path
 
 import pytest
 
-from arch.cost import cost
 from arch.errors import InputError
 from arch.search_space import Space
 from arch.space import Arch, preset
@@ -19,6 +18,7 @@ from explore.report.columns import COUNT_PREFIX, column, key_of, with_devices
 from explore.report.rows import ExportedRow
 from explore.report.tables import read_table
 from explore.search import instructions, objectives
+from explore.search.candidate import network_figures
 from explore.search.config import SearchConfig
 from explore.search.quantities import parse_limit, quantity
 from explore.search.results import CandidateResult
@@ -37,21 +37,10 @@ def config_of(tmp_path: Path, *limits: str) -> SearchConfig:
 def counted(tmp_path: Path, arch: Arch, count: int) -> CandidateResult:
     """Write the result of a candidate whose instructions are counted."""
     result = CandidateResult(
-        name=arch.name,
-        arch_id=arch.id,
-        arch=arch,
-        config_hash="",
-        **vars(cost(arch)),
-        float_mpjpe_mm=150.0,
-        mpjpe_mm=151.0,
-        pa_mpjpe_mm=100.0,
-        runtime="litert",
-        recipe="int8-static",
-        file="model.tflite",
-        bytes=100_000,
-        export_s=1.0,
+        **network_figures(arch, SearchConfig()), float_mpjpe_mm=150.0, mpjpe_mm=151.0, pa_mpjpe_mm=100.0,
+        runtime="litert", recipe="int8-static", file="model.tflite", bytes=100_000, export_s=1.0,
         instructions={"cortex-a76": count},
-    )
+    )  # fmt: skip
     path = tmp_path / "s" / "candidates" / arch.id / "result.json"
     path.parent.mkdir(parents=True)
     path.write_text(result.model_dump_json())
@@ -91,7 +80,7 @@ def test_predictions_follow_the_counted_candidates(tmp_path: Path) -> None:
     counted(tmp_path, arch, 30_000_000)
     assert objectives.known_costs(config, "int8-static")(arch)[0] == pytest.approx(30e6, rel=0.02)
     assert objectives.known_costs(config, "float")(arch)[0] == rough, "files of other recipes have other counts"
-    reason, why = objectives.above_limit(config, preset("paper-S-relu@64"), "int8-static")
+    reason, why = objectives.limit_check(config, "int8-static")(preset("paper-S-relu@64"))
     assert "predicted, above the limit instructions@cortex-a76=20M" in reason and why == "predictor"
 
 
@@ -131,12 +120,7 @@ def test_two_searches_beside_a_busy_process_are_equal(tmp_path: Path) -> None:
     emulator = emulated()
     found = []
     options = [*RENDERED, f"--objectives=mpjpe,{NAME}", "--workers=1", "--budget=none", "--trials=4", "--finalists=1"]
-    options += [
-        "--runtimes=litert",
-        "--limit=macs=1L",
-        "--limit=instructions@cortex-a76=60M",
-        "--timeout=1800",
-    ]
+    options += ["--runtimes=litert", "--limit=macs=1L", f"--limit={NAME}=60M", "--timeout=1800"]
     for name in ("first", "second"):
         folder = tmp_path / name
         folder.mkdir()

@@ -203,11 +203,11 @@ def test_the_predictor_screens_what_is_well_above_a_limit(tmp_path: Path) -> Non
     )
     objectives.check_objectives(config, MOBILE)
     _with_reference(tmp_path, 0.25)
-    assert objectives.above_limit(config, small, "int8-static") == ("", "")
-    reason, stage = objectives.above_limit(config, large, "int8-static")
+    assert objectives.limit_check(config, "int8-static")(small) == ("", "")
+    reason, stage = objectives.limit_check(config, "int8-static")(large)
     assert "predicted, above the limit latency=" in reason and stage == "predictor"
-    assert objectives.above_limit(config.model_copy(update={"predictor": ""}), large, "int8-static") == ("", "")
-    assert objectives.above_limit(SearchConfig(results=str(tmp_path)), large, "int8-static") == (
+    assert objectives.limit_check(config.model_copy(update={"predictor": ""}), "int8-static")(large) == ("", "")
+    assert objectives.limit_check(SearchConfig(results=str(tmp_path)), "int8-static")(large) == (
         "macs 273.3 M MACs, above the limit macs=0.5L",
         "cost",
     )

@@ -98,6 +98,28 @@ def test_a_study_in_the_same_state_proposes_the_same(tmp_path: Path) -> None:
     assert len(study.trials) == 9, "a proposal is no trial yet"
 
 
+def test_the_papers_networks_are_enqueued_once_each(tmp_path: Path) -> None:
+    config = config_of(tmp_path)
+    space = fingerprint.space_of(config)
+    first = next(iter(baselines(config, space)))  # a call that was killed enqueued one
+    open_study(config).add_trial(optuna.trial.create_trial(state=TrialState.WAITING, user_attrs={"baseline": first}))
+    for _ in range(2):
+        study = prepare_study(config, space)
+        assert [trial.user_attrs["baseline"] for trial in study.trials] == list(baselines(config, space))
+
+
+def test_a_long_study_keeps_stopped_candidates(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = config_of(tmp_path, trials=5)
+    study, tasks = run(config)
+    for task in tasks[:3]:
+        stopped = study.trials[task.number]
+        stopped.state, stopped.values, stopped.user_attrs[STEPS] = TrialState.PRUNED, None, [{"share": 0.1, "mm": 99.0}]
+        study.add_trial(stopped)
+    monkeypatch.setattr("explore.search.proposals.MAX_DRAFT", 7)
+    copies = make_draft(study, config, fingerprint.space_of(config)).trials
+    assert [copy.state for copy in copies] == [TrialState.COMPLETE] * 5 + [TrialState.PRUNED] * 2
+
+
 def test_the_papers_networks_are_good_points_in_a_draft(tmp_path: Path) -> None:
     config = config_of(tmp_path, trials=5)
     study, tasks = run(config)

@@ -13,6 +13,7 @@ import time
 from argparse import ArgumentParser
 from multiprocessing.synchronize import Barrier
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import optuna
@@ -23,22 +24,32 @@ from arch.errors import InputError
 from explore.cli import main
 from explore.commands import proxy
 from explore.config import load_yaml
+from explore.progress import Display
 from explore.redact import redacted
-from explore.search import fingerprint
+from explore.search import fingerprint, worker
+from explore.search.budget import Load, make_plan
+from explore.search.budget_clock import Clock, read_stored
 from explore.search.config import SearchConfig
 from explore.search.leases import (
     LATENCY,
+    LEADER,
     NEEDS,
     LeaseLost,
     LeaseMonitor,
     TrialLease,
+    leadership,
     requeue_dead,
     take_waiting,
 )
 from explore.search.optuna_private import new_trial, return_to_queue
-from explore.search.run import LEADER, leadership
-from explore.search.storage import StorageLost, dashboard, open_storage, retry_until_answer, storage_url
+from explore.search.plan import open_keys
+from explore.search.planning import planned
+from explore.search.rungs import pass_rung
+from explore.search.speed import Speed
+from explore.search.storage import StorageLost, dashboard, open_storage, retry_until_answer
 from explore.search.study import next_task, open_study, prepare_study
+from explore.search.unstarted import replace_configuration
+from quantize.convert import ConversionError
 
 ROOT = Path(__file__).resolve().parents[3]
 KINDS = ("sqlite", "journal")
@@ -88,28 +99,17 @@ def test_two_may_make_one_storage_at_once(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "url", ["postgres//me:pass@h/d", "mysql://me:pass@h/d", "sqlite:////no/such/folder/s.db", "grpc://me:pass@host"]
 )
-def test_a_wrong_storage_is_one_line_without_its_password(url: str, tmp_path: Path) -> None:
-    done = subprocess.run(
-        [sys.executable, str(ROOT / "explore.py"), "worker", "--study=s", f"--storage={url}"],
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
-    assert done.returncode == 2
-    assert done.stderr.count("\n") == 1 and "storage" in done.stderr, done.stderr
-    assert ":pass" not in done.stdout + done.stderr
+def test_a_wrong_storage_is_one_line_without_its_password(url: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["worker", "--study=s", f"--storage={url}"]) == 2
+    printed = capsys.readouterr()
+    assert printed.err.count("\n") == 1 and "storage" in printed.err
+    assert ":pass" not in printed.out + printed.err
 
 
-def test_a_study_that_is_not_there_names_those_that_are(tmp_path: Path) -> None:
+def test_a_study_that_is_not_there_names_those_that_are(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     make_study(tmp_path)
-    done = subprocess.run(
-        [sys.executable, str(ROOT / "explore.py"), "worker", "--study=t", f"--storage=journal:///{tmp_path}/storage"],
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
-    assert done.returncode == 2 and "there are: s" in done.stderr, done.stderr
+    assert main(["worker", "--study=t", f"--storage=journal:///{tmp_path}/storage"]) == 2
+    assert "there are: s" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -156,40 +156,34 @@ def test_a_torn_line_of_a_journal_is_cut_off(tmp_path: Path) -> None:
     assert all(json.loads(line) for line in path.read_text().splitlines())
 
 
-def test_a_storage_that_stays_away_is_told_without_its_password() -> None:
+def test_a_storage_that_stays_away_is_told_without_its_password(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     class OperationalError(Exception):
         pass
 
     def away() -> None:
         raise OperationalError("connection to postgresql://me:pass@h/d failed")
 
-    with pytest.raises(StorageLost, match="did not answer for 1 s") as raised:
-        retry_until_answer(away, "postgresql://me:***@h/d", 0.6)
-    assert "pass@" not in str(raised.value)
-
-
-def test_that_one_waits_is_told(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    class OperationalError(Exception):
-        pass
-
-    def away() -> None:
-        raise OperationalError("cannot reach postgresql://me:pass@h/d")
-
     monkeypatch.setattr("explore.search.storage.NOTICE_AFTER_S", 0.1)
-    with pytest.raises(StorageLost):
+    with pytest.raises(StorageLost, match="did not answer for 1 s") as raised:
         retry_until_answer(away, "postgresql://me:***@h/d", 0.9)
     said = capsys.readouterr().err
-    assert said.count("does not answer") == 1 and "pass@" not in said and "waiting for up to 1 s" in said
+    assert said.count("does not answer") == 1 and "waiting for up to 1 s" in said
+    assert "pass@" not in said + str(raised.value)
 
 
-@pytest.mark.parametrize("given", ["--data=human36m:/nowhere", "--data=foo:/x", "--storage=mysql://x/y"])
-def test_what_cannot_be_leaves_nothing(given: str, tmp_path: Path) -> None:
-    assert main(["search", given, f"--results={tmp_path}"]) == 2
-    assert not list(tmp_path.iterdir())
-
-
-def test_a_worker_makes_no_storage(tmp_path: Path) -> None:
-    assert main(["worker", "--study=s", f"--storage=sqlite:///{tmp_path}/none.db"]) == 2
+@pytest.mark.parametrize(
+    "call",
+    [
+        ("search", "--data=human36m:/nowhere"),
+        ("search", "--data=foo:/x"),
+        ("search", "--storage=mysql://x/y"),
+        ("worker", "--study=s", "--storage=sqlite:///FOLDER/none.db"),
+    ],
+)
+def test_what_cannot_be_leaves_nothing(call: tuple[str, ...], tmp_path: Path) -> None:
+    assert main([text.replace("FOLDER", str(tmp_path)) for text in (*call, "--results=FOLDER")]) == 2
     assert not list(tmp_path.iterdir())
 
 
@@ -219,13 +213,6 @@ def test_a_waiting_trial_is_taken_by_one(kind: str, tmp_path: Path) -> None:
     assert [trial is not None for trial in taken] == [True, False]
 
 
-def test_what_needs_an_ability_waits_for_it(tmp_path: Path) -> None:
-    study = make_study(tmp_path)
-    TrialLease(study, new_trial(study), 60.0).release(needs="latency")
-    assert take_waiting(study, frozenset()) is None
-    assert take_waiting(study, frozenset({"latency"})) is not None
-
-
 def test_a_lease_that_stands_still_ends_and_its_owner_lets_go(tmp_path: Path) -> None:
     study = make_study(tmp_path)
     monitor = LeaseMonitor(lease=2.0)
@@ -245,8 +232,14 @@ def test_a_lease_that_stands_still_ends_and_its_owner_lets_go(tmp_path: Path) ->
     assert other.died["times"] == 1
     with pytest.raises(LeaseLost):
         lease.done([0.0, 0.0])
+    with pytest.raises(LeaseLost):
+        lease.end("too late", TrialState.FAIL)
     other.done([1.0, 2.0])
-    assert [(t.state, t.values) for t in study.trials] == [(TrialState.COMPLETE, [1.0, 2.0])]
+    with pytest.raises(LeaseLost):
+        lease.end("too late", TrialState.FAIL)
+    assert [(t.state, t.values, t.user_attrs.get("reason")) for t in study.trials] == [
+        (TrialState.COMPLETE, [1.0, 2.0], None)
+    ]
 
 
 def test_a_watch_that_could_not_look_starts_anew(tmp_path: Path) -> None:
@@ -277,6 +270,11 @@ def test_a_second_parent_is_refused_and_a_dead_one_is_not_waited_for(tmp_path: P
     study.set_user_attr(LEADER, sign | {"process": sign["process"] | {"pid": 2**22 + 1}})
     with leadership(study, 60.0):
         pass
+    config = config_of(tmp_path, storage=f"journal:///{tmp_path}/storage")
+    fingerprint.carry(config, study)
+    with leadership(study, 60.0), pytest.raises(InputError, match=f"process {os.getpid()}"):
+        replace_configuration(config.model_copy(update={"seed": 3}))
+    assert open_study(config).user_attrs["config"]["seed"] == 0, "nobody deletes a study that another one leads"
 
 
 def config_of(folder: Path, **values: Any) -> SearchConfig:
@@ -306,12 +304,6 @@ def test_a_folder_of_another_study_is_refused(tmp_path: Path) -> None:
     fingerprint.leave(other)
     with pytest.raises(InputError, match=r"--results .*there"):
         fingerprint.carry(other, open_study(other))
-
-
-def test_the_default_storage_lies_in_the_study(tmp_path: Path) -> None:
-    config = config_of(tmp_path)
-    open_study(config)
-    assert storage_url(config) == f"sqlite:///{tmp_path}/s/study.db" and (tmp_path / "s" / "study.db").is_file()
 
 
 def test_the_proxy_listens_on_the_loopback_unless_told(tmp_path: Path) -> None:
@@ -363,13 +355,34 @@ def test_a_worker_that_cannot_time_leaves_that_to_one_that_can(tmp_path: Path) -
     assert next_task(study, config, space, monitor, frozenset({LATENCY})) is None
 
 
-def test_draws_differ_and_no_network_is_tried_twice(tmp_path: Path) -> None:
-    config = config_of(tmp_path, trials=12, max_macs="2L", sampler="random", lease=60)
+def test_a_study_without_a_candidate_keeps_its_plan(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    config, other = config_of(tmp_path), config_of(tmp_path, budget="1h")
+    plan = make_plan(config, 2, Speed(), Load(25e6, {"paper-XS-relu": 20e6}))
+    fingerprint.leave(plan.applied_to(config, open_keys(config)))
+    assert planned(other, Display())[1] is None
+    assert "budget: 1h has no effect" in capsys.readouterr().err, "it was started without a plan"
+    Clock(config, plan, 100.0, ())
+    assert not replace_configuration(config) and read_stored(config.folder) is not None
+    assert planned(other, Display())[1] is not None
+    assert "plan for 1h" in (said := capsys.readouterr().err) and "given" not in said
+    Clock(config, plan, 100.0, ())
+    assert replace_configuration(other) and read_stored(config.folder) is None
+
+
+@pytest.mark.parametrize("ending", [ConversionError("no file"), None])
+def test_a_worker_goes_on_where_another_finished_its_trial(ending: Exception | None, tmp_path: Path) -> None:
+    config, told = config_of(tmp_path, rungs=(0.5,)), list[Any]()
     space = fingerprint.space_of(config)
-    study, monitor = prepare_study(config, space), LeaseMonitor(60)
-    seen = []
-    while (task := next_task(study, config, space, monitor, frozenset())) is not None:
-        seen.append(task.arch.id)
-        task.lease.done([1.0, 1.0])
-    assert len(seen) == len(set(seen)) == 12
-    assert len(study.trials) < 40
+    study = prepare_study(config, space)
+    task = next_task(study, config, space, LeaseMonitor(60), frozenset())
+    assert task is not None
+
+    def candidate(*given: Any) -> Any:
+        study.tell(task.number, [1.0, 1.0])
+        if ending:
+            raise ending
+        pass_rung(config, study, task.lease, task.arch, 0, 1.0)
+
+    pipe = SimpleNamespace(send=told.append)
+    worker._candidate(config, study, task, SimpleNamespace(candidate=candidate), worker.Reporter(0, pipe))  # type: ignore[arg-type]
+    assert told[-1][0] == "failed" and told[-1][1]["reason"] == "another worker took it over"

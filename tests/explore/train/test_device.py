@@ -108,6 +108,8 @@ def test_a_worker_may_use_another_device_than_the_search(two_gpus: None, monkeyp
     for device in ("", "cuda:1"):
         join.join("s", "", "", 0, Display(quiet=True), device=device)
     assert [config.device for config in found] == ["cpu", "cuda:1"]
+    with pytest.raises(InputError, match=r"command line: workers: .*greater than or equal to 0"):
+        join.join("s", "", "", -1, Display(quiet=True))
     with pytest.raises(InputError, match=r"device: write auto, cpu, cuda, cuda:N or mps"):
         join.join("s", "", "", 0, Display(quiet=True), device="cuda:x")
     with pytest.raises(InputError, match="--device cuda:2: no such GPU"):
