@@ -1,4 +1,4 @@
-"""Searches of the project's own space: hypervolume of the exported files on the test part.
+"""Searches of the project's own space: hypervolume of the exported files on the test part, beside the paper's networks.
 
 Each search is a run of the command. An interrupted one is resumed, a finished one is reused.
 """
@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from arch.errors import WorkError
-from benchmarks import Claim
+from benchmarks import Claim, at_least
 from benchmarks.intervals import mean_interval
 from benchmarks.search.results import OURS, Row
 from benchmarks.search.steps import run_steps
@@ -27,6 +27,8 @@ from explore.search.config import SearchConfig
 
 CONFIG: dict[str, Any] = {"samplers": [OURS, "tpe", "random"], "own_seeds": 5, "budget": "15m"}
 COSTS = {"latency": "ms", "macs": "macs"}  # hypervolume in mm x decades of these
+PAPER, FASTER = ("paper-S", "paper-L"), 2.0  # a search should find networks as accurate and so many times as fast
+AS_ACCURATE = ("at least as accurate", "not distinguishable")
 
 
 def own_rows(config: Mapping[str, Any], progress: Callable[[float], None]) -> list[Row]:
@@ -43,7 +45,7 @@ def own_rows(config: Mapping[str, Any], progress: Callable[[float], None]) -> li
         for sampler in config["samplers"]
         for name in [f"{sampler}-{seed}-{config['budget']}-{SearchConfig(seed=seed).hash}"]
     }
-    rows = list(run_steps(default_cache() / "bench-search", steps, progress).values())
+    rows = list(run_steps(default_cache() / "bench-search", steps, progress, config["finished_only"]).values())
     for name, key in COSTS.items():
         costs = [file[key] for row in rows for file in row["files"]]
         for row in rows:
@@ -54,13 +56,13 @@ def own_rows(config: Mapping[str, Any], progress: Callable[[float], None]) -> li
 
 
 def own_claims(rows: list[Row]) -> list[Claim]:
-    """Compare our sampler with each rival, seed by seed."""
-    found = []
+    """Compare our sampler with the paper's networks, and with each rival, seed by seed."""
+    found = _claims_about_paper([row for row in rows if row["sampler"] == OURS])
     for rival in dict.fromkeys(row["sampler"] for row in rows if row["sampler"] != OURS):
         for name in COSTS:
             key = f"hypervolume_{name}"
-            of = {(row["sampler"], row["seed"]): row[key] for row in rows}
-            differences = [value - of[rival, seed] for (sampler, seed), value in of.items() if sampler == OURS]
+            ours, theirs = ({row["seed"]: row[key] for row in rows if row["sampler"] == each} for each in (OURS, rival))
+            differences = [ours[seed] - theirs[seed] for seed in ours.keys() & theirs.keys()]
             low, high = mean_interval(differences)
             found.append(
                 Claim(
@@ -73,6 +75,18 @@ def own_claims(rows: list[Row]) -> list[Claim]:
                 )
             )
     return found
+
+
+def _claims_about_paper(rows: list[Row]) -> list[Claim]:
+    """Count the searches with a file at least as accurate as a network of the paper, or not distinguishable from it."""
+    claims = []
+    for paper in PAPER if rows else ():
+        compared = [one for row in rows for one in row["comparisons"]["equal compute"] if one["name"].startswith(paper)]
+        good = [one for one in compared if one["verdict"] in AS_ACCURATE and one["low"] >= FASTER]
+        name = f"default search: as accurate as {paper} (95% interval) and {FASTER:g} times as fast, seeds"
+        times = ", ".join(f"{one['times']:.1f}" for one in good)
+        claims.append(at_least(name, len(rows), len(good), f"{len(good)} of {len(rows)}: {times} times"))
+    return claims
 
 
 def _search(name: str, sampler: str, seed: int, budget: str) -> Row:
@@ -102,7 +116,17 @@ def _search(name: str, sampler: str, seed: int, budget: str) -> Row:
         "seed": seed,
         "budget": budget,
         "trials": len(found["trials"]),
-        "minutes": found["run_minutes"],
+        "train_minutes": found["train_minutes"],
         "mean_pose_mm": found["mean_pose_mm"],
         "files": files,
+        "comparisons": {
+            "equal compute": [_comparison(one) for one in found["iso_accuracy"]],
+            "equal samples": [_comparison(one) for one in found["iso_accuracy_at_equal_samples"]],
+        },
     }
+
+
+def _comparison(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a network of the paper and the file of the search that was compared with it."""
+    kept = {key: values[key] for key in ("verdict", "times", "low", "high", "text")}
+    return {"name": values["other"]["name"], "file": (values["file"] or {}).get("name"), **kept}

@@ -166,4 +166,18 @@ Hypervolume of the exported files: error on the test part against the latency of
 error of the mean-pose baseline, and the largest cost of all files.
 
 {markdown_table(head, body)}
-"""
+
+{_comparisons(own)}"""
+
+
+def _comparisons(rows: Sequence[Row]) -> str:
+    """Return the comparisons of each search with the paper's networks."""
+    parts = []
+    for condition in ("equal compute", "equal samples"):
+        lines = [
+            f"- {row['sampler']}, seed {row['seed']}: {one['text']}"
+            for row in rows
+            for one in row["comparisons"][condition]
+        ]
+        parts.append(f"### The paper's networks at {condition}\n\n" + "\n".join(lines) + "\n")
+    return "\n".join(parts)
