@@ -116,9 +116,13 @@ def _train_network(args: argparse.Namespace) -> int:
 
     if hasattr(args, "input_size"):
         raise InputError("--input-size: has no effect with --arch; add the size to the name, such as paper-S@64")
+    if hasattr(args, "subnets"):
+        raise InputError("--subnets: has no effect with --arch; omit it")
     arch = named_arch(args.arch)
     options = take(args, RunConfig, {"input_size": arch.input_size})
     config = from_options(args, TrainConfig, PRESETS[options.preset])
+    if options.epochs and hasattr(args, "samples"):
+        raise InputError("--samples: has no effect with --epochs; omit one of the two")
     if options.epochs is None and (options.preset == "ours" or "samples" in config.model_fields_set):
         options = _with_frames(args, options, config.samples)
     out = Path(options.out)
@@ -219,11 +223,11 @@ def _train_supernet(args: argparse.Namespace) -> int:
     from quantize.checkpoint import load_network
 
     options = take(args, RunConfig, {})
-    useless = {"preset": options.preset != "ours", "flip-test": args.flip_test, "teacher": hasattr(args, "teacher")}
-    useless |= {name: getattr(options, name) for name in ("epochs", "backbone", "logs")}
+    config = from_options(args, TrainConfig, SUPERNET_PRESET)
+    useless = {"flip-test": args.flip_test, "teacher": config.teacher}
+    useless |= {name: hasattr(args, name) for name in ("preset", "epochs", "backbone", "logs", "evaluations")}
     if name := next((name for name, given in useless.items() if given), None):
         raise InputError(f"--{name}: has no effect with --supernet; omit it")
-    config = from_options(args, TrainConfig, SUPERNET_PRESET)
     options = _with_frames(args, options, config.samples)
     space = Space.named(args.supernet).at(options.input_size)
     engine = with_precision(
@@ -286,7 +290,7 @@ def _with_length(
     given = {*vars(args), *(load_yaml(args.config) if args.config else {})}
     epochs = options.epochs or (PAPER_EPOCHS if options.preset == "paper" and "samples" not in given else None)
     if epochs:
-        config = config.model_copy(update={"samples": round(epochs * samples_per_epoch)})
+        config = config.model_copy(update={"samples": max(1, round(epochs * samples_per_epoch))})
     if options.preset == "ours" and "augment" not in given:
         config = config.model_copy(update={"augment": default_augment(config.samples / samples_per_epoch, masks)})
     return config

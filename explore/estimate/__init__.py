@@ -38,7 +38,7 @@ FULL_NOISE_MM = 1.5  # between two seeds of full training, measured by `python -
 class Estimate:
     """Estimated error of a network.
 
-    mpjpe_mm:    MPJPE of the float network on the test split, in mm, on the estimator's own scale
+    mpjpe_mm:    MPJPE of the float network on the evaluated part, in mm, on the estimator's own scale
     noise_mm:    standard deviation of `mpjpe_mm` around the values that rank networks correctly
     cpu_seconds: CPU time spent on this network, without costs shared by all networks
     weights:     checkpoint with which `mpjpe_mm` was measured; None if it was only predicted

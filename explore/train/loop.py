@@ -304,7 +304,7 @@ def predict(
 
 @dataclass(frozen=True)
 class FloatResult:
-    """Test error of a trained float network in mm, and CPU seconds of training and evaluation."""
+    """Error of a trained float network on the evaluated part in mm, and CPU seconds of training and evaluation."""
 
     mpjpe_mm: float
     cpu_seconds: float

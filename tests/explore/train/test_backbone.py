@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -38,25 +39,24 @@ def test_a_backbone_fills_only_the_encoder(tmp_path: Path, written: str) -> None
         assert torch.equal(tensor, wanted), name
 
 
-def test_unsuitable_backbones_are_rejected_in_one_line(tmp_path: Path) -> None:
-    net = build(tiny_arch(), 0)
-    path = tmp_path / "b"
-    with pytest.raises(InputError, match="no such file"):
-        load_backbone(net, path)
-    path.write_bytes(b"garbage" * 20)
-    with pytest.raises(InputError, match="neither safetensors nor a torch file") as caught:
-        load_backbone(net, path)
+@pytest.mark.parametrize(
+    ("write", "message"),
+    [
+        (lambda path: None, "no such file"),
+        (lambda path: path.write_bytes(b"garbage" * 20), "neither safetensors nor a torch file"),
+        (lambda path: torch.save(build(tiny_arch(), 0), path), "neither safetensors nor a torch file"),  # a pickle
+        (
+            lambda path: save_file(encoder_weights(build(tiny_arch(width=0.5), 0)), path),
+            r"steps\.stem.*: shape .*needs",
+        ),
+        (lambda path: save_file({"a": torch.ones(1)}, path), r"steps\.stem.*: missing; the file has 1 tensors"),
+        (lambda path: torch.save({"epoch": 3, "optimizer": {}}, path), "more than a dictionary of tensors"),
+    ],
+)
+def test_unsuitable_backbones_are_rejected_in_one_line(
+    write: Callable[[Path], None], message: str, tmp_path: Path
+) -> None:
+    write(tmp_path / "b")
+    with pytest.raises(InputError, match=message) as caught:
+        load_backbone(build(tiny_arch(), 0), tmp_path / "b")
     assert "\n" not in str(caught.value)
-    torch.save(net, path)  # a pickled module, which must not be unpickled
-    with pytest.raises(InputError, match="neither safetensors nor a torch file") as caught:
-        load_backbone(net, path)
-    assert "\n" not in str(caught.value)
-    save_file(encoder_weights(build(tiny_arch(width=0.5), 0)), path)
-    with pytest.raises(InputError, match=r"steps\.stem.*: shape \(.*needs \("):
-        load_backbone(net, path)
-    save_file({"a": torch.ones(1)}, path)
-    with pytest.raises(InputError, match=r"steps\.stem.*: missing; the file has 1 tensors"):
-        load_backbone(net, path)
-    torch.save({"epoch": 3, "optimizer": {}}, path)
-    with pytest.raises(InputError, match="more than a dictionary of tensors"):
-        load_backbone(net, path)

@@ -198,13 +198,18 @@ def test_the_supernet_option_trains_a_supernet_that_a_search_checks(
         (["--supernet", "mobile", "--samples=32"], "dimensions.encoder"),
         (["--supernet", "elastic", "--epochs=2"], "--epochs: has no effect with --supernet"),
         (["--supernet", "elastic", "--preset=paper"], "--preset: has no effect with --supernet"),
+        (["--supernet", "elastic", "--evaluations=2"], "--evaluations: has no effect with --supernet"),
+        (["--supernet", "elastic", "--config=FILE"], "--teacher: has no effect with --supernet"),
+        (["--arch", "paper-XS-relu", "--subnets=1"], "--subnets: has no effect with --arch"),
+        (["--arch", "paper-XS-relu", "--epochs=2", "--samples=8"], "--samples: has no effect with --epochs"),
         (["--arch", "paper-XS-relu", "--input-size=64"], "--input-size: has no effect with --arch"),
     ],
 )
 def test_useless_combinations_are_rejected_in_one_line(
-    arguments: list[str], expected: str, capsys: pytest.CaptureFixture[str]
+    arguments: list[str], expected: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main(["train", *arguments]) == 2
+    (tmp_path / "config.yaml").write_text("teacher: net.safetensors\n")
+    assert main(["train", *(text.replace("FILE", str(tmp_path / "config.yaml")) for text in arguments)]) == 2
     line = capsys.readouterr().err.strip()
     assert expected in line and "\n" not in line
 

@@ -1,8 +1,7 @@
-"""The training loop: learning, resuming with identical results, faulty images and steps, schedules, inference."""
+"""The training loop: learning, resuming with identical results, faulty images, schedules, inference."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
@@ -25,7 +24,7 @@ from explore.evaluation.evaluator import Evaluator
 from explore.train import loop
 from explore.train.config import PRESETS, TrainConfig, default_augment
 from explore.train.loader import load_batches
-from explore.train.loop import Diverged, TrainResult, learning_rate, predict, train
+from explore.train.loop import TrainResult, learning_rate, predict, train
 from explore.train.loss import pose_loss
 from explore.train.state import WeightAverage
 from quantize.checkpoint import load_tensors, save_network, save_tensors
@@ -289,35 +288,6 @@ def test_files_that_are_no_states_are_rejected(evaluator: Evaluator, tmp_path: P
     save_network(tmp_path / "state", build(tiny_arch(), 0))
     with pytest.raises(InputError, match="state: not a training state"):
         train(tiny_arch(), evaluator.train, TrainConfig(samples=8), 0, tmp_path / "state")
-
-
-class FaultyObjective:
-    """The plain loss, but not a number in some steps."""
-
-    def __init__(self, config: TrainConfig, bad_steps: set[int]) -> None:
-        self.plain, self.bad_steps, self.identity = loop.PoseObjective(config), bad_steps, "faulty"
-
-    def __call__(self, net: loop.PoseNet, batch: loop.Batch, step: int, engine: loop.Engine) -> torch.Tensor:
-        if step in self.bad_steps:
-            for module in net.modules():
-                if isinstance(module, torch.nn.BatchNorm2d):
-                    module.running_mean.fill_(math.nan)
-            return next(net.parameters()).sum() * math.nan
-        return self.plain(net, batch, step, engine)
-
-
-def test_steps_without_a_finite_loss_are_skipped_and_counted(evaluator: Evaluator, tmp_path: Path) -> None:
-    arch = tiny_arch()
-    config = TrainConfig(samples=160, augment="none")
-    result = train(arch, evaluator.train, config, 0, tmp_path / "a", objective=FaultyObjective(config, {3, 9}))
-    assert result.skipped_steps == 2
-    assert all(tensor.isfinite().all() for tensor in result.net.state_dict().values())
-    with pytest.raises(Diverged, match="last finite weights"):
-        objective = FaultyObjective(config, set(range(4, 20)))
-        train(arch, evaluator.train, config, 0, tmp_path / "b", objective=objective)
-    state, _ = load_tensors(tmp_path / "b")
-    assert all(state[name].isfinite().all() for name in result.net.state_dict())
-    assert int(state["steps.stem.0.0.norm.num_batches_tracked"]) == 4
 
 
 def test_learning_rates_of_the_papers_schedule() -> None:
