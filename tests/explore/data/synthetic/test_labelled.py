@@ -11,7 +11,7 @@ import pytest
 from arch.errors import InputError
 from explore.cli import main
 from explore.data import open_dataset
-from explore.data.skeleton import H36M17
+from explore.data.skeleton import BLAZEPOSE33, H36M17
 from explore.data.synthetic.config import SyntheticConfig
 from explore.data.synthetic.frame import cameras, compose_frame
 from explore.data.synthetic.labelled import load_poses
@@ -60,6 +60,9 @@ def test_rendered_limbs_have_the_labelled_directions(labelled):
         cosine = (known * upright(joints)).sum(-1).min(1)  # of the limb that differs most
         assert cosine.max() > np.cos(np.deg2rad(12))
         assert frame.record["image"]["action_name"] == "motion"
+        points = dict(zip(BLAZEPOSE33.names, frame.record["landmarks"], strict=True))
+        front = np.cross(points["L_Hip"] - points["R_Hip"], points["L_Shoulder"] - points["L_Hip"])
+        assert all((points[f"{side}_Foot_Index"] - points[f"{side}_Heel"]) @ front > 0 for side in "LR")
 
 
 def test_parts_have_poses_of_their_own_and_sources_can_be_joined(labelled):
