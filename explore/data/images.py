@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import io
 import struct
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -25,7 +25,6 @@ _FLAGS = {1: cv2.IMREAD_COLOR_RGB} | {
     8: cv2.IMREAD_REDUCED_GRAYSCALE_8 | cv2.IMREAD_COLOR_RGB,
 }
 
-PILLOW_ERRORS = (OSError, ValueError, SyntaxError, OverflowError, struct.error)  # of damaged files and metadata
 MIN_CHECKED_BYTES = 1 << 16  # smaller JPEGs cannot exceed MAX_PIXELS, so that their header is not read
 HEIF_BRANDS = (b"heic", b"heix", b"hevc", b"heim", b"heis", b"mif1", b"msf1")
 
@@ -82,34 +81,26 @@ def image_size(path: Path) -> tuple[int, int]:
 
 def _size_in_header(data: bytes) -> tuple[int, int] | None:
     """Return (width, height) px, or None if Pillow does not know the format."""
-    from PIL import Image
-
-    try:
-        with without_pixel_limit(), Image.open(io.BytesIO(data)) as image:
-            return image.width, image.height
-    except PILLOW_ERRORS:
-        return None
+    size: tuple[int, int] | None = from_pillow(io.BytesIO(data), lambda image: image.size)
+    return size
 
 
 def stored_orientation(path: Path) -> int:
     """Return the EXIF orientation that readers ignore; 1 where there is none, and for HEIC, which is decoded rotated."""
+    return int(from_pillow(path, lambda image: image.getexif().get(0x0112)) or 1)
+
+
+def from_pillow(source: Path | io.BytesIO, read: Callable[[Any], Any]) -> Any:
+    """Return `read` of the image that Pillow opens, or None if it does not know the format or its metadata is damaged."""
     from PIL import Image
 
-    try:
-        with without_pixel_limit(), Image.open(path) as image:
-            return int(image.getexif().get(0x0112, 1))
-    except PILLOW_ERRORS:
-        return 1
-
-
-@contextmanager
-def without_pixel_limit() -> Iterator[None]:
-    """Let Pillow open images of any size: MAX_PIXELS is checked here, for Pillow and OpenCV alike."""
-    from PIL import Image
-
+    # any size: MAX_PIXELS is checked here, for Pillow and OpenCV alike
     before, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
     try:
-        yield
+        with Image.open(source) as image:
+            return read(image)
+    except (OSError, ValueError, SyntaxError, OverflowError, struct.error):
+        return None
     finally:
         Image.MAX_IMAGE_PIXELS = before
 

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from PIL import ExifTags, Image
+from PIL import ExifTags
 
-from explore.data.images import PILLOW_ERRORS, without_pixel_limit
+from explore.data.images import from_pillow
 
 FULL_FRAME_DIAGONAL = math.hypot(36.0, 24.0)  # mm, the reference of a 35 mm equivalent focal length
 ASSUMED = "assumed, "
@@ -65,11 +65,8 @@ def choose_camera(
 
 def equivalent_focal(path: Path) -> float | None:
     """Return the 35 mm equivalent focal length in mm from a photo's EXIF data, or None."""
-    try:
-        with without_pixel_limit(), Image.open(path) as image:
-            value = image.getexif().get_ifd(ExifTags.IFD.Exif).get(ExifTags.Base.FocalLengthIn35mmFilm)
-    except PILLOW_ERRORS:
-        return None  # OpenCV reads more formats than Pillow, and photos with damaged EXIF data
+    exif = from_pillow(path, lambda image: image.getexif().get_ifd(ExifTags.IFD.Exif)) or {}
+    value = exif.get(ExifTags.Base.FocalLengthIn35mmFilm)
     return float(value) if isinstance(value, int) and value > 0 else None
 
 
