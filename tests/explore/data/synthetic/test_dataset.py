@@ -397,11 +397,7 @@ def test_data_does_not_import_torch():
 
 
 RENDER_WITH_TWO = """
-from dataclasses import replace
-from pathlib import Path
 import sys
-import time
-from dataclasses import replace
 from pathlib import Path
 from explore.data.synthetic.config import SyntheticConfig
 from explore.data.synthetic.dataset import render_dataset
