@@ -16,7 +16,8 @@ from arch.network import PoseNet, RawOutput
 from quantize.tensors import IMAGE, RAW
 
 OPSET = 17
-MIN_WEIGHT = 1e-4  # of a channel, as a fraction of its bias
+MIN_WEIGHT = 1e-4  # of a channel, as a fraction of its bias, for INT8 activations from 0.15 on
+MIN_WEIGHT_INT16 = 4e-3  # the same for INT16 activations from 0.5 on: their steps are 256 times as fine
 
 
 def inference_module(net: PoseNet) -> RawOutput:
@@ -51,8 +52,8 @@ def scale_depths(net: PoseNet, scale: float) -> None:
             first += conv.out_channels
 
 
-def lift_dead_channels(module: nn.Module) -> None:
-    """Give each channel whose weights vanish next to its bias one weight of `MIN_WEIGHT` times the bias, in place.
+def lift_dead_channels(module: nn.Module, min_weight: float = MIN_WEIGHT) -> None:
+    """Give each channel whose weights vanish next to its bias one weight of `min_weight` times the bias, in place.
 
     The scale of an INT32 bias is that of the input times that of the weights: where training has driven a channel's
     weights to zero, the bias overflows. The change is far below one INT8 step of the output.
@@ -61,7 +62,7 @@ def lift_dead_channels(module: nn.Module) -> None:
         for part in module.modules():
             if isinstance(part, nn.Conv2d | nn.Linear) and part.bias is not None:
                 rows = part.weight.view(len(part.weight), -1)
-                floor = part.bias.abs() * MIN_WEIGHT
+                floor = part.bias.abs() * min_weight
                 dead = rows.abs().amax(1) < floor
                 rows[dead, rows.shape[1] // 2] = floor[dead]
 

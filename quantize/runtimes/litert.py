@@ -81,13 +81,13 @@ def export(net: PoseNet, folder: Path, recipe: Recipe, calibration: Array | None
     import litert_torch
     import torch
 
-    from quantize.graph import inference_module, lift_dead_channels, scale_depths
+    from quantize.graph import MIN_WEIGHT, MIN_WEIGHT_INT16, inference_module, lift_dead_channels, scale_depths
 
     arch = net.arch
     inference = inference_module(net)
     scale_depths(inference.net, DEPTH_SCALE)
     if recipe.calibrated:
-        lift_dead_channels(inference)
+        lift_dead_channels(inference, MIN_WEIGHT if recipe.int8 else MIN_WEIGHT_INT16)
     outputs = [0] if HEADS[arch.head].MAPS else []
     module = litert_torch.to_channel_last_io(inference, args=[0], outputs=outputs).eval()
     path = folder / FILES[0]
