@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -25,11 +27,11 @@ from explore.evaluation.evaluator import Evaluator
 from explore.export.certificates import simulated_costs
 from explore.export.exporter import ExportedModel, evaluate_predictions
 from explore.export.mixed_precision import export_within_budget
-from explore.host import locked
+from explore.host import try_lock
 from explore.measure.latency import Disturbed
 from explore.search import cache
 from explore.search.config import SearchConfig
-from explore.search.context import EvalContext, weights_lock
+from explore.search.context import EvalContext
 from explore.search.instructions import count_instructions, counted_cpus
 from explore.search.latency import measure_files, measured_source
 from explore.search.leases import LATENCY, HandOver
@@ -65,9 +67,11 @@ def run_candidate(context: EvalContext, arch: Arch, recipe_name: str, at_rung: A
     path = result_file(config, arch.id, recipe_name)
     if path.exists():
         return CandidateResult.read(path)
+    folder = path.parent
+    with network_lock(context, arch):
+        pass_rungs(context, arch, folder, at_rung)  # before the cache, because others are compared with this error
     if result := cache.take_result(config, context.evaluator, arch, recipe_name):
         return result
-    folder = path.parent
     training = train(context, arch, folder, at_rung)
     model = export_and_evaluate(context, context.evaluator, arch, folder, recipe_name)
     if measures_here(config) and not context.can_measure:
@@ -98,14 +102,12 @@ def run_candidate(context: EvalContext, arch: Arch, recipe_name: str, at_rung: A
 def train(context: EvalContext, arch: Arch, folder: Path, at_rung: AtRung) -> TrainResult:
     """Train from rung to rung and to the end, or estimate the error as the study's estimator does."""
     config, done = context.config, folder / "trained.json"
-    with locked(weights_lock(config, arch)):
+    with network_lock(context, arch):
         if done.exists():
             return TrainResult.read(done)
         if config.estimator != "full":
             return estimate(context, arch, folder)
-        for index in range(len(config.rungs)):
-            cache.take_rung(config, context.evaluator, arch, index)
-            at_rung(index, train_to_rung(context, arch, folder, index))
+        pass_rungs(context, arch, folder, at_rung)
         last = len(config.rungs) - 1
         seen, init_from = samples_at(config, last), rung_weights(config, arch, last) if config.rungs else None
         rest = config.candidate.model_copy(update={"samples": config.candidate.samples - seen})
@@ -114,7 +116,30 @@ def train(context: EvalContext, arch: Arch, folder: Path, at_rung: AtRung) -> Tr
         )
 
 
-def train_to_rung(context: EvalContext, arch: Arch, folder: Path, index: int) -> float:
+@contextmanager
+def network_lock(context: EvalContext, arch: Arch) -> Iterator[None]:
+    """Hold the lock of a network's training; candidates with different recipes share its weights.
+
+    A worker that waits reports that it is alive, because the training of another one may take hours.
+    """
+    path = context.config.folder / "locks" / f"weights-{arch.id}.lock"
+    while (held := try_lock(path)) is None:
+        context.report("train", 0, 1)
+        time.sleep(1.0)
+    with held:
+        yield
+
+
+def pass_rungs(context: EvalContext, arch: Arch, folder: Path, at_rung: AtRung) -> None:
+    """Train from rung to rung, unless the network is trained to the end."""
+    if (folder / "trained.json").exists():
+        return
+    for index in range(len(context.config.rungs)):
+        cache.take_rung(context.config, context.evaluator, arch, index)
+        at_rung(index, train_to_rung(context, arch, index))
+
+
+def train_to_rung(context: EvalContext, arch: Arch, index: int) -> float:
     """Train from the previous rung to the one of that index; return the float network's error, mm.
 
     Each part has a complete learning-rate schedule and batches of its own, so that errors at a rung are comparable.

@@ -11,7 +11,7 @@ from pathlib import Path
 import cv2
 import torch
 
-from arch.space import Arch, preset
+from arch.space import preset
 from explore.estimate import Estimator, EstimatorContext, TrainedNetwork, make
 from explore.evaluation.evaluator import Evaluator, open_evaluators
 from explore.export.exporter import Exporter
@@ -131,8 +131,3 @@ def memory_errors() -> Iterator[None]:
         if "DefaultCPUAllocator" in str(error):
             raise OutOfMemory(str(error).splitlines()[0]) from error
         raise
-
-
-def weights_lock(config: SearchConfig, arch: Arch) -> Path:
-    """Return the lock file of a network's training; candidates with different recipes share its weights."""
-    return config.folder / "locks" / f"weights-{arch.id}.lock"

@@ -12,7 +12,8 @@ import pytest
 
 from arch.space import preset
 from explore.evaluation.evaluator import Evaluator
-from explore.search import cache
+from explore.host import try_lock
+from explore.search import cache, candidate
 from explore.search.candidate import network_figures
 from explore.search.config import SearchConfig
 from explore.search.results import CandidateResult
@@ -59,6 +60,19 @@ def test_another_study_takes_an_evaluated_candidate(tmp_path: Path) -> None:
     files = [config.folder / "candidates" / ARCH.id / "litert" / "model.tflite" for config in (one, two)]
     assert files[1].read_bytes() == b"model" and os.path.samefile(*files)
     assert json.loads((one.folder / "candidates" / ARCH.id / "result.json").read_text())["latency_ms"] == 1.0
+
+
+def test_a_cached_candidate_passes_the_rungs_as_others_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    evaluate(study(tmp_path, "one", rungs=(0.5,)))
+    two = study(tmp_path, "two", rungs=(0.5,))
+    monkeypatch.setattr(candidate, "train_to_rung", lambda *given: 120.0)
+    held, passed = try_lock(two.folder / "locks" / f"weights-{ARCH.id}.lock"), list[tuple[int, float]]()
+    assert held is not None
+    context: Any = SimpleNamespace(
+        config=two, evaluator=EVALUATOR, report=lambda *stage: held.close()
+    )  # while it waits
+    result = candidate.run_candidate(context, ARCH, RECIPE, lambda *found: passed.append(found))
+    assert held.closed and result.cached and passed == [(0, 120.0)]
 
 
 @pytest.mark.parametrize(
