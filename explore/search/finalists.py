@@ -57,6 +57,10 @@ class Finalist:
     arch: Arch
     recipes: tuple[str, ...]
 
+    @property
+    def recipe_names(self) -> list[str]:
+        return [recipe(name).name for name in self.recipes]
+
     def folder(self, config: SearchConfig) -> Path:
         return config.folder / "finalists" / self.arch.id
 
@@ -72,7 +76,7 @@ class Finalist:
         if not path.exists():
             return None
         result = FinalistResult.read(path)
-        return result if set(self.recipes) <= set(result.recipes) else None
+        return result if set(self.recipe_names) <= set(result.recipes) else None
 
     def has_ended(self, config: SearchConfig) -> bool:
         return self.failure_file(config).exists() or self.result(config) is not None
@@ -286,7 +290,7 @@ def run_finalist(context: EvalContext, finalist: Finalist) -> FinalistResult:
     result = FinalistResult(
         **training.model_dump(),
         **figures_of_network,
-        recipes=list(finalist.recipes),
+        recipes=finalist.recipe_names,
         rows=rows,
         equal_samples=equal_samples,
         total_train_s=_total_train_s(config, arch, folder),

@@ -15,13 +15,15 @@ import yaml
 
 from arch.documents import load_written
 from arch.errors import InputError
-from arch.files import write_atomic
+from arch.files import sha256_file, write_atomic
 from arch.search_space import Space, make_space
 from explore.config import load_yaml, parse
 from explore.evaluation.evaluator import Evaluators
 from explore.redact import redacted
 from explore.search.config import SearchConfig
+from explore.search.recipes_of_trial import exported_recipes, searched_recipes
 from quantize.environment import machine, versions
+from quantize.recipes import RECIPES, recipe
 
 CONFIG, SPACE, FOLDER, MADE_WITH = "config", "space", "folder", "made_with"  # user attributes of the study
 MARK = ".study"  # file that identifies the study's folder to workers
@@ -50,8 +52,10 @@ def chooses_on_test(config: SearchConfig) -> bool:
 def leave_data(config: SearchConfig, parts: Evaluators) -> None:
     """Record the study's data in its folder: joints, annotations, and sizes of the images in bytes.
 
+    With them, the content of other files that results depend on: recipes, the candidates' teacher, the supernet.
+
     Raises:
-        InputError: the study was created with other data.
+        InputError: the study was created with other data or files.
     """
     found = {"train": parts.train, "test": parts.test.data}
     if not chooses_on_test(config):
@@ -60,14 +64,18 @@ def leave_data(config: SearchConfig, parts: Evaluators) -> None:
     facts |= {
         name: {"samples": len(part), "hash": part.hash, "images": part.image_hash()} for name, part in found.items()
     }
+    files = {*searched_recipes(config), *exported_recipes(config)} - RECIPES.keys()
+    facts |= {name: recipe(name).identity for name in files}
+    others = (config.candidate.teacher, config.estimate.supernet)
+    facts |= {name: sha256_file(name)[:12] for name in others if Path(name).is_file()}
     path = config.folder / DATA
     if path.exists():
         before = json.loads(path.read_text().replace('"pictures"', '"images"'))  # the key of version 0.1
-        changed = [f"{key}: {_short(before.get(key), new)}" for key, new in facts.items() if before.get(key) != new]
+        changed = [f"{key}: {_short(before[key], new)}" for key, new in facts.items() if before.get(key, new) != new]
         if changed:
             raise InputError(
-                f"{path}: data {config.data} changed since the study was created: {'; '.join(changed)}; give --study "
-                f"another name, or restore the data"
+                f"{path}: changed since the study of {config.data} was created: {'; '.join(changed)}; give --study "
+                f"another name, or undo the change"
             )
     write_atomic(path, json.dumps(facts, indent=2))
 
@@ -79,10 +87,9 @@ def leave(config: SearchConfig) -> None:
         InputError: the folder belongs to a study with others.
     """
     compare_folder(config)
-    values = _written(config) | {"hash": config.hash}
     space = Space.named(config.space).model_dump(mode="json")
-    write_atomic(config.folder / "config.yaml", yaml.safe_dump(values, sort_keys=False))
-    write_atomic(config.folder / "space.yaml", yaml.safe_dump(space, sort_keys=False))
+    for name, values in ("config", _written(config) | {"hash": config.hash}), ("space", space):
+        write_atomic(config.folder / f"{name}.yaml", yaml.safe_dump(values, sort_keys=False))
 
 
 def compare_folder(config: SearchConfig) -> None:
@@ -95,7 +102,7 @@ def compare_folder(config: SearchConfig) -> None:
     if path.exists():
         _compare(load_yaml(path), config, str(path))
     if kept.exists():
-        _compare_space(Space.load(kept), Space.named(config.space).model_dump(mode="json"), str(kept))
+        _compare_space(Space.load(kept), config, str(kept))
 
 
 def carry(config: SearchConfig, study: optuna.Study) -> None:
@@ -104,17 +111,15 @@ def carry(config: SearchConfig, study: optuna.Study) -> None:
     Raises:
         InputError: the study in the storage has others, or another folder.
     """
-    space = Space.named(config.space).model_dump(mode="json")
-    attrs = study.user_attrs
     compare_stored(config, study)
     mark = config.folder / MARK
-    if FOLDER not in attrs:
+    if FOLDER not in study.user_attrs:
         write_atomic(mark, uuid.uuid4().hex)
         here = {"mark": mark.read_text(), "results": str(Path(config.results).resolve())}
         study.set_user_attr(FOLDER, here)
     check_folder(config, study)
     study.set_user_attr(CONFIG, _written(config))
-    study.set_user_attr(SPACE, space)
+    study.set_user_attr(SPACE, Space.named(config.space).model_dump(mode="json"))
     study.set_user_attr(MADE_WITH, {"machine": machine(), "versions": versions()})
 
 
@@ -127,8 +132,7 @@ def compare_stored(config: SearchConfig, study: optuna.Study) -> None:
     where = f"study {config.name} in {redacted(config.storage) or config.folder / 'study.db'}"
     if CONFIG in study.user_attrs:
         _compare(study.user_attrs[CONFIG], config, where)
-        before = make_space(study.user_attrs[SPACE], where)
-        _compare_space(before, Space.named(config.space).model_dump(mode="json"), where)
+        _compare_space(make_space(study.user_attrs[SPACE], where), config, where)
 
 
 def carried(study: optuna.Study) -> SearchConfig:
@@ -181,9 +185,9 @@ def _compare(old: dict[str, Any], config: SearchConfig, where: str) -> None:
         raise InputError(f"{where}: {'; '.join(changed)}; give --study another name, or the old values")
 
 
-def _compare_space(old: Space, new: dict[str, Any], where: str) -> None:
-    before = old.model_dump(mode="json")
-    changed = [key for key in new if key != "about" and before.get(key) != new[key]]
+def _compare_space(old: Space, config: SearchConfig, where: str) -> None:
+    new = Space.named(config.space)
+    changed = [key for key in Space.model_fields if key != "about" and getattr(old, key) != getattr(new, key)]
     if changed:
         raise InputError(
             f"{where}: space: the file's {', '.join(changed)} changed since; give --study another name, or undo the change"
@@ -192,5 +196,5 @@ def _compare_space(old: Space, new: dict[str, Any], where: str) -> None:
 
 def _short(old: Any, new: Any) -> str:
     if isinstance(old, dict) and isinstance(new, dict):
-        return ", ".join(f"{k} {old.get(k)}, not {new[k]}" for k in new if old.get(k) != new[k])
+        return ", ".join(f"{k} {old.get(k)}, not {new.get(k)}" for k in old | new if old.get(k) != new.get(k))
     return f"{old}, not {new}"

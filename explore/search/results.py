@@ -169,7 +169,7 @@ class FinalistRow(WithLatency):
 
 
 class FinalistResult(NetworkResult):
-    """One finalist: trained longer, exported for every runtime in float and with each of its `recipes`.
+    """One finalist: trained longer, exported for every runtime in float and with each of its `recipes`, by name.
 
     equal_samples: its training up to the samples that all finalists have, evaluated on the test part; None where all
         finalists are trained on equal samples

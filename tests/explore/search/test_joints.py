@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import random
-import subprocess
 from pathlib import Path
 
 import pytest
@@ -18,7 +17,7 @@ from explore.search import fingerprint
 from explore.search.config import SearchConfig
 from explore.search.study import baselines
 from tests.helpers import layouts
-from tests.helpers.search import RENDERED, command, environment
+from tests.helpers.search import RENDERED, run_command
 
 pytestmark = pytest.mark.timeout(3000)  # busy machines disturb and delay measurements
 
@@ -52,7 +51,9 @@ def muco(folder: Path) -> SearchConfig:
 
 
 def test_a_study_keeps_its_joints_and_notices_changed_data(tmp_path: Path) -> None:
-    config = muco(tmp_path)
+    recipe = tmp_path / "own.yaml"
+    recipe.write_text("weights: int8\nactivations: int8\ncalibration_images: 8\n")
+    config = muco(tmp_path).model_copy(update={"quantization": str(recipe)})
     fingerprint.leave(config)
     assert fingerprint.space_of(config).num_joints == 18
     fingerprint.leave_data(config, open_evaluators(config.data_config, config.processes))
@@ -61,9 +62,9 @@ def test_a_study_keeps_its_joints_and_notices_changed_data(tmp_path: Path) -> No
     fingerprint.leave_data(config, open_evaluators(config.data_config, config.processes))
     picture = tmp_path / "muco" / "data" / "augmented_set" / "3.jpg"
     picture.write_bytes(picture.read_bytes() + b"\0")
-    with pytest.raises(
-        InputError, match=r"data\.json: data muco:.* changed since the study was created: train: images"
-    ):
+    recipe.write_text(recipe.read_text().replace("images: 8", "images: 9"))
+    said = r"data\.json: changed since the study of muco:.* was created: train: images.*own\.yaml: calibration_images 8, not 9;"
+    with pytest.raises(InputError, match=said):
         fingerprint.leave_data(config, open_evaluators(config.data_config, config.processes))
 
 
@@ -81,8 +82,8 @@ def test_a_search_on_other_skeletons_ships_their_joints(tmp_path: Path, kind: st
     if kind == "mpi_inf_3dhp":
         layouts.mpi_inf_3dhp(tmp_path / "mpi", 24)
         data = f"mpi_inf_3dhp:{tmp_path / 'mpi'}"
-    call = command(tmp_path, f"--data={data}", "--trials=3", "--runtimes=litert", "--finalists=1", *options)
-    done = subprocess.run(call, cwd=tmp_path, env=environment(tmp_path), capture_output=True, text=True, timeout=1500)
+    options = [*options, f"--data={data}", "--trials=3", "--runtimes=litert", "--finalists=1"]
+    done = run_command(tmp_path, *options, timeout=1500)
     assert done.returncode == 0, done.stderr
     rows = [row for row in read_table(tmp_path / "s" / "trials.csv") if row["state"] == "complete"]
     assert len(rows) == 3 and all(float(row["mpjpe_mm"]) > 0 for row in rows)

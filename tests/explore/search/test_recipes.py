@@ -26,6 +26,7 @@ from explore.search.finalists import Finalist, choose_finalists, run_finalist
 from explore.search.latency import make_reference
 from explore.search.recipes_of_trial import check_recipes, exported_recipes, searched_recipes
 from explore.search.records import read_records
+from explore.search.results import finalist_results
 from explore.search.study import prepare_study
 from quantize import bundle, certificate
 from quantize.convert import Converter
@@ -97,8 +98,9 @@ def test_one_network_by_three_recipes_is_trained_once(tmp_path: Path, monkeypatc
     assert {path.name for path in home.glob("result-*.json")} == {f"result-{name}.json" for name in recipes}
     results = [json.loads(path.read_text()) for path in home.glob("result-*.json")]
     assert len({(r["train_s"], r["loss"], r["float_mpjpe_mm"]) for r in results}) == 1
+    assert {name for result in finalist_results(folder).values() for name in result.recipes} <= set(recipes)
     rows = read_table(folder / "trials.csv")
-    assert {row["recipe"] for row in rows if row["state"] == "complete"} == set(given)
+    assert {row["recipe"] for row in rows if row["state"] == "complete"} == set(recipes)
     front = read_table(folder / "front.csv")
     for row in front:
         about = bundle.load(folder / row["bundle"]).manifest
