@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,7 @@ from arch.space import preset
 from explore.report.tables import read_table
 from explore.search.config import SearchConfig
 from explore.search.study import references
-from tests.helpers.search import RENDERED, command, environment
+from tests.helpers.search import RENDERED, run_command
 
 # Latencies are measured, which other processes disturb and delay.
 pytestmark = [pytest.mark.alone, pytest.mark.timeout(3000)]
@@ -46,16 +45,14 @@ def test_wrong_references_are_refused(name: str, said: str) -> None:
 
 
 def run(folder: Path, *options: str) -> Any:
-    call = command(folder, *RENDERED, "--trials=1", "--finalists=1", "--runtimes=litert", "--json", *options)
-    done = subprocess.run(call, cwd=folder, env=environment(folder), capture_output=True, text=True, timeout=1500)
+    usual = (*RENDERED, "--trials=1", "--finalists=1", "--runtimes=litert", "--json")
+    done = run_command(folder, *usual, *options, timeout=1500)
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
 
 
 def test_they_are_trained_and_shipped_alike_and_all_files_can_be_timed_again(tmp_path: Path) -> None:
-    wrong = subprocess.run(
-        [*command(tmp_path), "--remeasure"], cwd=tmp_path, env=environment(tmp_path), capture_output=True, text=True
-    )
+    wrong = run_command(tmp_path, "--remeasure")
     assert wrong.returncode == 2 and "has no finalists" in wrong.stderr
 
     first = run(tmp_path, f"--references={NAMES}")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -20,7 +19,7 @@ from explore.search.config import SearchConfig
 from explore.search.rungs import STEPS, Step, _decide, check_rungs, is_stopped, stage_reached
 from explore.search.storage import open_storage, storage_url
 from explore.train.config import CandidateConfig
-from tests.helpers.search import RENDERED, command, environment
+from tests.helpers.search import RENDERED, run_command
 
 pytestmark = pytest.mark.timeout(3000)  # busy machines disturb and delay measurements
 
@@ -134,10 +133,7 @@ def test_a_real_search_climbs_and_another_takes_its_rungs_from_the_cache(tmp_pat
     )
     tables = []
     for study in ("s", "again"):
-        call = [*command(tmp_path, *RENDERED, *options), f"--study={study}"]
-        done = subprocess.run(
-            call, cwd=tmp_path, env=environment(tmp_path), capture_output=True, text=True, timeout=1500
-        )
+        done = run_command(tmp_path, *RENDERED, *options, f"--study={study}", timeout=1500)
         assert done.returncode == 0, done.stderr
         tables.append(read_table(tmp_path / study / "trials.csv"))
     one, two = ([(row["arch_id"], row["state"], row["reason"]) for row in table] for table in tables)

@@ -7,7 +7,6 @@ import os
 import shutil
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -18,6 +17,7 @@ from explore.report.tables import read_table
 from tests.helpers.search import RENDERED, ROOT, command, environment, run_command, trials
 
 REAL = ROOT.parent / "shared" / "data" / "human36m"
+needs_real = pytest.mark.skipif(not REAL.is_dir(), reason=f"no real frames at {REAL}")
 # Latencies are measured, which other processes disturb and delay.
 pytestmark = [pytest.mark.alone, pytest.mark.timeout(3000)]
 
@@ -73,9 +73,8 @@ def test_killed_twice_it_finishes_every_trial_once(tmp_path: Path) -> None:
     assert other.stderr.count("\n") == 1 and "seed" in other.stderr and "--study" in other.stderr
 
 
+@needs_real
 def test_real_frames_go_the_same_way(tmp_path: Path) -> None:
-    if not REAL.is_dir():
-        pytest.skip(f"no real frames at {REAL}")
     options = (
         f"--data=human36m:{REAL}",
         "--dataset.train-subjects=1,5,7",
@@ -93,10 +92,9 @@ def test_real_frames_go_the_same_way(tmp_path: Path) -> None:
     assert [row["recipe"] for row in found["exported"]] == ["int8-static"]
 
 
+@needs_real
 @pytest.mark.parametrize("fault", ["annotation", "jpeg"])
 def test_damaged_real_data_is_named_and_ends_the_search(fault: str, tmp_path: Path) -> None:
-    if not REAL.is_dir():
-        pytest.skip(f"no real frames at {REAL}")
     copy = tmp_path / "data"
     shutil.copytree(REAL, copy, copy_function=shutil.copyfile)
     pattern = "annotations/*subject5_data.json" if fault == "annotation" else "images/s_05*/*.jpg"
@@ -120,28 +118,20 @@ WRONG = {
     "unknown data": (["--data=imagenet:/x"], "data"),
     "no such folder": (["--data=human36m:/nowhere"], "/nowhere"),
     "odd input size": (["--input-size=100"], "input"),
+    "unknown key of a file": (
+        ["--config=wrong.yaml"],
+        "wrong.yaml: candidate.sample: unknown key; did you mean 'samples'",
+    ),
 }
 
 
 @pytest.mark.parametrize("case", WRONG)
 def test_wrong_input_is_one_line_and_leaves_nothing(case: str, tmp_path: Path) -> None:
     options, word = WRONG[case]
+    (tmp_path / "wrong.yaml").write_text("trials: 3\ncandidate: {sample: 10}\n")
     done = run_command(tmp_path, *RENDERED, *options, timeout=1500)
     assert done.returncode == 2
     lines = [line for line in done.stderr.splitlines() if line.startswith("error:")]
     assert len(lines) == 1 and word in lines[0], done.stderr
     assert "Traceback" not in done.stderr
     assert not list(tmp_path.glob("s/candidates/*"))
-
-
-def test_unknown_key_of_a_file_names_file_and_key(tmp_path: Path) -> None:
-    path = tmp_path / "config.yaml"
-    path.write_text("trials: 3\ncandidate: {sample: 10}\n")
-    done = subprocess.run(
-        [sys.executable, str(ROOT / "explore.py"), "search", f"--config={path}"],
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
-    assert done.returncode == 2
-    assert str(path) in done.stderr and "candidate.sample" in done.stderr and "samples" in done.stderr

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
 import threading
 import time
 from pathlib import Path
@@ -13,7 +12,7 @@ from optuna.trial import TrialState
 from explore.report.tables import read_table
 from explore.search.objectives import latency_key
 from tests.helpers.measure import Sshd
-from tests.helpers.search import RENDERED, command, environment, trials
+from tests.helpers.search import RENDERED, run_command, trials
 
 pytestmark = pytest.mark.timeout(3000)  # busy machines disturb and delay measurements
 
@@ -31,7 +30,7 @@ def test_two_devices_and_one_that_goes_away(sshd: Sshd, tmp_path: Path) -> None:
         "--finalists=1",
     )
     limited = (*options, f"--limit=latency@{address}=1s", "--limit=latency=1000ms")
-    done = _run(tmp_path, *options, "--trials=2")
+    done = run_command(tmp_path, *options, "--trials=2", timeout=1500)
     assert done.returncode == 0, done.stderr
     for trial in trials(tmp_path):
         if trial.state == TrialState.COMPLETE:
@@ -41,7 +40,7 @@ def test_two_devices_and_one_that_goes_away(sshd: Sshd, tmp_path: Path) -> None:
     sshd.known_hosts.write_text("")
     back = threading.Thread(target=_come_back, args=(sshd, known, tmp_path))
     back.start()
-    done = _run(tmp_path, *options, "--trials=3")
+    done = run_command(tmp_path, *options, "--trials=3", timeout=1500)
     back.join()
     assert done.returncode == 0, done.stderr
     failed = [t for t in trials(tmp_path) if t.state == TrialState.FAIL]
@@ -56,14 +55,14 @@ def test_two_devices_and_one_that_goes_away(sshd: Sshd, tmp_path: Path) -> None:
     assert all(float(row[column]) > 0 for row in front)
     assert "ms on ssh://" in (tmp_path / "s" / "README.md").read_text()
 
-    other = _run(tmp_path, *limited, "--trials=3")
+    other = run_command(tmp_path, *limited, "--trials=3", timeout=1500)
     assert other.returncode == 2 and "limits" in other.stderr
 
 
 @pytest.mark.slow
 def test_a_search_for_one_device_that_is_not_this_machine(sshd: Sshd, tmp_path: Path) -> None:
     address = sshd.address()
-    done = _run(
+    done = run_command(
         tmp_path,
         *RENDERED,
         f"--objectives=mpjpe,latency@{address}",
@@ -71,6 +70,7 @@ def test_a_search_for_one_device_that_is_not_this_machine(sshd: Sshd, tmp_path: 
         "--runtimes=litert",
         "--finalists=1",
         "--trials=2",
+        timeout=1500,
     )
     assert done.returncode == 0, done.stderr
     rows = read_table(tmp_path / "s" / "trials.csv")
@@ -78,11 +78,6 @@ def test_a_search_for_one_device_that_is_not_this_machine(sshd: Sshd, tmp_path: 
     assert values == [[float(row["mpjpe_mm"]), float(row[latency_key(address)])] for row in rows]
     front = read_table(tmp_path / "s" / "front.csv")
     assert len(front) == 1 and float(front[0][latency_key(address)]) > 0
-
-
-def _run(folder: Path, *options: str) -> subprocess.CompletedProcess[str]:
-    call = command(folder, *options)
-    return subprocess.run(call, cwd=folder, env=environment(folder), capture_output=True, text=True, timeout=1500)
 
 
 def _come_back(sshd: Sshd, known: str, folder: Path) -> None:
