@@ -85,7 +85,8 @@ def _claims_about_paper(rows: list[Row]) -> list[Claim]:
         good = [one for one in compared if one["verdict"] in AS_ACCURATE and one["low"] >= FASTER]
         name = f"default search: as accurate as {paper} (95% interval) and {FASTER:g} times as fast, seeds"
         times = ", ".join(f"{one['times']:.1f}" for one in good)
-        claims.append(at_least(name, len(rows), len(good), f"{len(good)} of {len(rows)}: {times} times"))
+        measured = f"{len(good)} of {len(rows)} seeds" + (f", {times} times" if good else "")
+        claims.append(at_least(name, len(rows), len(good), measured))
     return claims
 
 

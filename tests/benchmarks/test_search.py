@@ -213,10 +213,11 @@ def test_run_tunes_resumes_and_writes_page_and_plot(tmp_path: Path, monkeypatch:
     }
     methods = {name: Method(one.run, one.settings, one.seeds, 100, 1, 20) for name, one in methods.items()}
     monkeypatch.setattr(search, "METHODS", methods)
-    before = [{"part": "own-space", "sampler": "cost-aware", "seed": 0}]
+    compared: dict[str, list[Any]] = {"equal compute": [], "equal samples": []}
+    before = [{"part": "own-space", "sampler": "cost-aware", "seed": 0, "comparisons": compared}]
     rows, claims = search.run(lambda share: None, "tables", before)
     assert (tmp_path / "search.png").stat().st_size > 10_000
-    assert [row["chosen"] for row in rows if "tuned" in row].count(True) == 1 and len(claims) == 6
+    assert [row["chosen"] for row in rows if "tuned" in row].count(True) == 1 and len(claims) == 6 + 2
     assert len([row for row in rows if "table" in row]) == 12
     assert {row["method"]: row["seeds"] for row in rows if "table" in row} == {"cost-aware": 3, "tpe": 3, "random": 2}
     text = search.markdown([row for row in rows if row["part"] == "tables"], claims)
@@ -241,21 +242,27 @@ def test_own_space_reads_what_the_search_exports(tmp_path: Path, monkeypatch: py
             better = 10.0 * ("--sampler=cost-aware" in command)
             row = {"runtime": "litert", "latency_ms": 2.0, "macs": 5_000_000}
             exported = [{**row, "name": "a", "mpjpe_mm": 150.0 - better}, {**row, "name": "paper-S", "mpjpe_mm": 1.0}]
+            compared = {"other": {"name": "paper-S"}, "file": {"name": "a"}, "verdict": "at least as accurate"}
+            compared |= {"times": 3.0, "low": 1.0 + better, "high": 12.0, "text": "paper-S: a"}
+            too_little = {"other": {"name": "paper-L"}, "file": None, "verdict": "learned too little"}
+            too_little |= {"times": None, "low": None, "high": None, "text": "paper-L"}
             self.stdout = json.dumps(
                 {"exported": [*exported, {**row, "name": "b", "mpjpe_mm": 90.0, "latency_ms": 20.0, "macs": 50_000_000}],
-                 "baselines": ["paper-S"], "trials": [{}] * 9, "run_minutes": 14.0, "mean_pose_mm": 250.0}
+                 "baselines": ["paper-S"], "trials": [{}] * 9, "train_minutes": 14.0, "mean_pose_mm": 250.0,
+                 "iso_accuracy": [compared, too_little], "iso_accuracy_at_equal_samples": []}
             )  # fmt: skip
 
     monkeypatch.setenv("EDGEPOSE_CACHE", str(tmp_path))
     monkeypatch.setattr(own_space.subprocess, "run", Done)
-    config = {"samplers": ["cost-aware", "random"], "own_seeds": 2, "budget": "2m"}
+    config = {"samplers": ["cost-aware", "random"], "own_seeds": 2, "budget": "2m", "finished_only": False}
     rows = own_space.own_rows(config, lambda share: None)
     assert len(commands) == 4 and "--budget=2m" in commands[0] and "--cache=none" in commands[0]
     assert [(row["sampler"], row["hypervolume_latency"], row["hypervolume_macs"]) for row in rows[:2]] == [
         ("cost-aware", 110.0, 110.0), ("random", 100.0, 100.0),
     ]  # fmt: skip
     claims = own_space.own_claims(rows)
-    assert len(claims) == 2 and all(claim.passed and claim.measured == "+10" for claim in claims)
+    assert [claim.measured for claim in claims] == ["2 of 2 seeds, 3.0, 3.0 times", "0 of 2 seeds", "+10", "+10"]
+    assert [claim.passed for claim in claims] == [True, False, True, True]
     own_space.own_rows(config, lambda share: None)
     assert len(commands) == 4
     Done.returncode = 1
