@@ -363,6 +363,7 @@ def test_a_phone_cuts_nothing_off(browser: Any, study: Path) -> None:
     visit.leave()
 
 
+@pytest.mark.slow
 def test_five_thousand_networks(browser: Any, tmp_path: Path) -> None:
     folder = write_study(tmp_path / "big", 5000)
     write_page(read_summary(folder))

@@ -153,6 +153,7 @@ def test_a_search_for_macs_and_size_measures_no_candidate(tmp_path: Path) -> Non
     assert "macs=60M" in (tmp_path / "s" / "README.md").read_text()
 
 
+@pytest.mark.slow
 def test_a_search_beside_busy_processes_ends_with_a_marked_front(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -51,6 +51,7 @@ def run(folder: Path, *options: str) -> Any:
     return json.loads(done.stdout)
 
 
+@pytest.mark.slow
 def test_they_are_trained_and_shipped_alike_and_all_files_can_be_timed_again(tmp_path: Path) -> None:
     wrong = run_command(tmp_path, "--remeasure")
     assert wrong.returncode == 2 and "has no finalists" in wrong.stderr

@@ -74,6 +74,7 @@ def test_killed_twice_it_finishes_every_trial_once(tmp_path: Path) -> None:
 
 
 @needs_real
+@pytest.mark.slow
 def test_real_frames_go_the_same_way(tmp_path: Path) -> None:
     options = (
         f"--data=human36m:{REAL}",
