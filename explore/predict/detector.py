@@ -205,7 +205,7 @@ def full_region(image: np.ndarray) -> np.ndarray:
 def tiles(image: np.ndarray, fraction: float) -> Iterator[np.ndarray]:
     """Yield overlapping regions (x, y, w, h px) that cover the image. fraction: their side, of the image's longer side"""
     height, width = image.shape[:2]
-    side = fraction * max(width, height)
+    side = max(1.0, fraction * max(width, height))
     for y in _tile_starts(height, side):
         for x in _tile_starts(width, side):
             yield np.array([x, y, min(side, width), min(side, height)])
