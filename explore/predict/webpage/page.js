@@ -12,6 +12,7 @@ const MAX_PEOPLE = 3;
 const SMOOTHING = 0.5; // weight of a new detection in the box of its track
 const MAX_MISSED = 3; // detections without a match after which a track ends
 const LOST = 0.6; // confidence of a followed person, relative to the track's mean, below which the box gives the region
+const DUPLICATE_IOU = 0.8; // of the boxes of two followed people, above which they are one person
 const MEAN_WEIGHT = 0.1; // of a frame in the mean confidence of its track
 const REFERENCE_MM = 2000; // size of a person for the One-Euro filter of camera coordinates
 const dark = matchMedia("(prefers-color-scheme: dark)");
@@ -73,8 +74,10 @@ async function detect(detector, config, picture) {
   const boxes = decodeDetections(scores, points, anchorCentres, config.detector).slice(0, MAX_PEOPLE)
     .map(([x, y, w, h]) => clipBox([x * zoom + left, y * zoom + top, w * zoom, h * zoom], width, height))
     .filter((box) => box[2] >= 1 && box[3] >= 1);
+  for (const track of tracks) if (track.region) track.box = boxOfRegion(track.region, config, width, height);
+  const areOne = (a, b) => a.region && b.region && iou(a.box, b.box) > DUPLICATE_IOU;
+  tracks = tracks.filter((track, at) => !tracks.slice(0, at).some((older) => areOne(track, older)));
   for (const track of tracks) {
-    if (track.region) track.box = boxOfRegion(track.region, config, width, height);
     const match = boxes.findIndex((box) => iou(box, track.box) > config.detector.same_person_iou);
     track.missed = match < 0 ? track.missed + 1 : 0;
     if (match >= 0) track.box = boxes.splice(match, 1)[0].map((value, at) => track.box[at] + SMOOTHING * (value - track.box[at]));
