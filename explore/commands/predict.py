@@ -20,6 +20,7 @@ from rich.table import Table
 from arch.errors import InputError, shortened
 from arch.files import check_output_folder, remove_leftovers
 from explore.options import deprecated_option
+from quantize.environment import usable_cores
 
 if TYPE_CHECKING:
     from explore.predict.pipeline import PredictOptions
@@ -36,6 +37,7 @@ JSON: [{"file": "a.jpg", "bbox": [x, y, w, h], "root_cam": [x, y, z]}, ...], in 
 VIDEO_FORMATS = ("mp4", "webm")
 MAX_LENGTH = 10_000_000  # px or mm; larger ones overflow
 MAX_THREADS = 256
+DETECTOR_THREADS = 4
 BUNDLED = str(resources.files("explore.predict") / "real-128")  # trained on renders and pseudo-labelled photos
 
 
@@ -67,7 +69,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--smooth", choices=("on", "off"), default="on",
         help="One-Euro filter of the joints in videos, and at first in the page of --web; photos are not filtered (default: on)")  # fmt: skip
     deprecated_option(parser, "--film", "--video-format", choices=VIDEO_FORMATS)
-    add("--threads", type=int, default=1, metavar="N", help="threads of the runtime (default: 1)")
+    add(
+        "--threads",
+        type=int,
+        default=1,
+        metavar="N",
+        help="threads of each network (default: 1); the person detector uses up to 4 cores",
+    )
     add("--web", metavar="BUNDLE", nargs="?", const=BUNDLED,
         help="serve a page that predicts live from a browser's camera, with LiteRT.js (default: the bundled real-128)")  # fmt: skip
     add("--listen", metavar="HOST:PORT", help="address of --web (default: 127.0.0.1 and a free port)")
@@ -140,7 +148,8 @@ def _predict(args: argparse.Namespace) -> int:
         for model in models:
             stack.callback(model.session.close)
         with_roi = any(model.bundle.manifest.preprocessing.roi for model in models)
-        detector = Detector(args.threads) if options.detects or with_roi else None
+        threads = max(args.threads, min(DETECTOR_THREADS, usable_cores()))
+        detector = Detector(threads) if options.detects or with_roi else None
         display = stack.enter_context(Display(args.json))
         if len(photos) > 1:
             display.stage("photos")
