@@ -21,7 +21,7 @@ from explore.data import SYNTHETIC_LEVELS, join
 from explore.data.config import DatasetConfig
 from explore.data.mix import to_skeleton
 from explore.data.sample import Dataset
-from explore.data.skeleton import Skeleton, mapping, pair_joints
+from explore.data.skeleton import BLAZEPOSE33, Skeleton, mapping, pair_joints
 from explore.evaluation.evaluator import Evaluator
 from explore.export.config import ExportConfig
 from explore.train.provenance import joint_names, licence, trained_on
@@ -62,9 +62,11 @@ class TrainingData:
         missing = mapping(data.skeleton, skeleton) < 0
         names = [skeleton.names[joint] for joint in skeleton.scored if missing[joint]]
         if names:
+            rendered = skeleton.name == BLAZEPOSE33.name and self.config.data.startswith("synthetic:")
+            advice = f"--dataset.skeleton {skeleton.name}" if rendered else "a data set with these joints with --data"
             raise InputError(
                 f"{where}: no joint {', '.join(names)} among {given}; the network predicts "
-                f"{', '.join(skeleton.names)}; give a data set with these joints with --data"
+                f"{', '.join(skeleton.names)}; give {advice}"
             )
 
     def with_joints(self, evaluator: Evaluator) -> Evaluator:
