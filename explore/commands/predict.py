@@ -37,7 +37,7 @@ JSON: [{"file": "a.jpg", "bbox": [x, y, w, h], "root_cam": [x, y, z]}, ...], in 
 VIDEO_FORMATS = ("mp4", "webm")
 MAX_LENGTH = 10_000_000  # px or mm; larger ones overflow
 MAX_THREADS = 256
-DETECTOR_THREADS = 4
+DETECTOR_THREADS = 4  # at most
 BUNDLED = str(resources.files("explore.predict") / "real-128")  # trained on renders and pseudo-labelled photos
 
 

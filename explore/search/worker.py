@@ -179,15 +179,14 @@ def _candidate(config: SearchConfig, study: optuna.Study, task: Task, tools: Wor
     lease, trial = task.lease, task.lease.trial
     who = {"worker": report.index, "number": task.number, "name": label(config, task.arch, task.recipe)}
     send(report.pipe, "trial", **who)
-    try:
+    try:  # the handlers within write to the trial, too, which may be lost by then
         try:
             with _reported(report, lease), _failures(config, lease):
                 at_rung = functools.partial(pass_rung, config, study, lease, task.arch)
                 result = tools.candidate(task.arch, task.recipe, at_rung)
             numbers = figures(result)
-            if (
-                "baseline" not in trial.user_attrs
-            ):  # the paper's networks count as feasible, see explore.search.proposals
+            # the paper's networks count as feasible, see explore.search.proposals
+            if "baseline" not in trial.user_attrs:
                 for limit, excess in constraints(config, numbers).items():
                     trial.set_constraint(limit, excess)
             if result.noise_mm is not None:
