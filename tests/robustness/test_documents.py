@@ -1,21 +1,16 @@
-"""Faulty YAML and JSON files: one line with the file and the fault, from every command that reads them."""
+"""Faulty YAML and JSON files: one line with the file and the fault. `test_commands` tries every command that reads them."""
 
 from __future__ import annotations
 
 import argparse
-import os
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from arch.documents import MAX_BYTES, load_document, load_mapping, load_written
 from arch.errors import InputError
-from arch.search_space import Space
-from arch.space import named_arch
 from explore.options import from_options
 from explore.search.config import SearchConfig
-from quantize.recipes import recipe
 
 FAULTS = {  # of any hand-written YAML file: content, expected message
     "": "empty; write",
@@ -76,30 +71,14 @@ def configured(path: str) -> SearchConfig:
     return from_options(argparse.Namespace(config=path), SearchConfig)
 
 
-READERS: dict[str, Callable[[str], object]] = {
-    "config": configured,
-    "space": Space.load,
-    "arch": named_arch,
-    "recipe": recipe,
-}
-
-
-def message(read: Callable[[str], object], path: Path) -> str:
-    with pytest.raises(InputError) as caught:
-        read(str(path))
+@pytest.mark.parametrize("content", FAULTS, ids=lambda content: content[:20])
+def test_faults_of_yaml(content: str, tmp_path: Path) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text(content)
+    with pytest.raises(InputError, match=FAULTS[content]) as caught:
+        configured(str(path))
     text = str(caught.value)
     assert text.startswith(f"{path}: ") and "\n" not in text and len(text) < 1000
-    return text
-
-
-@pytest.mark.parametrize("reader", READERS)
-def test_faults_of_every_hand_written_file(reader: str, tmp_path: Path) -> None:
-    path = tmp_path / "mine.yaml"
-    for content, expected in FAULTS.items():
-        path.write_text(content)
-        with pytest.raises(InputError, match=expected):
-            READERS[reader](str(path))
-        message(READERS[reader], path)
 
 
 @pytest.mark.parametrize("content", JSON_FAULTS, ids=lambda content: content[:20])
@@ -108,20 +87,6 @@ def test_faults_of_json(content: str, tmp_path: Path) -> None:
     path.write_text(content)
     with pytest.raises(InputError, match=JSON_FAULTS[content]):
         load_mapping(path, "the keys a and b")
-
-
-@pytest.mark.parametrize("reader", READERS)
-def test_paths_that_are_no_files(reader: str, tmp_path: Path) -> None:
-    folder = tmp_path / "folder.yaml"
-    folder.mkdir()
-    assert "Is a directory" in message(READERS[reader], folder)
-    os.mkfifo(tmp_path / "pipe.yaml")
-    assert "Not a regular file" in message(READERS[reader], tmp_path / "pipe.yaml")
-    assert "No such file" in message(READERS[reader], tmp_path / "missing.yaml")
-    assert "File name too long" in message(READERS[reader], tmp_path / f"{'x' * 300}.yaml")
-    latin = tmp_path / "latin.yaml"
-    latin.write_bytes("name: \xe9".encode("latin-1"))
-    assert "not YAML" in message(READERS[reader], latin)
 
 
 def test_valid_content_is_kept(tmp_path: Path) -> None:

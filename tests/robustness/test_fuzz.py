@@ -1,7 +1,6 @@
 """Fuzz tests of configurations, spaces, networks, recipes, manifests and annotations.
 
-Any content gives a valid object or an InputError of one line, within a time limit. The quick part runs by default; `-m
-slow` runs thousands of cases.
+Any content gives a valid object or an InputError of one line, within a time limit. `-m slow` runs thousands of cases.
 """
 
 from __future__ import annotations
@@ -33,7 +32,7 @@ from quantize.recipes import recipe
 from tests.helpers.layouts import REPOSITORY, custom, human36m, mpii, mscoco, muco, mupots
 
 LIMIT_S = 20  # of one case, on a busy machine
-QUICK, THOROUGH = 20, 1000
+COUNTS = [20, pytest.param(1000, marks=pytest.mark.slow)]  # of cases
 
 numbers = st.one_of(
     st.integers(-3, 300),
@@ -92,10 +91,6 @@ def check(read: Callable[[str], object], path: Path) -> None:
         assert "\n" not in str(error) and 0 < len(str(error)) < 3000, error
 
 
-def write_yaml(path: Path, content: Any) -> None:
-    path.write_text(yaml.safe_dump(content, sort_keys=False), errors="replace")
-
-
 # ---- what is read ----
 
 SPACE = yaml.safe_load((REPOSITORY / "arch" / "spaces" / "mobile.yaml").read_text())
@@ -115,14 +110,26 @@ MANIFEST = json.loads((REPOSITORY / "explore" / "predict" / "real-128" / "manife
 LAYOUTS = {"custom": custom, "human36m": human36m, "mpii": mpii, "mscoco": mscoco, "muco": muco, "mupots": mupots}
 
 
-def fuzz_document(kind: str, folder: Path, count: int) -> None:
+def cases(count: int) -> Any:
+    return settings(
+        max_examples=count,
+        deadline=timedelta(seconds=LIMIT_S),
+        database=None,
+        derandomize=True,
+        suppress_health_check=list(HealthCheck),
+    )
+
+
+@pytest.mark.parametrize("count", COUNTS)
+@pytest.mark.parametrize("kind", DOCUMENTS)
+def test_documents(kind: str, count: int, tmp_path: Path) -> None:
     read, content = DOCUMENTS[kind]
-    path = folder / "mine.yaml"
+    path = tmp_path / "mine.yaml"
 
     @cases(count)
     @given(edits)
     def run(changes: list[tuple[int, str, Any]]) -> None:
-        write_yaml(path, edited(content, changes))
+        path.write_text(yaml.safe_dump(edited(content, changes), sort_keys=False), errors="replace")
         check(read, path)
 
     @cases(count // 2)
@@ -141,18 +148,9 @@ def fuzz_document(kind: str, folder: Path, count: int) -> None:
     run_any()
 
 
-def cases(count: int) -> Any:
-    return settings(
-        max_examples=count,
-        deadline=timedelta(seconds=LIMIT_S),
-        database=None,
-        derandomize=True,
-        suppress_health_check=list(HealthCheck),
-    )
-
-
-def fuzz_manifests(folder: Path, count: int) -> None:
-    path = folder / "manifest.json"
+@pytest.mark.parametrize("count", COUNTS)
+def test_manifests(count: int, tmp_path: Path) -> None:
+    path = tmp_path / "manifest.json"
 
     @cases(count)
     @given(edits)
@@ -165,8 +163,10 @@ def fuzz_manifests(folder: Path, count: int) -> None:
     run()
 
 
-def fuzz_annotations(name: str, folder: Path, count: int) -> None:
-    path = LAYOUTS[name](folder / name, 3)
+@pytest.mark.parametrize("count", COUNTS)
+@pytest.mark.parametrize("name", LAYOUTS)
+def test_annotations(name: str, count: int, tmp_path: Path) -> None:
+    path = LAYOUTS[name](tmp_path / name, 3)
     split = "test" if name == "mupots" else "train"
     files = sorted(path.parent.glob(f"{path.name.removesuffix('data.json')}*"))
     contents = [file.read_text() for file in files]
@@ -176,39 +176,8 @@ def fuzz_annotations(name: str, folder: Path, count: int) -> None:
     def run(index: int, changes: list[tuple[int, str, Any]]) -> None:
         try:
             files[index].write_text(json.dumps(edited(json.loads(contents[index]), changes)))
-            check(lambda _: open_dataset(f"{name}:{folder / name}", split), files[index])
+            check(lambda _: open_dataset(f"{name}:{tmp_path / name}", split), files[index])
         finally:
             files[index].write_text(contents[index])
 
     run()
-
-
-@pytest.mark.parametrize("kind", DOCUMENTS)
-def test_documents(kind: str, tmp_path: Path) -> None:
-    fuzz_document(kind, tmp_path, QUICK)
-
-
-def test_manifests(tmp_path: Path) -> None:
-    fuzz_manifests(tmp_path, QUICK)
-
-
-@pytest.mark.parametrize("name", LAYOUTS)
-def test_annotations(name: str, tmp_path: Path) -> None:
-    fuzz_annotations(name, tmp_path, QUICK)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("kind", DOCUMENTS)
-def test_thousands_of_documents(kind: str, tmp_path: Path) -> None:
-    fuzz_document(kind, tmp_path, THOROUGH)
-
-
-@pytest.mark.slow
-def test_thousands_of_manifests(tmp_path: Path) -> None:
-    fuzz_manifests(tmp_path, THOROUGH)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("name", LAYOUTS)
-def test_thousands_of_annotations(name: str, tmp_path: Path) -> None:
-    fuzz_annotations(name, tmp_path, THOROUGH)
