@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -18,27 +17,12 @@ from explore.train.loop import to_input
 from explore.train.provenance import LICENCES, trained_on
 from quantize import bundle, certificate
 from quantize.checkpoint import TRAINED_ON, load_network, load_tensors, save_network
-from tests.helpers import layouts
+from tests.helpers.layouts import custom_with
 from tests.helpers.networks import QUICK_EXPORT, adapt_batch_norm, small_arch
 
 OWN = ("Pelvis", "R_Hip", "L_Hip", "Tail")
 KNOWN = ("Neck", "L_Hip", "Pelvis", "R_Hip")  # joints of other sets, too, in an order of one's own
 QUICK = ["--runtimes=onnxruntime", "--measure.rounds=3", "--measure.calls=3", "--measure.max-seconds=0.5"]
-
-
-def own_set(root: Path, names: tuple[str, ...]) -> str:
-    """Write a data set with four joints of the usual ones under other names, and return its specification."""
-    layouts.custom(root, 12)
-    for split in ("train", "test"):
-        path = root / "annotations" / f"{split}.json"
-        content = json.loads(path.read_text())
-        listed = content["categories"][0]["keypoints"]
-        chosen = [listed.index(name if name in listed else "Neck") for name in names]
-        content["categories"] = [{"keypoints": list(names), "skeleton": [[1, 2], [1, 3], [1, 4]]}]
-        for annotation in content["annotations"]:
-            annotation["keypoints_cam"] = [annotation["keypoints_cam"][index] for index in chosen]
-        path.write_text(json.dumps(content))
-    return f"custom:{root}"
 
 
 def checkpoint(path: Path, data: str, record: bool = True, **dataset: object) -> Path:
@@ -67,7 +51,7 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_joints_data_and_licence_come_from_the_checkpoint(tmp_path: Path) -> None:
-    path = checkpoint(tmp_path / "net.safetensors", own_set(tmp_path / "own", OWN))
+    path = checkpoint(tmp_path / "net.safetensors", custom_with(tmp_path / "own", 12, OWN))
     found = export(path)
     assert found.skeleton.joints == OWN and found.skeleton.edges == ((0, 1), (0, 2), (0, 3))
     record = load_tensors(path)[1][TRAINED_ON]
@@ -80,7 +64,7 @@ def test_joints_data_and_licence_come_from_the_checkpoint(tmp_path: Path) -> Non
 
 def test_licence_is_that_of_the_training_data(tmp_path: Path) -> None:
     path = tmp_path / "net.safetensors"
-    checkpoint(path, own_set(tmp_path / "own", KNOWN))
+    checkpoint(path, custom_with(tmp_path / "own", 12, KNOWN))
     net, facts = load_network(path)
     facts[TRAINED_ON] |= {"licence": LICENCES["human36m"]}  # type: ignore[operator]
     save_network(path, net, {key: value for key, value in facts.items() if key != "arch"})
@@ -88,7 +72,7 @@ def test_licence_is_that_of_the_training_data(tmp_path: Path) -> None:
 
 
 def test_bundles_of_a_search_describe_its_training_data(tmp_path: Path) -> None:
-    parts = open_evaluators(DataConfig.model_validate({"data": own_set(tmp_path / "own", OWN)}))
+    parts = open_evaluators(DataConfig.model_validate({"data": custom_with(tmp_path / "own", 12, OWN)}))
     found = describe_training(parts.test)
     assert found.skeleton.joints == OWN and found.licence == ""
     assert (found.name, found.hash) == ("custom", parts.train.hash)
@@ -97,7 +81,7 @@ def test_bundles_of_a_search_describe_its_training_data(tmp_path: Path) -> None:
 def test_other_data_must_be_named_and_have_the_joints(
     tmp_path: Path, cache: None, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    path = checkpoint(tmp_path / "net.safetensors", own_set(tmp_path / "own", OWN))
+    path = checkpoint(tmp_path / "net.safetensors", custom_with(tmp_path / "own", 12, OWN))
     export(path, "--data=synthetic:easy", *QUICK_EXPORT, status=2)
     line = error_of(capsys)
     assert line.startswith(f"error: {path}: data synthetic:easy: no joint Tail among ") and "--data" in line
@@ -110,7 +94,7 @@ def test_other_data_must_be_named_and_have_the_joints(
 
 
 def test_joints_of_named_data_are_matched_by_name(tmp_path: Path, cache: None) -> None:
-    path = checkpoint(tmp_path / "net.safetensors", own_set(tmp_path / "own", KNOWN))
+    path = checkpoint(tmp_path / "net.safetensors", custom_with(tmp_path / "own", 12, KNOWN))
     found = export(path, "--data=synthetic:easy", *QUICK_EXPORT)
     assert found.skeleton.joints == KNOWN and found.data.name == "custom" and found.licence == ""
     assert found.evaluation.data == "synthetic-easy" and len(found.certificate["deviations"]) == 3
@@ -119,7 +103,7 @@ def test_joints_of_named_data_are_matched_by_name(tmp_path: Path, cache: None) -
 def test_version_0_1_needs_the_data_unless_it_was_embedded(
     tmp_path: Path, cache: None, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    data = own_set(tmp_path / "own", OWN)
+    data = custom_with(tmp_path / "own", 12, OWN)
     path = checkpoint(tmp_path / "net.safetensors", data, record=False)
     export(path, status=2)
     assert error_of(capsys).startswith(f"error: {path}: trained_on: missing, because version 0.1 wrote the file")
@@ -152,7 +136,7 @@ def test_max_drop_uses_the_validation_part_and_figures_the_test_part(
 def test_a_bundle_that_failed_a_check_is_not_recommended(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    path = checkpoint(tmp_path / "net.safetensors", own_set(tmp_path / "own", OWN))
+    path = checkpoint(tmp_path / "net.safetensors", custom_with(tmp_path / "own", 12, OWN))
     monkeypatch.setattr(certificate, "DROP_MM", -1e6)
     monkeypatch.setattr(certificate, "DROP_SHARE", -1e6)
     assert main(["export", str(path), f"--out={tmp_path / 'out'}", *QUICK]) == 1

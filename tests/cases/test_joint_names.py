@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +16,7 @@ from explore.data.mix import to_skeleton
 from explore.data.sample import training_notes
 from explore.data.skeleton import H36M17, pair_joints, skeleton_from_edges
 from explore.data.skeleton_checks import problems_3d
-from tests.helpers.layouts import custom, standing
+from tests.helpers.layouts import custom, edit, standing
 
 SPELLINGS = (
     ("R_Hip", "L_Hip"), ("r_hip", "l_hip"), ("Hip.R", "Hip.L"), ("RightHip", "LeftHip"), ("hip_right", "hip_left"),
@@ -50,13 +49,9 @@ def test_joints_without_a_counterpart(names: list[str], unpaired: tuple[str, ...
 
 def write(root: Path, names: list[str], **category: object) -> str:
     """Write a custom set of Human3.6M joints with these names; return its specification."""
-    custom(root, 8)
-    for split in ("train", "test"):
-        path = root / "annotations" / f"{split}.json"
-        content = json.loads(path.read_text())
-        content["categories"][0].update(keypoints=names, **category)
-        path.write_text(json.dumps(content))
-    (root / "annotations" / "test.json").unlink()
+    path = custom(root, 8)
+    edit(path, lambda content: content["categories"][0].update(keypoints=names, **category))
+    path.with_name("test.json").unlink()
     return f"custom:{root}"
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import shlex
 from pathlib import Path
 
@@ -21,33 +20,18 @@ from explore.train.config import TrainConfig
 from explore.train.loop import train_and_evaluate
 from explore.train.provenance import licence
 from quantize.checkpoint import load_network, read_trained_on
-from tests.helpers import layouts
+from tests.helpers.layouts import custom_with
 from tests.helpers.training import rendered_evaluator, tiny_arch
 
 JOINTS = ("Pelvis", "R_Hip", "L_Hip", "Neck")
 
 
-def four_joints(root: Path) -> None:
-    """Write a data set of one's own with four of the joints."""
-    layouts.custom(root, 8)
-    for split in ("train", "test"):
-        path = root / "annotations" / f"{split}.json"
-        content = json.loads(path.read_text())
-        names = content["categories"][0]["keypoints"]
-        chosen = [names.index(name) for name in JOINTS]
-        content["categories"] = [{"keypoints": list(JOINTS), "skeleton": [[1, 2], [1, 3], [1, 4]]}]
-        for annotation in content["annotations"]:
-            annotation["keypoints_cam"] = [annotation["keypoints_cam"][index] for index in chosen]
-        path.write_text(json.dumps(content))
-
-
 def test_a_checkpoint_records_the_data_it_was_trained_on(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     torch.set_num_threads(1)
-    four_joints(tmp_path / "own set")
     arch = tmp_path / "arch.yaml"
     arch.write_text(yaml.safe_dump(tiny_arch().model_dump(mode="json")))
     out = tmp_path / "four joints.safetensors"
-    data = f"custom:{tmp_path / 'own set'}"
+    data = custom_with(tmp_path / "own set", 8, JOINTS)
     command = ["train", "--arch", str(arch), "--data", data, "--samples", "16", "--evaluations", "0", "--out", str(out)]
     assert main([*command, "--dataset.val-fraction", "0.25"]) == 0
     net, facts = load_network(out)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -204,6 +204,23 @@ def mpi_inf_3dhp(root: Path, count: int) -> Path:
     line = "  intrinsic   " + " ".join(f"{value:g}" for value in matrix.ravel())
     (folder / "camera.calibration").write_text("Skeletool Camera Calibration File V1.0\n" + f"{line}\n" * 9)
     return folder / "annot.mat"
+
+
+def custom_with(root: Path, count: int, names: Sequence[str]) -> str:
+    """Write a custom set with these joints, connected to the first; unknown names lie at the neck. Return its specification."""
+    custom(root, count)
+    for split in ("train", "test"):
+        edit(root / "annotations" / f"{split}.json", lambda content: choose_joints(content, names))
+    return f"custom:{root}"
+
+
+def choose_joints(content: dict[str, Any], names: Sequence[str]) -> None:
+    listed = content["categories"][0]["keypoints"]
+    chosen = [listed.index(name if name in listed else "Neck") for name in names]
+    bones = [[1, number] for number in range(2, len(names) + 1)]
+    content["categories"] = [{"keypoints": list(names), "skeleton": bones}]
+    for annotation in content["annotations"]:
+        annotation["keypoints_cam"] = [annotation["keypoints_cam"][index] for index in chosen]
 
 
 @dataclass(frozen=True)
