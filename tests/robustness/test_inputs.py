@@ -61,6 +61,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     cv2.imwrite(str(folder / "good-wide.png"), picture(70_000, 5))
     cv2.imwrite(str(folder / "good-low.jpg"), picture(900, 5))
     cv2.imwrite(str(folder / "good-tall.png"), picture(3, 40_000))
+    cv2.imwrite(str(folder / "good-dot.png"), picture(1, 1))
     shutil.copy(folder / "good.jpg", os.fsencode(folder) + b"/good-\xff\xfe.jpg")
     shutil.copy(folder / "good.jpg", folder / "good\nline.jpg")
     (folder / "huge.png").write_bytes(png(30_000, 30_000))
@@ -77,15 +78,16 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 BAD = ("huge.png", "cut.jpg", "empty.webp", "text.tif", "bad.mp4", "folder.png", "bad.heic", "pipe.jpg")
 
 
-def test_a_folder_goes_on(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["predict", str(folder), "--full-image", "--model", str(BUNDLE), "--out", str(tmp_path), "--json"]) == 1
+@pytest.mark.parametrize("options", [["--full-image"], []], ids=["full image", "detector"])
+def test_a_folder_goes_on(options: list[str], folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["predict", str(folder), "--model", str(BUNDLE), "--out", str(tmp_path), "--json", *options]) == 1
     out, err = capsys.readouterr()
     named = [line for line in err.splitlines() if line.startswith("incomplete: ")]
     assert len(named) == len(BAD) and all(any(f"/{name}: " in line for line in named) for name in BAD), named
     assert "30000 x 30000 px; the limit is 250 megapixels" in err and "Not a regular file" in err
     written = [Path(file).name for result in json.loads(out) for file in result["files"]]
     assert {"good.jpg-pose.png", "good.png-pose.png", "good-pose.mp4", "good-pose.jsonl"} <= set(written)
-    assert len(written) == 2 * 8 and len(list(tmp_path.iterdir())) == 2 * 8
+    assert len(written) == 2 * 9 and len(list(tmp_path.iterdir())) == 2 * 9
 
 
 @pytest.mark.parametrize("name", BAD)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import struct
+import zlib
 from dataclasses import replace
 from pathlib import Path
 
@@ -194,25 +196,55 @@ def test_message_has_the_exact_image_size(tmp_path):
             read_frame(tmp_path / "frame.jpg", (900, 1002), allowed, (0, 0, 500, 500))
 
 
+def huge_png():
+    """Return a header of 70,000 x 70,000 px without the pixels."""
+    header = struct.pack(">IIBBBBB", 70000, 70000, 8, 2, 0, 0, 0)
+    chunks = [(b"IHDR", header), (b"IDAT", zlib.compress(bytes(100))), (b"IEND", b"")]
+    return b"\x89PNG\r\n\x1a\n" + b"".join(
+        struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data)) for name, data in chunks
+    )
+
+
 def test_unreadable_images_are_named(tmp_path):
-    whole = tmp_path / "whole.jpg"
-    cv2.imwrite(str(whole), smooth(200, 160))
-    assert read_image(whole).shape == (160, 200, 3)
-    data = whole.read_bytes()
+    data = cv2.imencode(".jpg", smooth(200, 160))[1].tobytes()
     for name, content, message in (
         ("half.jpg", data[: len(data) // 2], "cut off"),
         ("header.jpg", data[:10], "cut off"),
         ("empty.jpg", b"", "cut off"),
         ("text.jpg", b"hello, this is no picture", "not an image"),
         ("damaged.jpg", data[:2] + b"\xff\xda" + bytes(40) + b"\xff\xd9", "not an image"),
+        ("no_end.jpg", data[:-2], "cut off"),
+        ("half_filled.jpg", data[:2] + b"\xff\xff\xff" + data[2 : len(data) // 2], "cut off"),
+        ("huge.png", huge_png(), "too many pixels"),
     ):
         path = tmp_path / name
         path.write_bytes(content)
-        with pytest.raises(InputError, match=message) as caught:
-            read_image(path)
-        assert str(path) in str(caught.value) and "\n" not in str(caught.value)
+        for read in (read_image, lambda path: read_frame(path, (200, 160))):
+            with pytest.raises(InputError, match=message) as caught:
+                read(path)
+            assert str(path) in str(caught.value) and "\n" not in str(caught.value)
     with pytest.raises(InputError, match=r"missing\.jpg"):
         read_image(tmp_path / "missing.jpg")
+
+
+def test_fill_bytes_before_markers(tmp_path):
+    data = cv2.imencode(".jpg", smooth(90, 100))[1].tobytes()
+    at = data.index(b"\xff\xda")
+    filled = (data, data[:2] + b"\xff\xff\xff" + data[2:], data[:at] + b"\xff" * 5 + data[at:])
+    for number, content in enumerate(filled):
+        (tmp_path / f"{number}.jpg").write_bytes(content)
+        for found in (read_image(tmp_path / f"{number}.jpg"), read_frame(tmp_path / f"{number}.jpg", (90, 100))[0]):
+            assert (found == read_image(tmp_path / "0.jpg")).all()
+
+
+@pytest.mark.parametrize("suffix", [".png", ".tiff"])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_16_bits(tmp_path, suffix, channels):
+    values = np.random.default_rng(1).integers(0, 65536, (100, 90, channels)).astype(np.uint16)
+    path = tmp_path / f"deep{suffix}"
+    cv2.imwrite(str(path), values)
+    for found in (read_image(path), read_frame(path, (90, 100))[0]):
+        assert (found == values[..., ::-1] // 256).all() and found.dtype == np.uint8
 
 
 def test_masks_of_16_bits_and_the_size_of_heic_photos(tmp_path):
