@@ -1,18 +1,21 @@
-"""MPI-INF-3DHP annotations saved as MATLAB 7.3 are read with h5py, or one line names the extra."""
+"""MATLAB files of MPI-INF-3DHP: version 7.3 is read with h5py, or one line names the extra; broken ones are one line."""
 
 from __future__ import annotations
 
+import hashlib
+import io
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
-from scipy.io import loadmat
+from scipy.io import loadmat, savemat
 
 from arch.errors import InputError
 from explore.cli import main
 from explore.data import open_dataset
 from explore.data.config import MpiInf3dhpOptions
+from explore.data.readers.mpi_inf_3dhp import read_matlab
 from tests.helpers.layouts import mpi_inf_3dhp
 
 CAMERA_0 = MpiInf3dhpOptions(train_subjects=(1,), cameras=(0,))
@@ -54,13 +57,29 @@ def test_without_h5py_one_line_names_the_extra(
     assert "edgepose[h5]" in capsys.readouterr().out
 
 
-def test_broken_files_of_both_versions(tmp_path: Path) -> None:
-    path = mpi_inf_3dhp(tmp_path, 4)
-    whole = path.read_bytes()
-    save_as_7_3(path)
-    newer = path.read_bytes()
-    for data in (whole[:600], newer[:1200], newer[:512] + b"\x89HDF\r\n\x1a\n" + bytes(300), b""):
-        path.write_bytes(data)
-        with pytest.raises(InputError, match=r"annot\.mat: (not a valid MATLAB file|key)") as caught:
-            open_dataset(f"mpi_inf_3dhp:{tmp_path}", "train", CAMERA_0)
-        assert "\n" not in str(caught.value)
+def saved(**values: object) -> bytes:
+    file = io.BytesIO()
+    savemat(file, values)
+    return file.getvalue()
+
+
+HEADER_73 = b"MATLAB 7.3 MAT-file, Platform: GLNXA64".ljust(116) + b" " * 8 + b"\x00\x02IM"
+FAULTS = {
+    "empty": (b"", "not a valid MATLAB file"),
+    "text": (b"hello", "not a valid MATLAB file"),
+    "header only": (saved(annot2=np.zeros(2))[:128], "'annot2' is missing"),
+    "cut": (saved(annot2=np.zeros(2))[:200], "not a valid MATLAB file"),
+    "7.3 header only": (HEADER_73, "not a valid MATLAB file|needs h5py"),
+    "7.3 cut": (HEADER_73 + bytes(384) + b"\x89HDF\r\n\x1a\n" + bytes(100), "not a valid MATLAB file|needs h5py"),
+    "other types": (saved(annot2="text", annot3={"a": 1}), "not a valid MATLAB file"),
+    "another variable": (saved(x=np.zeros(2)), "'annot2' is missing"),
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_broken_matlab_files(fault: str, tmp_path: Path) -> None:
+    path, (content, message) = tmp_path / "annot.mat", FAULTS[fault]
+    path.write_bytes(content)
+    with pytest.raises(InputError, match=message) as caught:
+        read_matlab(path, ("annot2", "annot3"), hashlib.sha256())
+    assert str(caught.value).startswith(f"{path}: ") and "\n" not in str(caught.value)
