@@ -18,6 +18,8 @@ from explore.measure.rows import DeviceError, Model
 from tests.helpers import benchmark_model_output as published
 from tests.helpers.measure import ignore_progress, quick
 
+WITHOUT_MEDIAN = "\n".join(line for line in published.LITERT_2025.splitlines() if "count=" not in line)
+
 
 @pytest.mark.parametrize(
     ("text", "expected"),
@@ -29,6 +31,8 @@ from tests.helpers.measure import ignore_progress, quick
         (published.NNAPI_NOTHING, adb.Run(33.2094, 50, 0.855, 49.060, None, 0.0, 0)),
         (published.AVERAGE_2019, adb.Run(79.7609, 50, 38.467, 83.235, None, None, None)),
         (published.LITERT_2025, adb.Run(0.942, 1054, 5.76, 2.12, 7.07, None, None)),
+        (published.LITERT_2025.replace("\n", "\r\n"), adb.Run(0.942, 1054, 5.76, 2.12, 7.07, None, None)),
+        (WITHOUT_MEDIAN, adb.Run(0.95, 1054, 5.76, 2.12, 7.07, None, None)),
         (published.LITERT_GPU, adb.Run(0.942, 1054, 5.76, 2.12, 7.07, 0.75, 2)),
         (published.LITERT_PYTHON, adb.Run(0.6, 30, 12.5, 1.75, None, None, None)),
     ],
@@ -70,6 +74,7 @@ def test_a_run_on_the_cpu_is_no_latency_of_another_delegate(text: str, delegate:
         ),
         ("/system/bin/sh: /data/local/tmp/x: not executable: 64-bit ELF file", "not executable"),
         (published.GPU_2020.split("Inference timings")[0], "count=50"),
+        (published.LITERT_2025.split("INFO: [./litert/tools/benchmark_litert_model.h")[0], "accelerator could not be"),
     ],
 )
 def test_output_without_a_result(text: str, message: str) -> None:
