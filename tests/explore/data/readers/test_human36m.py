@@ -239,32 +239,16 @@ def test_missing_or_wrong_camera_key(root, key):
     assert_rejected(root, "camera.json", "camera 1", repr(key))
 
 
-@pytest.mark.parametrize("key", ["bbox", "image_id", "keypoints_vis", "id"])
+@pytest.mark.parametrize("key", ["keypoints_vis", "id"])
 def test_missing_annotation_key(root, key):
     edit_subject(root, "data", lambda d: d["annotations"][2].pop(key))
     assert_rejected(root, "data.json", repr(key))
 
 
-@pytest.mark.parametrize("key", ["file_name", "width", "cam_idx", "action_idx", "frame_idx"])
+@pytest.mark.parametrize("key", ["id", "cam_idx", "action_idx", "frame_idx"])
 def test_missing_image_key(root, key):
     edit_subject(root, "data", lambda d: d["images"][0].pop(key))
-    assert_rejected(root, "data.json", "image 10", repr(key))
-
-
-@pytest.mark.parametrize(
-    ("key", "value", "message"),
-    [
-        ("width", "120", "width"),
-        ("height", 0, "height"),
-        ("file_name", "../x.jpg", "file_name"),
-        ("file_name", 3, "path"),
-    ],
-)
-def test_wrong_image_values(root, key, value, message):
-    edit_subject(root, "data", lambda d: d["images"][0].update({key: value}))
-    assert_rejected(root, "data.json", "image 10", message)
-    edit_subject(root, "data", lambda d: d["images"][0].pop("id"))
-    assert_rejected(root, "data.json", "'id'")
+    assert_rejected(root, "data.json", repr(key), *["image 10"] * (key != "id"))
 
 
 def test_wrong_visibility(root):
