@@ -102,14 +102,6 @@ def test_the_web_page_makes_the_same_crop() -> None:
         assert (np.array(values).reshape(size, size, 3) == expected).all()
 
 
-def test_strong_reduction_averages() -> None:
-    """Stripes of one px become their mean."""
-    photo = np.zeros((600, 600, 3), np.uint8)
-    photo[:, ::2] = 255
-    found = decoder.sample_region(photo, decoder.Region(252, 252, 480), 64).astype(int)
-    assert np.abs(found - 127.5).max() < 20
-
-
 def photo_files() -> dict[str, Callable[[Path], None]]:
     """Return functions that write the same scene in formats that programs decode differently."""
     image = scene(fine=False)

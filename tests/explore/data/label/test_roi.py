@@ -61,11 +61,5 @@ def test_unknown_teachers_are_refused():
 def test_blazepose_landmarks_are_paired_and_connected():
     assert len(BLAZEPOSE33) == 33 and BLAZEPOSE33.flippable and len(BLAZEPOSE33.flip_pairs) == 16
     assert BLAZEPOSE33.names[BLAZEPOSE33.root] == "Nose"
-    # MediaPipe's order
-    assert [BLAZEPOSE33.index(name) for name in ("L_Ear", "L_Shoulder", "R_Hip", "L_Ankle", "R_Foot_Index")] == [
-        7,
-        11,
-        24,
-        27,
-        32,
-    ]
+    order = {"L_Ear": 7, "L_Shoulder": 11, "R_Hip": 24, "L_Ankle": 27, "R_Foot_Index": 32}  # MediaPipe's
+    assert {name: BLAZEPOSE33.index(name) for name in order} == order

@@ -199,20 +199,8 @@ def test_retargeted_bones_follow_the_captured_ones():
 
 @real
 def test_captured_poses_from_rendering_to_training(tmp_path, capsys):
-    options = [
-        "--train-frames",
-        "10",
-        "--test-frames",
-        "4",
-        "--val-frames",
-        "4",
-        "--frame",
-        "64",
-        "--workers",
-        "1",
-        "--cache",
-        str(tmp_path / "cache"),
-    ]
+    options = ["--train-frames=10", "--test-frames=4", "--val-frames=4", "--frame=64", "--workers=1"]
+    options.append(f"--cache={tmp_path / 'cache'}")
     moved = shutil.copytree(REAL, tmp_path / "moved")
     names = []
     for folder in (REAL, moved):
