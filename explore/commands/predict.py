@@ -38,6 +38,7 @@ VIDEO_FORMATS = ("mp4", "webm")
 MAX_LENGTH = 10_000_000  # px or mm; larger ones overflow
 MAX_THREADS = 256
 DETECTOR_THREADS = 4  # at most
+WEB_OPTIONS = ("web", "listen", "cert", "smooth")
 BUNDLED = str(resources.files("explore.predict") / "real-128")  # trained on renders and pseudo-labelled photos
 
 
@@ -98,8 +99,7 @@ def run(args: argparse.Namespace) -> int:
     if args.web:
         from explore.predict.web import serve
 
-        if args.inputs or args.model:
-            raise InputError("--web: uses the browser's camera and its own bundle; omit INPUT and --model")
+        _check_web(args)
         return serve(args.web, args.listen, args.cert, args.smooth == "on")
     _check(args)
     return _predict(args)
@@ -262,6 +262,17 @@ def _times_table(times: dict[str, Any], name: str) -> Table:
         stage = f"{row['stage']} {row['model']}" if several else row["stage"]
         table.add_row(escape(stage), f"{row['ms']:.2f}", f"{row['ms'] / total:.0%}")
     return table
+
+
+def _check_web(args: argparse.Namespace) -> None:
+    parser = argparse.ArgumentParser()
+    add_arguments(parser)
+    for name, default in vars(parser.parse_args([])).items():
+        if name not in WEB_OPTIONS and getattr(args, name) != default:
+            option = "INPUT" if name == "inputs" else f"--{name.replace('_', '-')}"
+            raise InputError(
+                f"{option}: has no effect with --web, which uses the browser's camera and its own BUNDLE; omit {option}"
+            )
 
 
 def _check(args: argparse.Namespace) -> None:

@@ -21,7 +21,7 @@ from typing import Any
 from arch.errors import InputError
 from explore import web_server
 from explore.data.colours import PEOPLE
-from explore.predict import detector
+from explore.predict import detector, tracker
 from explore.predict.pipeline import name_of
 from explore.predict.view3d import line_colours, lines_of
 from explore.progress import Display
@@ -107,7 +107,7 @@ def check_bundle(bundle: Bundle, path: str | Path) -> None:
 
 
 def page_config(bundle: Bundle, smooth: bool = True) -> dict[str, Any]:
-    """Return the values of the bundle and of the detector that the page needs. smooth: initially, see `smoothing`."""
+    """Return the values of bundle, detector and tracker that the page needs. smooth: initially, see `smoothing`."""
     manifest = bundle.manifest
     return {
         "title": f"{name_of(bundle)} · {manifest.recipe.name}",
@@ -123,6 +123,11 @@ def page_config(bundle: Bundle, smooth: bool = True) -> dict[str, Any]:
             "box_scale": detector.BOX_SCALE,
             "same_person_iou": detector.SAME_PERSON_IOU,
             "same_hips": detector.SAME_HIPS,
+        },
+        "tracker": {
+            "duplicate_iou": tracker.DUPLICATE_IOU,
+            "redetect_below": tracker.REDETECT_BELOW,
+            "mean_weight": tracker.MEAN_WEIGHT,
         },
     }
 

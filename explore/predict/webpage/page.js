@@ -11,9 +11,6 @@ const DETECT_EVERY = 6; // frames
 const MAX_PEOPLE = 3;
 const SMOOTHING = 0.5; // weight of a new detection in the box of its track
 const MAX_MISSED = 3; // detections without a match after which a track ends
-const LOST = 0.6; // confidence of a followed person, relative to the track's mean, below which the box gives the region
-const DUPLICATE_IOU = 0.8; // of the boxes of two followed people, above which they are one person
-const MEAN_WEIGHT = 0.1; // of a frame in the mean confidence of its track
 const REFERENCE_MM = 2000; // size of a person for the One-Euro filter of camera coordinates
 const dark = matchMedia("(prefers-color-scheme: dark)");
 const anchorCentres = anchors();
@@ -75,7 +72,7 @@ async function detect(detector, config, picture) {
     .map(([x, y, w, h]) => clipBox([x * zoom + left, y * zoom + top, w * zoom, h * zoom], width, height))
     .filter((box) => box[2] >= 1 && box[3] >= 1);
   for (const track of tracks) if (track.region) track.box = boxOfRegion(track.region, config, width, height);
-  const areOne = (a, b) => a.region && b.region && iou(a.box, b.box) > DUPLICATE_IOU;
+  const areOne = (a, b) => a.region && b.region && iou(a.box, b.box) > config.tracker.duplicate_iou;
   tracks = tracks.filter((track, at) => !tracks.slice(0, at).some((older) => areOne(track, older)));
   for (const track of tracks) {
     const match = boxes.findIndex((box) => iou(box, track.box) > config.detector.same_person_iou);
@@ -101,9 +98,10 @@ async function predictTrack(network, config, picture, track) {
   if (config.roi) {
     if (!track.region) person = await predict(network, config, picture, regionOfJoints(person.px, config.roi));
     const confidence = person.confidence.reduce((sum, value) => sum + value, 0) / person.confidence.length;
-    const lost = confidence < LOST * (track.confidence ?? 0), next = regionOfJoints(person.px, config.roi);
-    track.region = lost || next.side < 1 ? null : next;
-    track.confidence = (track.confidence ?? confidence) + MEAN_WEIGHT * (confidence - (track.confidence ?? confidence));
+    const { redetect_below, mean_weight } = config.tracker, mean = track.confidence ?? confidence;
+    const next = regionOfJoints(person.px, config.roi);
+    track.region = confidence < redetect_below * mean || next.side < 1 ? null : next;
+    track.confidence = mean + mean_weight * (confidence - mean);
   }
   const time = performance.now() / 1000;
   track.filters ??= [new OneEuro(), new OneEuro()];

@@ -25,7 +25,7 @@ from explore import web_server
 from explore.cli import main
 from explore.data.synthetic.config import SyntheticConfig
 from explore.data.synthetic.frame import render_jpeg
-from explore.predict import detector, pipeline, web
+from explore.predict import detector, pipeline, tracker, web
 from explore.predict.boxes import Box
 from explore.predict.camera import choose_camera
 from explore.predict.detector import Detector, iou
@@ -105,6 +105,14 @@ def test_page_decodes_detections_like_the_detector() -> None:
     np.testing.assert_allclose(in_javascript(DETECTOR, "js.anchors()"), detector.anchors())
 
 
+def test_page_reads_the_constants_of_detector_and_tracker() -> None:
+    config = web.page_config(bundles.load(MODEL))
+    scripts = "".join((web.PAGE / name).read_text() for name in web.SCRIPTS)
+    assert config["tracker"]["duplicate_iou"] == tracker.DUPLICATE_IOU
+    for name in (*config["detector"], *config["tracker"]):
+        assert name in scripts
+
+
 # ---- the server ----
 
 
@@ -160,7 +168,12 @@ def test_served_files_need_the_token(site: web.Site, capsys: pytest.CaptureFixtu
         (["--listen", "127.0.0.1:99999"], "not an address"),
         (["--listen", "192.0.2.1:0"], "--listen 192.0.2.1:0: "),
         (["--cert", "gone.pem"], "--cert gone.pem: no certificate and key"),
-        (["photo.jpg"], "omit INPUT and --model"),
+        (["photo.jpg"], "INPUT: has no effect with --web"),
+        (["--model", str(MODEL)], "--model: has no effect with --web"),
+        (["--focal", "900"], "--focal: has no effect with --web"),
+        (["--bbox", "1,2,30,40"], "--bbox: has no effect with --web"),
+        (["--full-image"], "--full-image: has no effect with --web"),
+        (["--video-format", "webm"], "--video-format: has no effect with --web"),
     ],
 )
 def test_wrong_options_give_one_line(
