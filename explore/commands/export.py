@@ -161,19 +161,16 @@ def _run_bundle(args: argparse.Namespace, config: ExportConfig) -> int:
         why = "applies to checkpoints only" if name in ("out", "zip", "verify", "check") else "changes the model file"
         raise InputError(f"{name}: {why}, and a bundle is used as it is; give its checkpoint")
     path, facts = Path(args.checkpoint), dict[str, Any]()
-    if args.web:
-        web_page.check(Path(args.web))
+    opened = bundles.load(path)
+    if args.sdk and opened.unpacked:
+        raise InputError(f"sdk: {path}: a .zip stays as it is; unpack it, or give the checkpoint")
     with Display(args.json) as display:
+        if args.web:
+            web_page.write_page(opened, path, Path(args.web), display)
+            facts["web"] = args.web
         if args.sdk:
-            opened = bundles.load(path)
-            if opened.unpacked:
-                raise InputError(f"sdk: {path}: a .zip stays as it is; unpack it, or give the checkpoint")
             bundles.add_decoders(opened, args.sdk)
             facts["sdk"] = [str(path / sdk.LANGUAGES[language]) for language in args.sdk]
-        if args.web:
-            display.stage("web page")
-            web_page.write_page(bundles.load(path), path, Path(args.web), display)
-            facts["web"] = args.web
         if args.task:
             display.stage("MediaPipe")
             made = export_bundle_file(path, Path(args.task), config.timeout, args.force)

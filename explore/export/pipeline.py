@@ -93,6 +93,8 @@ def export_bundles(
     if options.task:
         skeleton = skeleton_of(source.record.skeleton) if source.record else None
         task.check(checkpoint, Path(options.task), config.dataset.framing, skeleton, options.force)
+    if options.web:
+        web_page.check(Path(options.web), display)
     display.stage("data")
     evaluator, validation = _open_parts(source, chosen, display)
     out.mkdir(parents=True, exist_ok=True)
@@ -210,10 +212,8 @@ def _check_options(arch: Arch, runtimes: tuple[str, ...], chosen: Recipe, option
         tensorflow.check(None if options.verify == "mediapipe" else options.verify, runtimes)
     if options.coreml:
         coreml.check()
-    if options.web:
-        web_page.check(Path(options.web))
-        if "litert" not in runtimes or chosen.input_dtype != "float32":
-            raise InputError("web: needs a LiteRT bundle with float32 input; change --runtimes or --input-dtype")
+    if options.web and ("litert" not in runtimes or chosen.input_dtype != "float32"):
+        raise InputError("web: needs a LiteRT bundle with float32 input; change --runtimes or --input-dtype")
     if options.verify == "tensorflow" and chosen.input_dtype != "float32":
         raise InputError("verify: tensorflow compares files with float32 input only; omit --input-dtype")
     if options.task and chosen.input_dtype != "float32":

@@ -27,11 +27,17 @@ MODULES = (
 OWN = ("index.html", "config.json", "decoder.js")  # by which a folder that may be replaced is recognised
 
 
-def check(folder: Path) -> None:
-    """Check an output folder before work. InputError: it cannot be written, or contains something else."""
+def check(folder: Path, display: Display) -> Path:
+    """Check the output folder before work, and return the folder of LiteRT.js, which is installed on first use.
+
+    Raises:
+        InputError: the folder cannot be written, or contains something else; or npm is missing.
+        InstallError: LiteRT.js could not be installed.
+    """
     check_output_folder(folder, "web")
     if folder.is_dir() and any(folder.iterdir()) and not all((folder / name).is_file() for name in OWN):
         raise InputError(f"web: {folder}: contains other files, which would be replaced; give a new folder")
+    return web_server.installed(lambda _, text: display.log(text))
 
 
 def write_page(bundle: Bundle, path: str | Path, folder: Path, display: Display) -> list[str]:
@@ -40,12 +46,11 @@ def write_page(bundle: Bundle, path: str | Path, folder: Path, display: Display)
     path: of the bundle as the user gave it, for messages
 
     Raises:
-        InputError: LiteRT.js does not run the bundle, npm is missing, or see `check`.
-        InstallError: LiteRT.js could not be installed.
+        InputError: LiteRT.js does not run the bundle, or see `check`.
+        InstallError: see `check`.
     """
     web.check_bundle(bundle, path)
-    check(folder)
-    modules = web_server.installed(lambda _, text: display.log(text))
+    modules = check(folder, display)
     with atomic_dir(folder) as made:
         page = (web.PAGE / "page.html").read_text(encoding="utf-8").replace(' nonce="NONCE"', "")
         (made / "index.html").write_text(page, encoding="utf-8")

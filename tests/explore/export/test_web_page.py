@@ -14,11 +14,13 @@ import pytest
 
 from explore import web_server
 from explore.cli import main
+from explore.export import pipeline
 from quantize import bundle, sdk
 from tests.explore.predict.test_web import camera, wait_for_frame  # noqa: F401  # fixture
 from tests.helpers.networks import write_bundle
 
-BUNDLED = Path(__file__).resolve().parents[3] / "results" / "version-0.1" / "bundles" / "4d9892a5a7" / "litert"
+RESULTS = Path(__file__).resolve().parents[3] / "results"
+BUNDLED = RESULTS / "version-0.1" / "bundles" / "4d9892a5a7" / "litert"
 
 
 @pytest.fixture
@@ -76,6 +78,20 @@ def test_a_zip_and_another_runtime_are_rejected(
     other = write_bundle(tmp_path / "other", tmp_path / "model.onnx")
     assert main(["export", str(other.path), "--web", str(tmp_path / "web")]) == 2
     assert "a bundle of onnxruntime; LiteRT.js needs one of litert" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("given", ["bundle", "checkpoint"])
+def test_missing_npm_is_reported_before_work(
+    given: str, opened: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setattr(web_server.shutil, "which", lambda name: None)
+    monkeypatch.setattr(pipeline, "_open_parts", lambda *_: pytest.fail("opens the data"))
+    path = opened if given == "bundle" else RESULTS / "real-128" / "net.safetensors"
+    folder = [] if given == "bundle" else ["--out", str(tmp_path / "out")]
+    assert main(["export", str(path), "--sdk", "c", "--web", str(tmp_path / "web"), *folder]) == 2
+    assert "web: needs npm" in capsys.readouterr().err
+    assert not (opened / "edgepose_decoder.h").exists()
 
 
 class Quiet(http.server.SimpleHTTPRequestHandler):
