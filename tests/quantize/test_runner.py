@@ -28,6 +28,7 @@ def raw_shape(arch: Arch) -> tuple[int, ...]:
     return HEADS_BY_NAME[arch.head].raw_shape(arch.head_spec)
 
 
+RESULTS = Path(__file__).resolve().parents[2] / "results"
 BOX = (30.5, 12.0, 60.0, 90.0)
 
 
@@ -148,6 +149,31 @@ def test_wrong_input_gives_one_line(box: str, tmp_path: Path, photo: Path) -> No
     made.model.write_bytes(b"y")
     done = run_alone(made.path, str(photo))
     assert done.returncode == 2 and "SHA-256 differs from manifest.json" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (["--root-depth", "-3000"], "--root-depth: '-3000': give a positive number"),
+        (["--root-depth", "3000", "--focal", "-5"], "--focal: '-5': give a positive number"),
+        (["--root-depth", "inf"], "--root-depth: 'inf': give a positive number"),
+        (["--focal", "900"], "--focal: applies to camera coordinates only; add --root-depth"),
+        (["--bbox", "1,2,x,4"], "--bbox: '1,2,x,4': give x,y,w,h in px"),
+        (["--boxes", "a.csv"], "unrecognized arguments: --boxes a.csv; see --help"),
+    ],
+)
+def test_wrong_options_give_one_line(given: list[str], message: str, tmp_path: Path, photo: Path) -> None:
+    (tmp_path / "run.py").write_bytes(sdk.run_program())
+    done = run_alone(tmp_path, str(photo), *given)
+    assert done.returncode == 2 and message in done.stderr and done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    "folder", [RESULTS / "real-128" / "litert", *sorted(RESULTS.glob("reference/bundles/*/litert"))]
+)
+def test_distributed_bundles_contain_the_runner(folder: Path) -> None:
+    """On failure write `quantize.sdk.run_program()` to these files."""
+    assert (folder / "run.py").read_bytes() == sdk.run_program()
 
 
 def test_bundle_contains_the_runner(tmp_path: Path) -> None:

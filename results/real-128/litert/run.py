@@ -337,6 +337,7 @@ DECODE_LIMIT = 1e-4  # of joints decoded from a stored raw output, as fractions 
 Network = Callable[[np.ndarray], np.ndarray]  # from a crop (S, S, 3) uint8 to the raw output, channels first
 
 MAX_PIXELS = 250_000_000  # of a photo; decoding more takes many seconds and gigabytes
+MAX_LENGTH = 10_000_000  # px or mm; larger ones overflow
 MAX_JOINTS = 1000
 MAX_MANIFEST_BYTES = 2_000_000
 LIMITS: dict[tuple[str, str], tuple[type, float, float]] = {  # numbers of a manifest: type, smallest, largest
@@ -603,9 +604,25 @@ def draw(photo: np.ndarray, people: list[np.ndarray], edges: list[list[int]]) ->
     return drawn
 
 
+def numbers_of(text: str) -> list[float]:
+    """Return the numbers in a comma-separated list, or an empty list if one of them is no finite number."""
+    try:
+        values = [float(part) for part in text.split(",")]
+    except ValueError:
+        return []
+    return values if all(map(math.isfinite, values)) else []
+
+
+def parse_length(text: str) -> float:
+    values = numbers_of(text)
+    if len(values) != 1 or not 0 < values[0] <= MAX_LENGTH:
+        raise argparse.ArgumentTypeError(f"'{text}': give a positive number, at most {MAX_LENGTH}")
+    return values[0]
+
+
 def parse_box(text: str) -> Box:
-    values = [float(part) for part in text.split(",")]
-    if len(values) != 4 or not all(map(math.isfinite, values)) or min(values[2:]) < 1:
+    values = numbers_of(text)
+    if len(values) != 4 or min(values[2:]) < 1:
         raise argparse.ArgumentTypeError(f"'{text}': give x,y,w,h in px, with w and h of at least 1")
     return values[0], values[1], values[2], values[3]
 
@@ -651,8 +668,19 @@ def report(name: str, deviations: list[tuple[str, float, float]]) -> bool:
     return passed
 
 
+class Parser(argparse.ArgumentParser):
+    """An argument parser with errors of one line, that notices a closed pipe or a full disk when it prints the help."""
+
+    def error(self, message: str) -> NoReturn:
+        fail(f"{message}; see --help")
+
+    def _print_message(self, message: str, file: Any = None) -> None:
+        if file:
+            file.write(message)
+
+
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser._negative_number_matcher = re.compile(r"^-\.?\d")  # so that argparse reads "-5,10,80,200" as a value
     parser.add_argument("photo", metavar="PHOTO", nargs="?")
     parser.add_argument(
@@ -662,9 +690,11 @@ def main() -> None:
         metavar="X,Y,W,H",
         help="box of a person, px; may be repeated (default: the whole photo)",
     )
-    parser.add_argument("--root-depth", type=float, metavar="MM", help="distance of the root joint from the camera")
     parser.add_argument(
-        "--focal", type=float, metavar="PX", help="focal length (default: the longer side of the photo)"
+        "--root-depth", type=parse_length, metavar="MM", help="distance of the root joint from the camera"
+    )
+    parser.add_argument(
+        "--focal", type=parse_length, metavar="PX", help="focal length (default: the longer side of the photo)"
     )
     parser.add_argument("--draw", metavar="FILE", help="write the photo with the skeletons to FILE")
     parser.add_argument("--check", action="store_true", help="compare this machine with the stored prediction")
@@ -672,6 +702,8 @@ def main() -> None:
     given = parser.parse_args()
     if bool(given.photo) == given.check:
         parser.error("give either PHOTO or --check")
+    if given.focal and not given.root_depth:
+        parser.error("--focal: applies to camera coordinates only; add --root-depth")
     manifest = read_manifest()
     if given.check:
         if not any(file["name"] == GOLDEN for file in manifest.get("golden", ())):
@@ -706,16 +738,17 @@ def main() -> None:
 
 def guarded() -> None:
     """Run `main`; an unexpected exception is one line, and the exit status 1."""
+    sys.stdout = sys.stdout or open(os.devnull, "w")  # noqa: SIM115 - None if closed (`>&-`)
+    sys.stderr = sys.stderr or open(os.devnull, "w")  # noqa: SIM115
     try:
         try:
             main()
         finally:
-            if sys.stdout:
-                sys.stdout.flush()  # a closed pipe or a full disk is noticed here
+            sys.stdout.flush()  # a closed pipe or a full disk is noticed here
     except ImportError as error:
         fail(f"{error}; install the packages named at the top of run.py")
     except Exception as error:
-        if isinstance(error, OSError) and sys.stdout:  # else Python fails on the same output again at exit
+        if isinstance(error, OSError):  # else Python fails on the same output again at exit
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         if isinstance(error, BrokenPipeError):  # the reader, such as `head`, has what it wanted
             sys.exit(1)

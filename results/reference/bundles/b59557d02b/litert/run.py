@@ -337,6 +337,7 @@ DECODE_LIMIT = 1e-4  # of joints decoded from a stored raw output, as fractions 
 Network = Callable[[np.ndarray], np.ndarray]  # from a crop (S, S, 3) uint8 to the raw output, channels first
 
 MAX_PIXELS = 250_000_000  # of a photo; decoding more takes many seconds and gigabytes
+MAX_LENGTH = 10_000_000  # px or mm; larger ones overflow
 MAX_JOINTS = 1000
 MAX_MANIFEST_BYTES = 2_000_000
 LIMITS: dict[tuple[str, str], tuple[type, float, float]] = {  # numbers of a manifest: type, smallest, largest
@@ -603,9 +604,25 @@ def draw(photo: np.ndarray, people: list[np.ndarray], edges: list[list[int]]) ->
     return drawn
 
 
+def numbers_of(text: str) -> list[float]:
+    """Return the numbers in a comma-separated list, or an empty list if one of them is no finite number."""
+    try:
+        values = [float(part) for part in text.split(",")]
+    except ValueError:
+        return []
+    return values if all(map(math.isfinite, values)) else []
+
+
+def parse_length(text: str) -> float:
+    values = numbers_of(text)
+    if len(values) != 1 or not 0 < values[0] <= MAX_LENGTH:
+        raise argparse.ArgumentTypeError(f"'{text}': give a positive number, at most {MAX_LENGTH}")
+    return values[0]
+
+
 def parse_box(text: str) -> Box:
-    values = [float(part) for part in text.split(",")]
-    if len(values) != 4 or not all(map(math.isfinite, values)) or min(values[2:]) < 1:
+    values = numbers_of(text)
+    if len(values) != 4 or min(values[2:]) < 1:
         raise argparse.ArgumentTypeError(f"'{text}': give x,y,w,h in px, with w and h of at least 1")
     return values[0], values[1], values[2], values[3]
 
@@ -652,7 +669,10 @@ def report(name: str, deviations: list[tuple[str, float, float]]) -> bool:
 
 
 class Parser(argparse.ArgumentParser):
-    """An argument parser that notices a closed pipe or a full disk when it prints the help."""
+    """An argument parser with errors of one line, that notices a closed pipe or a full disk when it prints the help."""
+
+    def error(self, message: str) -> NoReturn:
+        fail(f"{message}; see --help")
 
     def _print_message(self, message: str, file: Any = None) -> None:
         if file:
@@ -670,9 +690,11 @@ def main() -> None:
         metavar="X,Y,W,H",
         help="box of a person, px; may be repeated (default: the whole photo)",
     )
-    parser.add_argument("--root-depth", type=float, metavar="MM", help="distance of the root joint from the camera")
     parser.add_argument(
-        "--focal", type=float, metavar="PX", help="focal length (default: the longer side of the photo)"
+        "--root-depth", type=parse_length, metavar="MM", help="distance of the root joint from the camera"
+    )
+    parser.add_argument(
+        "--focal", type=parse_length, metavar="PX", help="focal length (default: the longer side of the photo)"
     )
     parser.add_argument("--draw", metavar="FILE", help="write the photo with the skeletons to FILE")
     parser.add_argument("--check", action="store_true", help="compare this machine with the stored prediction")
@@ -680,6 +702,8 @@ def main() -> None:
     given = parser.parse_args()
     if bool(given.photo) == given.check:
         parser.error("give either PHOTO or --check")
+    if given.focal and not given.root_depth:
+        parser.error("--focal: applies to camera coordinates only; add --root-depth")
     manifest = read_manifest()
     if given.check:
         if not any(file["name"] == GOLDEN for file in manifest.get("golden", ())):
