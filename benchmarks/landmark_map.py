@@ -27,7 +27,7 @@ from explore.data.skeleton import BLAZEPOSE33, H36M18
 from explore.data.synthetic.config import SyntheticConfig
 from explore.evaluation.metrics import mpjpe, pa_mpjpe
 from explore.predict.detector import Detector
-from explore.predict.people import region_of
+from explore.predict.pipeline import find_region
 
 CONFIG: dict[str, Any] = {
     "teacher": "blazepose-full",
@@ -117,7 +117,7 @@ def collect(data: Dataset, teacher: Teacher, progress: Callable[[float], None]) 
         for index, sample in enumerate(data):
             progress(index / len(data))
             image, _ = read_frame(sample.image, sample.size)
-            pose = label_person(teacher, image, region_of(detector, image, sample.bbox)).pose
+            pose = label_person(teacher, image, find_region(detector, image, sample.bbox)).pose
             if pose.presence < CONFIG["presence"]:
                 continue
             root = sample.joints_cam[H36M18.root]

@@ -24,7 +24,6 @@ from explore.measure.probe.protocol import ProtocolSettings, TimedCall, summaris
 from explore.predict.boxes import Box
 from explore.predict.camera import Camera
 from explore.predict.detector import Detector
-from explore.predict.people import region_of
 from explore.predict.pipeline import Model, find_region, predict_people
 from quantize import bundle as bundles
 from quantize import runtimes
@@ -85,7 +84,7 @@ class BlazePose:
         self._map = joint_map(self._teacher.skeleton, H36M18.name)
 
     def predict(self, image: np.ndarray, sample: Sample) -> Joints:
-        pose = self._teacher.label(image, region_of(self._detector, image, sample.bbox))
+        pose = self._teacher.label(image, find_region(self._detector, image, sample.bbox))
         world = self._map.world @ pose.world
         return self._map.image @ pose.image[:, :2], world - world[H36M18.root] + sample.joints_cam[H36M18.root]
 

@@ -9,24 +9,16 @@ from collections.abc import Container, Iterator
 from contextlib import closing
 from pathlib import Path
 
-import numpy as np
-
 from arch.errors import InputError
 from arch.files import sha256_file
-from explore.data.framing import Region, region_of_box, region_of_circle
 from explore.data.images import read_image
 from explore.data.label.shot import Shot
 from explore.data.label.views import VideoFacts
 from explore.predict.camera import choose_camera, equivalent_focal
 from explore.predict.detector import Detector
 from explore.predict.inputs import VideoReader, VideoSource
+from explore.predict.pipeline import find_region
 from explore.predict.tracker import Tracker
-
-
-def region_of(detector: Detector, image: np.ndarray, bbox: np.ndarray) -> Region:
-    """Return the region of the person in a box x, y, w, h px: from hips and circle, else upright around the box."""
-    found = detector.circle(image, bbox)
-    return region_of_circle(*found) if found else region_of_box(bbox)
 
 
 def photo_shot(path: Path, detector: Detector, focal: float | None, done: Container[str]) -> Shot | None:
@@ -45,7 +37,7 @@ def photo_shot(path: Path, detector: Detector, focal: float | None, done: Contai
     image = read_image(path)
     height, width = image.shape[:2]
     camera = choose_camera(width, height, focal, None, None if focal else equivalent_focal(path))
-    people = [(box.number, region_of(detector, image, box.bbox)) for box in detector.detect(image)]
+    people = [(box.number, find_region(detector, image, box.bbox)) for box in detector.detect(image)]
     return Shot(key, str(path), f"{_plain(path.stem)}-{key[:8]}", _unit(key), people, float(camera.f[0]), image)
 
 
@@ -86,7 +78,7 @@ class VideoShots:
                 key = f"{self.key}#{self.frame}"
                 if self.frame % self._every or key in done:
                     continue
-                people = [(box.number, region_of(self._detector, image, box.bbox)) for box in boxes]
+                people = [(box.number, find_region(self._detector, image, box.bbox)) for box in boxes]
                 name = f"{folder}/{self.frame:06d}"
                 yield Shot(key, str(self._path), name, _unit(self.key), people, self._focal, image)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -18,6 +19,7 @@ from explore.predict import pipeline, tracker
 from explore.predict.boxes import Box
 from explore.predict.camera import Camera
 from explore.predict.detector import full_region
+from explore.predict.people import photo_shot
 from explore.predict.records import people_records
 from explore.predict.tracker import Tracker
 from explore.predict.videos import _follow, _still_followed
@@ -140,6 +142,14 @@ def test_circle_of_another_person_is_not_taken(hips: Any, rim: Any, of_detector:
     region = pipeline.find_region(detector, EMPTY, np.array([60.0, 20, 100, 180]))
     assert (region.size == 200 and region.centre[1] == 120) == of_detector
     assert of_detector or (region.size == 1.25 * 180 and tuple(region.centre) == (110, 110))
+
+
+def test_label_rejects_the_circle_of_another_person(tmp_path: Path) -> None:
+    cv2.imwrite(str(tmp_path / "photo.png"), EMPTY)
+    box, circle = Box(1, np.array([60.0, 20, 100, 180])), (np.array([260.0, 120]), np.array([260.0, 40]))
+    detector: Any = SimpleNamespace(circle=lambda image, bbox: circle, detect=lambda image: [box])
+    shot = photo_shot(tmp_path / "photo.png", detector, None, ())
+    assert shot is not None and tuple(shot.people[0][1].centre) == (110, 110)
 
 
 def test_video_is_tracked_lost_and_recovered() -> None:
