@@ -62,6 +62,7 @@ def run(args: argparse.Namespace) -> int:
     from explore.data.label.labels_2d import read_labels_2d
     from explore.data.label.teacher import open_teacher
     from explore.data.label.views import check_images, observations
+    from explore.data.skeleton import BLAZEPOSE33
     from explore.host import try_lock
 
     started = time.monotonic()
@@ -71,7 +72,8 @@ def run(args: argparse.Namespace) -> int:
     remove_leftovers(args.out, recursive=True)
     views = _views(args.views, photos, videos) if args.views else None
     teacher = open_teacher(args.teacher)
-    joints = mapping.joint_map(teacher.skeleton, args.skeleton or dataset.skeleton_of(args.out))
+    own = BLAZEPOSE33.name if args.teacher.startswith("bundle:") and teacher.skeleton == BLAZEPOSE33 else ""
+    joints = mapping.joint_map(teacher.skeleton, args.skeleton or dataset.skeleton_of(args.out) or own)
     if args.keypoints and not read_labels_2d(args.keypoints, [str(photo) for photo in photos]):
         raise InputError(f"{args.keypoints}: images: none is one of the photos; correct file_name, or omit --keypoints")
     try:

@@ -14,6 +14,7 @@ from explore.data.split import check_disjoint
 from explore.data.synthetic.config import SyntheticConfig
 from explore.data.synthetic.dataset import render_dataset
 from tests.helpers.fake_teacher import FakeTeacher
+from tests.helpers.layouts import REPOSITORY
 
 PHOTOS = 8
 
@@ -79,6 +80,13 @@ def test_a_set_keeps_its_skeleton(photos, tmp_path, capsys):
     assert label(tmp_path, photos) == 2  # the teacher of the tests has no landmarks
     assert "--skeleton blazepose33: the teacher's skeleton" in capsys.readouterr().err
     assert label(tmp_path, photos, "--skeleton", "h36m18") == 0
+
+
+def test_a_bundle_of_33_landmarks_keeps_them(photos, tmp_path, capsys):
+    teacher = f"bundle:{REPOSITORY / 'results' / 'real-128' / 'litert'}"
+    command = ["data", "label", str(photos), "--out", str(tmp_path / "set"), "--teacher", teacher, "--max-flip", "9"]
+    assert main([*command, "--max-flip-mm", "999", "--max-bone-ratio", "99", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["skeleton"] == "blazepose33"
 
 
 def test_an_interrupted_run_labels_no_photo_twice(photos, tmp_path, monkeypatch, capsys):
