@@ -1,4 +1,4 @@
-"""Statements of a study's reports: parts, intervals, real files, and bundles whose checks passed."""
+"""What a search prints and recommends: parts, intervals, and bundles whose checks passed."""
 
 from __future__ import annotations
 
@@ -13,11 +13,9 @@ from typing import Any
 import pytest
 
 from explore.commands import search as command
-from explore.report.columns import COLUMNS
 from explore.report.readme import readme
 from explore.report.summarise import summarise
 from explore.report.summary import Summary
-from explore.report.tables import front_table
 from explore.search.config import SearchConfig
 from tests.helpers.studies import MadeFile, write_compared_study
 
@@ -32,46 +30,10 @@ def summary_of(folder: Path, *files: MadeFile) -> Summary:
     return summary
 
 
-def test_figures_say_which_part_they_belong_to(tmp_path: Path) -> None:
-    summary = summary_of(tmp_path, MadeFile("a", 140.0, 0.1), XS)
-    assert {row.part for row in summary.trials} == {"validation"} and {row.part for row in summary.exported} == {"test"}
-    for text in (summary.parts_note, COLUMNS["part"].tooltip):
-        assert "validation" in text and "test" in text
+def test_the_note_on_parts_names_their_data(tmp_path: Path) -> None:
+    summary = summary_of(tmp_path, XS)
     mixed = replace(summary, settings={**summary.settings, "data": "custom:mine*0.5+synthetic:full*0.5"})
     assert "validation part of custom:mine, exported files on the test part of custom:mine." in mixed.parts_note
-
-
-def test_each_error_has_an_interval_over_named_units(tmp_path: Path) -> None:
-    summary = summary_of(tmp_path, MadeFile("a", 140.0, 0.1), XS)
-    for row in (*summary.trials, *summary.exported):
-        assert row.mpjpe_low_mm < row.mpjpe_mm < row.mpjpe_high_mm and row.units.endswith("frames")
-        assert row.mpjpe_text in (front_table(summary.exported, "litert")[1][1], *summary.findings, row.mpjpe_text)
-    assert all("(" in line[1] for line in front_table(summary.exported, "litert")[1:])
-
-
-def test_one_lucky_file_is_not_said_to_be_more_accurate(tmp_path: Path) -> None:
-    """0.1 mm in 200 frames of 8 mm noise is no difference."""
-    summary = summary_of(tmp_path, MadeFile("a", 154.9, 0.10, noise=8.0), replace(XS, noise=8.0))
-    (found,) = summary.iso_accuracy
-    assert found.verdict == "not distinguishable"
-    assert "at least as accurate (" not in readme(summary) and "more accurate and faster candidates" not in readme(
-        summary
-    )
-
-
-def test_a_file_that_is_slower_is_never_said_to_be_faster(tmp_path: Path) -> None:
-    """The front passes the baseline's error between two files; only the slower one is as accurate."""
-    summary = summary_of(tmp_path, MadeFile("quick", 160.0, 0.10), MadeFile("exact", 140.0, 0.40), XS)
-    (found,) = summary.iso_accuracy
-    assert found.file is not None and found.file.name == "exact" and found.times == pytest.approx(0.4)
-    assert " mm, 0.40 ms, is at least as accurate" in found.text and "takes 2.5 times as long" in found.text
-    assert "times as fast" not in readme(summary).partition("## Comparison")[2]
-
-
-def test_no_speed_up_over_a_network_that_learned_nothing(tmp_path: Path) -> None:
-    summary = summary_of(tmp_path, MadeFile("a", 130.0, 0.1), MadeFile("paper-L-relu", 190.0, 3.4))
-    (found,) = summary.iso_accuracy
-    assert found.verdict == "learned too little" and "30.0 mm below the mean-pose baseline" in found.text
 
 
 def test_only_bundles_whose_checks_passed_are_recommended(tmp_path: Path) -> None:

@@ -79,8 +79,10 @@ def test_findings_are_supported_by_the_interval(summary: Summary, tmp_path: Path
     assert "more accurate candidates with lower latency: 2; the" in found and "the lowest error has same" in found
     files = (MadeFile("near", 149.9, 0.1, noise=8.0), MadeFile("paper-XS-relu", 150.0, 0.6, noise=8.0))
     config, records, evaluators = write_compared_study(tmp_path / "s", files)
-    (found,) = summarise(config, records, None, {}, evaluators).findings
-    assert "no candidate with lower latency is more accurate beyond the 95% interval" in found
+    near = summarise(config, records, None, {}, evaluators)
+    assert "no candidate with lower latency is more accurate beyond the 95% interval" in near.findings[0]
+    assert [one.verdict for one in near.iso_accuracy] == ["not distinguishable"]
+    assert "at least as accurate (" not in readme(near)
 
 
 def test_comparisons_are_kept_for_reports_without_the_data(summary: Summary) -> None:
