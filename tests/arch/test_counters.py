@@ -5,10 +5,13 @@ from __future__ import annotations
 import random
 
 import pytest
+import torch
+from fvcore.nn import FlopCountAnalysis
 
 from arch.cost import cost
 from arch.counters import count_operations
 from arch.errors import InputError
+from arch.network import build
 from arch.search_space import Space
 from arch.space import Arch, preset
 
@@ -16,17 +19,11 @@ NETWORKS = [preset("paper-S"), preset("paper-XS").replace(concat="residual"), pr
 NETWORKS += [Space.named("full").sample(random.Random(seed)) for seed in range(3)]
 KNOWN = {
     "fvcore": {
-        "batch_norm",
-        "upsample_bilinear2d",
-        "upsample_nearest2d",
-        "avg_pool2d",
-        "adaptive_avg_pool2d",
-        "mean",
-        "mul",
+        "batch_norm", "upsample_bilinear2d", "upsample_nearest2d", "avg_pool2d", "adaptive_avg_pool2d", "mean", "mul",
     },
     "ptflops": {"bias", "BatchNorm", "activation", "pooling"},
     "torch": {"additions"},
-}
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("engine", KNOWN)
@@ -51,6 +48,13 @@ def test_torch_counts_multiplications_and_additions() -> None:
 @pytest.mark.parametrize("name", ["paper-L", "paper-S", "paper-XS"])
 def test_paper_gflops_equals_ptflops(name: str) -> None:
     assert count_operations(preset(name), "ptflops").operations == cost(preset(name)).paper_gflops * 1e9
+
+
+@pytest.mark.parametrize("name", ["paper-XS@64", "paper-S-relu@64", "moon-resnet50@64"])
+def test_fvcore_counts_through_forward(name: str) -> None:
+    analysis = FlopCountAnalysis(build(preset(name)).eval(), torch.zeros(1, 3, 64, 64))
+    analysis.unsupported_ops_warnings(False).uncalled_modules_warnings(False).tracer_warnings("none")
+    assert analysis.total() > 1e6
 
 
 def test_unknown_engine() -> None:

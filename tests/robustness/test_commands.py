@@ -139,6 +139,7 @@ def test_annotation_files(command: str, tmp_path: Path, capsys: pytest.CaptureFi
         capsys.readouterr()
 
 
+BATCH = "command line: batch_size: Input should be greater than or equal to 2"  # for batch normalisation
 REJECTED = {  # options that no computer could work with: arguments, expected message
     "proxy": (["proxy", "--storage=sqlite:////tmp/s.db", "--listen=127.0.0.1:99999"], "--listen 127.0.0.1:99999: give"),
     "calibrate": (["measure", "--calibrate=local", "--out=FOLDER"], "--out FOLDER: a folder"),
@@ -146,6 +147,8 @@ REJECTED = {  # options that no computer could work with: arguments, expected me
     "focal NaN": (["predict", "a.png", "--focal=nan"], "--focal nan: give a positive number"),
     "root depth": (["predict", "a.png", "--root-depth=1e300"], "--root-depth 1e+300: give a positive number of mm"),
     "principal": (["predict", "a.png", "--principal=1e300,0"], "--principal 1e+300,0: give px"),
+    "batch of one": (["train", "--arch=paper-XS-relu@64", "--batch-size=1"], BATCH),
+    "batch of one, supernet": (["train", "--supernet=mobile", "--batch-size=1"], BATCH),
     "threads": (["predict", "a.png", "--threads=100000000"], "--threads 100000000: give 1 to 256"),
 }
 
