@@ -74,9 +74,7 @@ EDITS: dict[str, tuple[Callable[[Any], None], str]] = {  # a name, the change, t
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("bundles")
     shutil.copytree(BUNDLE, folder / "bundle")
-    (folder / "bundle" / "run.py").write_bytes(
-        sdk.run_program().encode() if isinstance(sdk.run_program(), str) else sdk.run_program()
-    )
+    (folder / "bundle" / "run.py").write_bytes(sdk.run_program())
     pictures(folder, ["photo.png"])
     return folder
 

@@ -108,15 +108,21 @@ def test_unexpected_exceptions_are_one_line(capsys: pytest.CaptureFixture[str]) 
     assert first.startswith("Traceback") and last.startswith("failed: unexpected ZeroDivisionError: x")
 
 
-@pytest.mark.parametrize("command", [["data", "check", "custom:/nowhere"], ["data", "synth", "--level", "easy"]])
-def test_sheets_are_checked_first(command: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    line = refused(capsys, *command, f"--sheet={tmp_path}")
-    assert line == f"error: --sheet {tmp_path}: a folder; give the path of a file"
-
-
-def test_page_of_a_report_is_checked_first(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    line = refused(capsys, "report", str(tmp_path), f"--out={tmp_path}")
-    assert line == f"error: --out {tmp_path}: a folder; give the path of a file"
+@pytest.mark.parametrize(
+    ("command", "message"),
+    [
+        ("data check custom:/nowhere --sheet=FOLDER", "--sheet FOLDER: a folder; give the path of a file"),
+        ("data synth --level easy --sheet=FOLDER", "--sheet FOLDER: a folder; give the path of a file"),
+        ("report FOLDER --out=FOLDER", "--out FOLDER: a folder; give the path of a file"),
+        ("data convert none.json --images=FOLDER --out=FOLDER/a", "--out FOLDER/a: not a folder; give the path of a folder"),
+    ],
+)  # fmt: skip
+def test_outputs_are_checked_first(
+    command: str, message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "a").write_text("")
+    line = refused(capsys, *command.replace("FOLDER", str(tmp_path)).split())
+    assert line == "error: " + message.replace("FOLDER", str(tmp_path))
 
 
 def test_home_folder_in_arguments(
@@ -168,12 +174,6 @@ def test_rendering_on_a_full_disk_names_the_frame(tmp_path: Path, capsys: pytest
     line = capsys.readouterr().err.splitlines()[-1]
     assert status == 1 and line.startswith(f"failed: {tmp_path}/") and ".jpg: File too large; " in line
     assert not [path for path in tmp_path.rglob("*") if path.is_file()]
-
-
-def test_output_of_convert_is_checked_first(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    (tmp_path / "file").write_text("")
-    line = refused(capsys, "data", "convert", "none.json", f"--images={tmp_path}", f"--out={tmp_path}/file")
-    assert line == f"error: --out {tmp_path}/file: not a folder; give the path of a folder"
 
 
 @pytest.mark.parametrize("name", ["[a]", "[/a]", "[bold]", "a [/] b", "[link=x]"])
