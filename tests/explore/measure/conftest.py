@@ -12,12 +12,10 @@ from explore.measure.rows import Model, from_bundle
 from quantize import bundle
 from quantize.checkpoint import save_network
 from quantize.convert import Converter
-from quantize.manifest import Data, Skeleton
 from quantize.recipes import recipe
-from tests.helpers.networks import settled_net, small_arch, smooth_images
+from tests.helpers.networks import settled_net, small_arch, smooth_images, write_bundle
 
 RECIPES = {"litert": "int8-static", "openvino": "float", "onnxruntime": "float", "executorch": "int8-static"}
-JOINTS = tuple(f"joint {index}" for index in range(17))
 
 
 @pytest.fixture(scope="session")
@@ -36,17 +34,7 @@ def bundle_of(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]
         with Converter(root / "convert.log") as converter:
             given = pictures if chosen.int8 else None
             model = converter.export(arch, weights, runtime, chosen, given, root / "files" / runtime)
-        skeleton = Skeleton(name="seventeen", joints=JOINTS, edges=tuple((0, i) for i in range(1, len(JOINTS))), root=0)
-        bundle.write(
-            root / runtime,
-            model,
-            arch=arch,
-            runtime=runtime,
-            recipe=chosen,
-            skeleton=skeleton,
-            data=Data(name="noise"),
-        )
-        return root / runtime
+        return write_bundle(root / runtime, model, runtime, recipe=chosen).path
 
     return make
 

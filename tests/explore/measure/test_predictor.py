@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import random
 from pathlib import Path
 from typing import Any
@@ -71,11 +70,6 @@ def test_other_files_are_rejected(content: str, tmp_path: Path) -> None:
         Predictor.load(path)
     with pytest.raises(InputError, match="No such file"):
         Predictor.load(tmp_path / "q.json")
-
-
-def test_file_is_json(tmp_path: Path) -> None:
-    fit(predictor_rows(40, 10), CONDITIONS).save(tmp_path / "p.json")
-    assert json.loads((tmp_path / "p.json").read_text())["about"]["device"] == "local"
 
 
 def test_fit_set_is_spread_and_excludes_the_test_set() -> None:
