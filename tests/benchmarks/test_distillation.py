@@ -45,13 +45,3 @@ def test_an_interrupted_run_continues_and_the_samples_follow_the_cpu_time(
     assert [(row["student"], row["seed"]) for row in rows] == [("teacher", 0), *((k, s) for s in (0, 1) for k in KINDS)]
     assert shares[-1] == 1 and not list(tmp_path.glob("bench-*"))
     assert len({row["mpjpe_mm"] for row in rows}) == len(rows) and len(claims) == 3
-
-
-@pytest.mark.parametrize(("distilled", "passed"), [([90.0, 95.0], True), ([90.0, 101.0], False)])
-def test_a_claim_needs_a_gain_with_every_seed(distilled: list[float], passed: bool) -> None:
-    rows = [
-        {"student": kind, "seed": seed, "mpjpe_mm": distilled[seed] if kind == KINDS[0] else 100.0}
-        for seed in (0, 1)
-        for kind in KINDS
-    ]
-    assert [claim.passed for claim in distillation.claims(rows)] == [passed] * 3
