@@ -55,7 +55,7 @@ def _parser() -> Parser:
         action="append",
         default=[],
         metavar="KEY=VALUE",
-        help="change a value of the benchmark's CONFIG, as in search:own-space --set own_seeds=1 --set budget=1h",
+        help="change a value of the benchmark's CONFIG, as in search:own-space --set own_seeds=[0] --set budget=1h",
     )
     parser.add_argument("--page", action="store_true", help="measure nothing; write the pages from the records")
     parser.add_argument("--json", action="store_true", help="print the result as JSON on standard output")

@@ -47,13 +47,14 @@ PLOT = Path("results/bench/search.png")
 def run(progress: Callable[[float], None], part: str = "", before: Iterable[Row] = ()) -> tuple[list[Row], list[Claim]]:
     """Return the rows and claims of both parts, or of one and the other's rows of a record; each row names its part.
 
-    With the part `tables`, rows of methods that were not run (`--set methods=[...]`) are kept, too.
+    Rows of methods (`--set methods=[...]`), and of samplers and seeds of the own space, that were not run are kept, too.
     """
     parts = [part] if part else list(PARTS)
     found = {name: [row for row in before if row["part"] == name] for name in PARTS}
     for turn, name in enumerate(parts):
         within = partial(lambda turn, share: progress((turn + share) / len(parts)), turn)
-        own = [{"part": name, **row} for row in (table_rows(within) if name == "tables" else own_rows(CONFIG, within))]
+        own = table_rows(within) if name == "tables" else own_rows(CONFIG, within, found[name])
+        own = [{"part": name, **row} for row in own]
         found[name] = _merged(own, found[name]) if name == "tables" else own
     rows = [row for name in PARTS for row in found[name]]
     if found["tables"]:

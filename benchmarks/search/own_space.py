@@ -9,7 +9,7 @@ import json
 import math
 import subprocess
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -25,14 +25,14 @@ from explore.host import default_cache
 from explore.pareto import hypervolume
 from explore.search.config import SearchConfig
 
-CONFIG: dict[str, Any] = {"samplers": [OURS, "tpe", "random"], "own_seeds": 5, "budget": "15m"}
+CONFIG: dict[str, Any] = {"samplers": [OURS, "tpe", "random"], "own_seeds": [0, 1, 2, 3, 4], "budget": "15m"}
 COSTS = {"latency": "ms", "macs": "macs"}  # hypervolume in mm x decades of these
 PAPER, FASTER = ("paper-S", "paper-L"), 2.0  # a search should find networks as accurate and so many times as fast
 AS_ACCURATE = ("at least as accurate", "not distinguishable")
 
 
-def own_rows(config: Mapping[str, Any], progress: Callable[[float], None]) -> list[Row]:
-    """Run the searches and return a row for each.
+def own_rows(config: Mapping[str, Any], progress: Callable[[float], None], before: Iterable[Row] = ()) -> list[Row]:
+    """Run the searches and return a row for each, and those of other searches of this budget of a record.
 
     Both reference points have the error of the mean-pose baseline, and the largest cost of all exported files.
 
@@ -41,11 +41,14 @@ def own_rows(config: Mapping[str, Any], progress: Callable[[float], None]) -> li
     """
     steps = {
         f"own-{name}": partial(_search, name, sampler, seed, config["budget"])
-        for seed in range(config["own_seeds"])
+        for seed in config["own_seeds"]
         for sampler in config["samplers"]
         for name in [f"{sampler}-{seed}-{config['budget']}-{SearchConfig(seed=seed).hash}"]
     }
-    rows = list(run_steps(default_cache() / "bench-search", steps, progress, config["finished_only"]).values())
+    results = run_steps(default_cache() / "bench-search", steps, progress, config["finished_only"])
+    kept = [row for row in before if row["budget"] == config["budget"]]
+    by_search = {(row["seed"], row["sampler"]): dict(row) for row in [*kept, *results.values()]}
+    rows = [by_search[key] for key in sorted(by_search)]
     for name, key in COSTS.items():
         costs = [file[key] for row in rows for file in row["files"]]
         for row in rows:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import json
 import pickle
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -227,8 +226,7 @@ def test_run_tunes_resumes_and_writes_page_and_plot(tmp_path: Path, monkeypatch:
     monkeypatch.setitem(search.CONFIG, "methods", ["random"])  # the rows of the others are kept
     shuffled = [row | {"seeds": 1} if row.get("method") == "random" else row for row in rows[::-1]]
     kept, kept_claims = search.run(lambda share: None, "tables", shuffled)
-    by_text = partial(sorted, key=str)
-    assert by_text(kept) == by_text(rows) and kept_claims == claims
+    assert sorted(kept, key=str) == sorted(rows, key=str) and kept_claims == claims
 
 
 def test_own_space_reads_what_the_search_exports(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -254,7 +252,7 @@ def test_own_space_reads_what_the_search_exports(tmp_path: Path, monkeypatch: py
 
     monkeypatch.setenv("EDGEPOSE_CACHE", str(tmp_path))
     monkeypatch.setattr(own_space.subprocess, "run", Done)
-    config = {"samplers": ["cost-aware", "random"], "own_seeds": 2, "budget": "2m", "finished_only": False}
+    config = {"samplers": ["cost-aware", "random"], "own_seeds": [0, 1], "budget": "2m", "finished_only": False}
     rows = own_space.own_rows(config, lambda share: None)
     assert len(commands) == 4 and "--budget=2m" in commands[0] and "--cache=none" in commands[0]
     assert [(row["sampler"], row["hypervolume_latency"], row["hypervolume_macs"]) for row in rows[:2]] == [
@@ -263,16 +261,18 @@ def test_own_space_reads_what_the_search_exports(tmp_path: Path, monkeypatch: py
     claims = own_space.own_claims(rows)
     assert [claim.measured for claim in claims] == ["2 of 2 seeds, 3.0, 3.0 times", "0 of 2 seeds", "+10", "+10"]
     assert [claim.passed for claim in claims] == [True, False, True, True]
-    own_space.own_rows(config, lambda share: None)
-    assert len(commands) == 4
+    again = own_space.own_rows({**config, "own_seeds": [1], "samplers": ["random"]}, lambda share: None, rows)
+    assert len(commands) == 4 and sorted(again, key=str) == sorted(
+        rows, key=str
+    )  # finished searches, and those of the record
     Done.returncode = 1
     with pytest.raises(WorkError, match="search with sampler cost-aware, seed 2"):
-        own_space.own_rows({**config, "own_seeds": 3}, lambda share: None)
+        own_space.own_rows({**config, "own_seeds": [0, 1, 2]}, lambda share: None)
 
 
 @pytest.mark.parametrize(
     ("setting", "expected"),
-    [("budgt=1h", "did you mean 'budget'?"), ("own_seeds=many", "write a value such as 5")],
+    [("budgt=1h", "did you mean 'budget'?"), ("own_seeds=many", "write a value such as [0, 1, 2, 3, 4]")],
 )
 def test_wrong_settings(setting: str, expected: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["search:own-space", "--set", setting]) == 2
