@@ -212,13 +212,3 @@ def test_useless_combinations_are_rejected_in_one_line(
     assert main(["train", *(text.replace("FILE", str(tmp_path / "config.yaml")) for text in arguments)]) == 2
     line = capsys.readouterr().err.strip()
     assert expected in line and "\n" not in line
-
-
-def test_help_is_fast_enough_to_import_no_heavy_package() -> None:
-    code = (
-        "import sys; sys.argv = ['explore.py', 'train', '--help']; from explore import cli\n"
-        "try: cli.main(['train', '--help'])\nexcept SystemExit: pass\n"
-        "print([name for name in ('torch', 'cv2', 'numpy', 'rich') if name in sys.modules])"
-    )
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
-    assert done.stdout.strip().endswith("[]")
