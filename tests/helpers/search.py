@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import optuna
@@ -14,12 +16,7 @@ ROOT = Path(__file__).resolve().parents[2]
 TINY_SPACE = {
     "name": "tiny",
     "base": {
-        "input_size": 256,
-        "num_joints": 18,
-        "stem_stride": 2,
-        "heatmap_size": 32,
-        "depths": [1] * 7,
-        "decoder_width": 32,
+        "input_size": 256, "num_joints": 18, "stem_stride": 2, "heatmap_size": 32, "depths": [1] * 7, "decoder_width": 32,
     },
     "dimensions": {
         "encoder": ["mobilehumanpose", "mobilenet_v2"],
@@ -28,19 +25,11 @@ TINY_SPACE = {
         "activation": ["relu"],
         "head": ["volumetric", "heatmap-2.5d"],
     },
-}
+}  # fmt: skip
 QUICK = [
-    "--candidate.samples=32",
-    "--final.samples=32",
-    "--finalists=2",
-    "--measure.rounds=3",
-    "--measure.calls=5",
-    "--measure.max-seconds=1",
-    "--measure.ci-width=1",
-    "--runtimes=litert,openvino",
-    "--workers=2",
-    "--study=s",
-]
+    "--candidate.samples=32", "--final.samples=32", "--finalists=2", "--measure.rounds=3", "--measure.calls=5",
+    "--measure.max-seconds=1", "--measure.ci-width=1", "--runtimes=litert,openvino", "--workers=2", "--study=s",
+]  # fmt: skip
 RENDERED = ["--dataset.train-frames=40", "--dataset.test-frames=12", "--dataset.val-frames=12"]
 
 
@@ -73,3 +62,15 @@ def run_command(
 def trials(folder: Path) -> list[optuna.trial.FrozenTrial]:
     study = optuna.load_study(study_name="s", storage=f"sqlite:///{folder / 's' / 'study.db'}")
     return study.get_trials()
+
+
+@contextmanager
+def busy_processes(count: int) -> Iterator[None]:
+    """Keep `count` cores busy."""
+    running = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(count)]
+    try:
+        yield
+    finally:
+        for process in running:
+            process.kill()
+            process.wait()

@@ -84,6 +84,8 @@ URLS = {  # of storages that cannot work; FILES is replaced: expected text of th
     "grpc://127.0.0.1:PORT": "Connection refused",
     "grpc://host:99999": "out of range",
     "grpc://host": "names no host and port",
+    "grpc://me:secret@host": "names no host and port",
+    "postgres//me:secret@host/db": "is of no known kind",
     "mysql://me:secret@host/db": "is of no known kind",
     "redis://host": "is of no known kind",
     "s.db": "is of no known kind",

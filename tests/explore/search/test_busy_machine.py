@@ -5,10 +5,9 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -32,29 +31,12 @@ from explore.search.latency import measured_source
 from explore.search.predicted_latency import predicted_ratio
 from explore.search.records import read_records
 from explore.search.remeasure import remeasure
-from tests.helpers.search import RENDERED, command, environment, run_command, trials
+from tests.helpers.search import RENDERED, busy_processes, command, environment, run_command, trials
 
 # Busy processes disturb the measurements of other tests.
 pytestmark = [pytest.mark.alone, pytest.mark.timeout(1500)]
-ONE = (
-    *RENDERED,
-    "--runtime=onnxruntime",
-    "--runtimes=onnxruntime",
-    "--finalists=1",
-    "--workers=1",
-)  # the fastest export
-
-
-@contextmanager
-def busy_processes(count: int) -> Iterator[None]:
-    """Keep `count` cores busy."""
-    running = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(count)]
-    try:
-        yield
-    finally:
-        for process in running:
-            process.kill()
-            process.wait()
+# the fastest export
+ONE = (*RENDERED, "--runtime=onnxruntime", "--runtimes=onnxruntime", "--finalists=1", "--workers=1")
 
 
 @pytest.fixture

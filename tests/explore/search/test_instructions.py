@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import json
 import subprocess
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -23,7 +20,7 @@ from explore.search.config import SearchConfig
 from explore.search.quantities import parse_limit, quantity
 from explore.search.results import CandidateResult
 from tests.helpers.emulated import emulated
-from tests.helpers.search import RENDERED, command, environment, trials
+from tests.helpers.search import RENDERED, busy_processes, command, environment, trials
 
 NAME = "instructions@cortex-a76"
 KEY = "instructions cortex-a76"
@@ -102,16 +99,6 @@ def test_without_a_set_up_the_search_ends_before_the_work(tmp_path: Path, monkey
         objectives.check_objectives(config_of(tmp_path), SPACE)
 
 
-@contextmanager
-def busy_process() -> Iterator[None]:
-    running = subprocess.Popen([sys.executable, "-c", "while True: pass"])
-    try:
-        yield
-    finally:
-        running.kill()
-        running.wait()
-
-
 @pytest.mark.slow
 @pytest.mark.alone
 @pytest.mark.timeout(3600)
@@ -125,7 +112,7 @@ def test_two_searches_beside_a_busy_process_are_equal(tmp_path: Path) -> None:
         folder = tmp_path / name
         folder.mkdir()
         place = environment(folder) | {"EDGEPOSE_QEMU": str(emulator.folder)}
-        with busy_process():
+        with busy_processes(1):
             done = subprocess.run(command(folder, *options), cwd=folder, env=place, capture_output=True, text=True)
         assert done.returncode == 0, done.stderr
         study = [(trial.params, trial.values, trial.state, trial.user_attrs.get("reason")) for trial in trials(folder)]
