@@ -1,4 +1,4 @@
-"""INT8 files are right on every x86 CPU, and a file that is much worse than its float file fails its certificate."""
+"""INT8 files are right on every x86 CPU."""
 
 from __future__ import annotations
 
@@ -8,13 +8,10 @@ import numpy as np
 import pytest
 
 from arch.network import build
-from arch.space import preset
 from quantize import qat, runtimes
-from quantize.certificate import Certificate, Increase, certify
 from quantize.checkpoint import save_network
 from quantize.convert import Converter
 from quantize.recipes import recipe
-from quantize.runtimes import ModelSummary
 from tests.helpers.networks import small_arch, smooth_images
 
 
@@ -71,36 +68,3 @@ def test_weights_that_training_moved_beyond_7_bits_are_clipped(inputs: int, larg
         [np.full((1, 32, 8, 8), 255, np.float32)]
     )[0]
     assert np.allclose(out, 255 * largest * 9 * inputs)  # half of it where sums saturate
-
-
-def certificate_of(increase: Increase) -> Certificate:
-    joints = np.zeros((4, 18, 3))
-    return certify(
-        preset("paper-XS-relu@64"),
-        recipe("int8-static"),
-        ModelSummary(macs=9, int8_macs=9),
-        weight_bits=7,
-        torch_mm=joints,
-        file_mm=joints + 1,
-        float_mm=joints,
-        float_summary=ModelSummary(bytes=9),
-        increase=increase,
-    )
-
-
-@pytest.mark.parametrize(
-    ("increase", "float_mpjpe", "passed"),
-    [(48, 100, False), (5.1, 100, False), (4.9, 100, True), (-2, 100, True), (8, 300, True), (10, 300, False)],
-)
-def test_the_increase_of_the_error_is_checked(increase: float, float_mpjpe: float, passed: bool) -> None:
-    found = certificate_of(Increase(increase, increase - 1, increase + 1, float_mpjpe))
-    check = found.checks[-1]
-    assert check.name == "MPJPE increase over the float file" and check.measured == increase
-    assert found.passed == check.passed == passed
-    assert "--max-drop" in check.fix and check.target.startswith(f"at most {max(5, 0.03 * float_mpjpe):.1f} mm")
-    assert found.mpjpe_increase_mm is not None and found.mpjpe_increase_mm["high"] == increase + 1
-    assert Certificate.model_validate_json(found.model_dump_json()) == found
-
-
-def test_an_error_that_is_no_number_fails() -> None:
-    assert not certificate_of(Increase(float("nan"), None, None, 100)).checks[-1].passed

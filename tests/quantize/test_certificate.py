@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from arch.space import preset
-from quantize.certificate import Certificate, certify, deviation, float_share
+from quantize.certificate import Certificate, Increase, certify, deviation, float_share
 from quantize.recipes import recipe
 from quantize.runtimes import ModelSummary
 
@@ -15,7 +15,9 @@ INT8 = {"operators": {"CONV_2D int8": 59}, "macs": 100, "int8_macs": 100, "bytes
 JOINTS = np.random.default_rng(0).normal(size=(6, 18, 3)) * 100
 
 
-def made(summary: ModelSummary, name: str = "int8-static", float_off: float = 0.0) -> Certificate:
+def made(
+    summary: ModelSummary, name: str = "int8-static", float_off: float = 0.0, increase: Increase | None = None
+) -> Certificate:
     return certify(
         ARCH,
         recipe(name),
@@ -25,6 +27,7 @@ def made(summary: ModelSummary, name: str = "int8-static", float_off: float = 0.
         float_mm=JOINTS + float_off,
         file_mm=JOINTS + 1,
         float_summary=ModelSummary(bytes=40),
+        increase=increase,
     )
 
 
@@ -87,6 +90,24 @@ def test_float_recipe_has_no_int8_check() -> None:
     found = certify(ARCH, recipe("float"), ModelSummary(macs=5), weight_bits=7, torch_mm=JOINTS, file_mm=JOINTS)
     assert found.passed and len(found.checks) == 3 and found.float_bytes is None
     assert found.weight_bits is None
+
+
+@pytest.mark.parametrize(
+    ("increase", "float_mpjpe", "passed"),
+    [(48, 100, False), (5.1, 100, False), (4.9, 100, True), (-2, 100, True), (8, 300, True), (10, 300, False)],
+)
+def test_the_increase_of_the_error_is_checked(increase: float, float_mpjpe: float, passed: bool) -> None:
+    found = made(ModelSummary(**INT8), increase=Increase(increase, increase - 1, increase + 1, float_mpjpe))
+    check = found.checks[-1]
+    assert check.name == "MPJPE increase over the float file" and check.measured == increase
+    assert found.passed == check.passed == passed
+    assert "--max-drop" in check.fix and check.target.startswith(f"at most {max(5, 0.03 * float_mpjpe):.1f} mm")
+    assert found.mpjpe_increase_mm is not None and found.mpjpe_increase_mm["high"] == increase + 1
+    assert Certificate.model_validate_json(found.model_dump_json()) == found
+
+
+def test_an_error_that_is_no_number_fails() -> None:
+    assert not made(ModelSummary(**INT8), increase=Increase(float("nan"), None, None, 100)).checks[-1].passed
 
 
 def test_keys_of_version_0_1() -> None:

@@ -51,21 +51,6 @@ def test_standalone_decode_equals_the_toolkit(head: str) -> None:
     assert np.abs(found - confidence[0]).max() < 1e-6
 
 
-@pytest.mark.parametrize("head", HEADS)
-def test_peak_is_decoded_to_the_centre_of_its_cell(head: str) -> None:
-    """The peak is at the cell x = 5, y = 2, z = 6 of 8."""
-    arch = small_arch(head)
-    raw = np.zeros((1, *raw_shape(arch)), np.float32)
-    if head == "simcc":
-        raw[0, :, [10, 11, 16 + 4, 16 + 5, 32 + 6]] = 60
-    elif head == "volumetric":
-        raw.reshape(17, 8, 8, 8)[:, 6, 2, 5] = 60
-    else:
-        raw[0, :17, 2, 5] = 60
-        raw[0, 17:] = 6.5 / 8 - 0.5
-    assert np.abs(decoded(raw, arch, 1.0)[0] - (5.5, 2.5, 6.5)).max() < 1e-3
-
-
 def test_unknown_head_is_rejected() -> None:
     raw = np.zeros((1, 34, 8, 8), np.float32)
     with pytest.raises(ValueError, match="head: 'heatmap-4d' is unknown"):
