@@ -55,12 +55,8 @@ TRAINED = ("results/real-128/net.safetensors",)
 RANDOM = 3  # networks of the space `mobile` with random weights
 MOST_STEPS = 2.0  # of the output's INT8 scale, ONNX Runtime
 CONFIG: dict[str, Any] = {
-    "images": IMAGES,
-    "recipe": RECIPE,
-    "random": RANDOM,
-    "cpus": list(CPUS),
-    **SETTINGS.model_dump(mode="json"),
-}
+    "images": IMAGES, "recipe": RECIPE, "random": RANDOM, "cpus": list(CPUS), **SETTINGS.model_dump(mode="json"),
+}  # fmt: skip
 
 Progress = Callable[[float, str], None]
 

@@ -45,13 +45,8 @@ def reference_folder() -> Path | None:
 
 
 CONFIG: dict[str, Any] = {
-    "frames": "1000 px",
-    "sizes": (256, 64),
-    "batch": 24,
-    "workers": (0, 2),
-    "rounds": 5,
-    "images": 192,
-}
+    "frames": "1000 px", "sizes": (256, 64), "batch": 24, "workers": (0, 2), "rounds": 5, "images": 192,
+}  # fmt: skip
 
 
 def run(progress: Callable[[float], None]) -> tuple[list[dict[str, Any]], list[Claim]]:

@@ -103,12 +103,8 @@ def _real(progress: Callable[[float], None]) -> list[dict[str, Any]]:
         train_frames=frames, val_frames=frames, test_frames=frames, framing="roi", skeleton="blazepose33"
     )
     update = {
-        "data": "synthetic:full",
-        "dataset": dataset,
-        "input_size": 128,
-        "runtimes": ("litert",),
-        "measure": LATENCY,
-    }
+        "data": "synthetic:full", "dataset": dataset, "input_size": 128, "runtimes": ("litert",), "measure": LATENCY,
+    }  # fmt: skip
     config = DATA.model_copy(update=update)
     static = recipe(BASE)
     recipes = [recipe(name) for name in (*CONFIG["recipes"], "w8a16")]
@@ -212,17 +208,9 @@ def markdown(rows: list[dict[str, Any]], claims: list[Claim]) -> str:
         "",
     ]
     head = (
-        "network",
-        "recipe",
-        "float layers",
-        "MPJPE mm",
-        "drop mm",
-        "95%",
-        "latency ms",
-        "speed-up",
-        "KiB",
+        "network", "recipe", "float layers", "MPJPE mm", "drop mm", "95%", "latency ms", "speed-up", "KiB",
         "INT8 MACs",
-    )
+    )  # fmt: skip
     for part in PARTS:
         cells = [_cells(row) for row in rows if row["part"] == part]
         lines += [f"## {part}\n", markdown_table(head, cells), ""]

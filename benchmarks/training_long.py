@@ -38,17 +38,9 @@ LONG: dict[str, Any] = {
 }  # fmt: skip
 # Changes of LONG["start"], of samples, frames and seed; each is one run.
 RUNS: tuple[dict[str, Any], ...] = (
-    {},
-    {"learning_rate": 4e-3},
-    {"batch_size": 8},
-    {"batch_size": 32},
-    {"ema_decay": 0.999},
-    {"augment": "light"},
-    {"weight_decay": 1e-2},
-    {"learning_rate": 16e-3},
-    {"schedule": "steps"},
-    {"seed": 1},
-)
+    {}, {"learning_rate": 4e-3}, {"batch_size": 8}, {"batch_size": 32}, {"ema_decay": 0.999}, {"augment": "light"},
+    {"weight_decay": 1e-2}, {"learning_rate": 16e-3}, {"schedule": "steps"}, {"seed": 1},
+)  # fmt: skip
 
 
 def run_long(progress: Callable[[float], None]) -> list[dict[str, Any]]:

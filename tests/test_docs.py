@@ -35,14 +35,9 @@ from quantize.recipes import recipe
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 SMALL = {
-    "input_size": 64,
-    "heatmap_size": 16,
-    "width": 0.25,
-    "intermediate_channels": 32,
-    "decoder_width": 16,
-    "depth_bins": 8,
-    "num_joints": 5,
-}
+    "input_size": 64, "heatmap_size": 16, "width": 0.25, "intermediate_channels": 32, "decoder_width": 16,
+    "depth_bins": 8, "num_joints": 5,
+}  # fmt: skip
 
 
 def module(title: str, monkeypatch: pytest.MonkeyPatch) -> Any:

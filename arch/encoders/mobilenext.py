@@ -22,15 +22,9 @@ class Row(NamedTuple):
 
 STEM = 32
 ORIGINAL = (
-    Row(2, 96, 1, 2, True),
-    Row(6, 144, 1, 1, True),
-    Row(6, 192, 3, 2),
-    Row(6, 288, 3, 2),
-    Row(6, 384, 4, 1),
-    Row(6, 576, 4, 2),
-    Row(6, 960, 3, 1),
-    Row(6, 1280, 1, 1, True),
-)
+    Row(2, 96, 1, 2, True), Row(6, 144, 1, 1, True), Row(6, 192, 3, 2), Row(6, 288, 3, 2), Row(6, 384, 4, 1),
+    Row(6, 576, 4, 2), Row(6, 960, 3, 1), Row(6, 1280, 1, 1, True),
+)  # fmt: skip
 
 # Truncated, with a narrower last stage: reproduces MobileHumanPose's Table 2.
 SHORT = (*ORIGINAL[:5], Row(6, 512, 1, 2))

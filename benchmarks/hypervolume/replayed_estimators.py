@@ -103,10 +103,6 @@ def predicted(world: World) -> Ask:
 
 
 ESTIMATORS: dict[str, Callable[[World], Ask]] = {
-    "full": full,
-    "short": short_runs,
-    "inherit": inherited,
-    "supernet": supernet_slices,
-    "predictor": predicted,
-}
+    "full": full, "short": short_runs, "inherit": inherited, "supernet": supernet_slices, "predictor": predicted,
+}  # fmt: skip
 NO_WEIGHTS = Path()

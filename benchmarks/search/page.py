@@ -72,16 +72,12 @@ def page(rows: Sequence[Row], facts: Mapping[str, Any]) -> str:
     of_tables = [row for row in rows if "table" in row]
     tuned = [
         [
-            row["tuned"],
-            row["setting"],
-            str(row["seeds"]),
-            f"{row['regret']:.4f}",
-            f"{row['cpu_s']:.1f}",
+            row["tuned"], row["setting"], str(row["seeds"]), f"{row['regret']:.4f}", f"{row['cpu_s']:.1f}",
             "x" if row["chosen"] else "",
         ]
         for row in rows
         if "tuned" in row
-    ]
+    ]  # fmt: skip
     return f"""# Samplers on public tables and on the project's space
 
 Written by `python -m benchmarks search`. On a table, every network has been evaluated before, so that a search of hundreds of

@@ -19,14 +19,9 @@ from arch.space import Arch, make_arch, preset
 
 CONCATS = ["none", "skip", "residual"]
 SMALL = {
-    "input_size": 64,
-    "heatmap_size": 16,
-    "width": 0.25,
-    "intermediate_channels": 32,
-    "decoder_width": 16,
-    "depth_bins": 8,
-    "num_joints": 5,
-}
+    "input_size": 64, "heatmap_size": 16, "width": 0.25, "intermediate_channels": 32, "decoder_width": 16,
+    "depth_bins": 8, "num_joints": 5,
+}  # fmt: skip
 
 
 @pytest.fixture(autouse=True)
@@ -106,13 +101,9 @@ def test_upsampling_modes_differ(upsample: str) -> None:
 @pytest.mark.parametrize("encoder", ["mobilenet_v3", "ghostnet", "resnet18"])
 def test_parts_decoder_runs(encoder: str, concat: str) -> None:
     values = {
-        "encoder": encoder,
-        "decoder": "parts",
-        "input_size": 64,
-        "heatmap_size": 16,
-        "width": 0.25,
+        "encoder": encoder, "decoder": "parts", "input_size": 64, "heatmap_size": 16, "width": 0.25,
         "intermediate_channels": 0,
-    }
+    }  # fmt: skip
     if concat != "none":
         with pytest.raises(InputError, match="concat: the parts decoder has only none"):
             make_arch(values | {"concat": concat})

@@ -18,14 +18,9 @@ def test_an_interrupted_run_continues_and_the_samples_follow_the_cpu_time(
     monkeypatch.setenv("EDGEPOSE_CACHE", str(tmp_path))
     arch = tiny_arch().model_dump(mode="json")
     small = {
-        "train": 16,
-        "val": 8,
-        "samples": 16,
-        "teacher_samples": 24,
-        "seeds": [0, 1],
-        "teacher": arch,
+        "train": 16, "val": 8, "samples": 16, "teacher_samples": 24, "seeds": [0, 1], "teacher": arch,
         "student": arch,
-    }
+    }  # fmt: skip
     monkeypatch.setattr(distillation, "CONFIG", distillation.CONFIG | small)
     real, trained = distillation._train, list[int]()
 

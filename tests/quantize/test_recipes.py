@@ -70,14 +70,8 @@ def test_wrong_yaml_is_one_line_with_file_and_key(tmp_path: Path, text: str, mes
 def test_identity_is_that_of_version_0_1_without_new_options() -> None:
     static = recipe("int8-static")
     old = {
-        "name",
-        "weights",
-        "activations",
-        "calibration_images",
-        "float_first",
-        "float_fallback_layers",
-        "qat_samples",
-    }
+        "name", "weights", "activations", "calibration_images", "float_first", "float_fallback_layers", "qat_samples",
+    }  # fmt: skip
     assert static.identity.keys() == old
     changed = static.model_copy(update={"activation_range": "minmax", "float_budget_mm": 1.0})
     assert changed.identity.keys() == old | {"activation_range", "float_budget_mm"}

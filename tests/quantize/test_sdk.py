@@ -64,14 +64,8 @@ class Case:
         rules, region = self.rules, self.region
         values: list[Any] = [*self.photo.shape[1::-1], self.size, int(self.border == "replicate")]
         values += [
-            region.x,
-            region.y,
-            region.side,
-            region.rotation,
-            *self.box,
-            1.25,
-            decoder.HEADS.index(rules["head"]),
-        ]
+            region.x, region.y, region.side, region.rotation, *self.box, 1.25, decoder.HEADS.index(rules["head"]),
+        ]  # fmt: skip
         values += [int(self.layout == "NCHW"), self.joints, rules["heatmap"], rules["depth_bins"], rules["depth_scale"]]
         values += [rules["depth_range_mm"], self.root_depth, self.focal, *self.centre]
         values += [*NORMALISE["mean"], *NORMALISE["std"]]
@@ -218,12 +212,8 @@ def programs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[str] | 
     for language, compiler in (("c", "gcc"), ("c++", "g++")):
         if shutil.which(compiler):
             flags = [
-                "-O2",
-                "-Wall",
-                "-Wextra",
-                "-Werror",
-                *(["-std=c99", "-pedantic"] if language == "c" else ["-xc++"]),
-            ]
+                "-O2", "-Wall", "-Wextra", "-Werror", *(["-std=c99", "-pedantic"] if language == "c" else ["-xc++"]),
+            ]  # fmt: skip
             run(compiler, *flags, f"-I{SOURCES}", DRIVERS / "driver.c", "-o", made / language, "-lm")
             found[language] = [str(made / language)]
     if shutil.which("javac"):

@@ -144,12 +144,8 @@ def test_search_and_worker_check_their_storage_first(
 def tiny(folder: Path, **values: object) -> SearchConfig:
     (folder / "tiny.yaml").write_text(yaml.safe_dump(TINY_SPACE))
     given = {
-        "study": "s",
-        "results": str(folder),
-        "space": str(folder / "tiny.yaml"),
-        "sampler": "random",
-        "lease": 2.0,
-    }
+        "study": "s", "results": str(folder), "space": str(folder / "tiny.yaml"), "sampler": "random", "lease": 2.0,
+    }  # fmt: skip
     return SearchConfig(**given | {"trials": 5} | values)  # type: ignore[arg-type]
 
 

@@ -11,18 +11,9 @@ from arch.errors import InputError, did_you_mean
 from explore.measure.rows import DeviceError, Machine, Model, Row, Settings
 
 __all__ = [
-    "DEVICES",
-    "Device",
-    "DeviceError",
-    "Machine",
-    "Model",
-    "Progress",
-    "Row",
-    "Settings",
-    "open_device",
-    "options",
+    "DEVICES", "Device", "DeviceError", "Machine", "Model", "Progress", "Row", "Settings", "open_device", "options",
     "require_litert",
-]
+]  # fmt: skip
 
 DEVICES: dict[str, str] = {
     "local": "explore.measure.devices.local",

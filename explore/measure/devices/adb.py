@@ -225,15 +225,9 @@ class Adb:
 
     def _run(self, tool: str, path: str, delegate: str, threads: int, settings: Settings) -> Run:
         command = [
-            tool,
-            f"--graph={path}",
-            f"--num_threads={threads}",
-            f"--num_runs={settings.protocol.calls}",
-            "--min_secs=0",
-            "--warmup_runs=3",
-            "--warmup_min_secs=0",
-            *DELEGATES[delegate],
-        ]
+            tool, f"--graph={path}", f"--num_threads={threads}", f"--num_runs={settings.protocol.calls}",
+            "--min_secs=0", "--warmup_runs=3", "--warmup_min_secs=0", *DELEGATES[delegate],
+        ]  # fmt: skip
         text = self._shell(shlex.join(command) + " 2>&1", settings.timeout_s)
         run = parse_run(text)
         if delegate != "XNNPACK" and (reason := why_on_cpu(text, delegate)):

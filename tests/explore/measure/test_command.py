@@ -43,18 +43,9 @@ def test_table(undisturbed: None, bundle_of: Callable[[str], Path], capsys: pyte
     assert cli.main(["measure", str(bundle_of("litert")), "--threads", "1,2", *QUICK]) == 0
     out = capsys.readouterr().out
     for word in (
-        "local: ",
-        "before: ",
-        "after: ",
-        "latency ms",
-        "end to end",
-        "RAM MB",
-        "XNNPACK, 100%",
-        "ai-edge-litert",
-        "1 thread(s): ",
-        "2 thread(s): ",
-        "interleaved rounds",
-    ):
+        "local: ", "before: ", "after: ", "latency ms", "end to end", "RAM MB", "XNNPACK, 100%", "ai-edge-litert",
+        "1 thread(s): ", "2 thread(s): ", "interleaved rounds",
+    ):  # fmt: skip
         assert word in out
 
 

@@ -27,15 +27,9 @@ from tests.helpers.search import TINY_SPACE
 PI, PHONE = "ssh://pi@raspberry?python=~/v/bin/python", "web://127.0.0.1:8000?token=a-word-of-mine"
 MOBILE = Space.named("mobile").at(64)
 FIGURES = {
-    "mpjpe_mm": 100.0,
-    "latency_ms": 2.0,
-    objectives.latency_key(PI): 20.0,
-    objectives.latency_key(PHONE): 9.0,
-    "macs": 60_000_000,
-    "params": 1_500_000,
-    "bytes": 2_000_000,
-    "memory": 500_000,
-}
+    "mpjpe_mm": 100.0, "latency_ms": 2.0, objectives.latency_key(PI): 20.0, objectives.latency_key(PHONE): 9.0,
+    "macs": 60_000_000, "params": 1_500_000, "bytes": 2_000_000, "memory": 500_000,
+}  # fmt: skip
 
 
 def test_values_are_in_the_order_of_the_objectives_with_the_error_first() -> None:

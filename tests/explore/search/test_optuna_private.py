@@ -25,14 +25,9 @@ from explore.search.storage import PatientStorage, open_storage
 
 ROOT = Path(__file__).resolve().parents[3]
 PRIVATE = {
-    "_storage",
-    "_trial_id",
-    "_study_id",
-    "_thread_local",
-    "_n_preliminary_samples",
-    "_sample_relative_impl",
+    "_storage", "_trial_id", "_study_id", "_thread_local", "_n_preliminary_samples", "_sample_relative_impl",
     "_backend",
-}
+}  # fmt: skip
 
 
 @pytest.fixture

@@ -124,13 +124,8 @@ def test_two_workers_wait_for_nobody_and_lose_nothing(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_a_real_search_climbs_and_another_takes_its_rungs_from_the_cache(tmp_path: Path) -> None:
     options = [
-        "--trials=6",
-        "--rungs=0.25,0.5",
-        "--sampler=random",
-        "--runtimes=litert",
-        "--finalists=1",
-        "--workers=1",
-    ]
+        "--trials=6", "--rungs=0.25,0.5", "--sampler=random", "--runtimes=litert", "--finalists=1", "--workers=1",
+    ]  # fmt: skip
     tables = []
     for study in ("s", "again"):
         done = run_command(tmp_path, *RENDERED, *options, f"--study={study}", timeout=1500)

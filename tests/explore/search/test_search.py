@@ -78,14 +78,9 @@ def test_killed_twice_it_finishes_every_trial_once(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_real_frames_go_the_same_way(tmp_path: Path) -> None:
     options = (
-        f"--data=human36m:{REAL}",
-        "--dataset.train-subjects=1,5,7",
-        "--dataset.test-subjects=8",
-        "--trials=2",
-        "--finalists=1",
-        "--runtimes=litert",
-        "--json",
-    )
+        f"--data=human36m:{REAL}", "--dataset.train-subjects=1,5,7", "--dataset.test-subjects=8", "--trials=2",
+        "--finalists=1", "--runtimes=litert", "--json",
+    )  # fmt: skip
     done = run_command(tmp_path, *options, timeout=1500)
     assert done.returncode == 0, done.stderr
     assert "died" not in done.stderr, "a worker died"

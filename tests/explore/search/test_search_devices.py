@@ -22,13 +22,9 @@ def test_two_devices_and_one_that_goes_away(sshd: Sshd, tmp_path: Path) -> None:
     address = sshd.address()
     column = latency_key(address)
     options = (
-        *RENDERED,
-        f"--objectives=mpjpe,latency,latency@{address}",
-        "--workers=1",
-        "--runtimes=litert",
-        "--sampler=random",
-        "--finalists=1",
-    )
+        *RENDERED, f"--objectives=mpjpe,latency,latency@{address}", "--workers=1", "--runtimes=litert",
+        "--sampler=random", "--finalists=1",
+    )  # fmt: skip
     limited = (*options, f"--limit=latency@{address}=1s", "--limit=latency=1000ms")
     done = run_command(tmp_path, *options, "--trials=2", timeout=1500)
     assert done.returncode == 0, done.stderr

@@ -14,13 +14,8 @@ from tests.helpers.search import RENDERED, run_command
 @pytest.mark.timeout(3000)  # busy machines disturb and delay measurements
 def test_finalists_learn_from_the_most_accurate_candidate(tmp_path: Path) -> None:
     options = [
-        "--runtime=onnxruntime",
-        "--runtimes=onnxruntime",
-        "--trials=5",
-        "--finalists=3",
-        "--references=",
-        *RENDERED,
-    ]
+        "--runtime=onnxruntime", "--runtimes=onnxruntime", "--trials=5", "--finalists=3", "--references=", *RENDERED,
+    ]  # fmt: skip
     done = run_command(tmp_path, "--teacher=study", *options, timeout=2500)
     assert done.returncode == 0, done.stderr
     candidates = [json.loads(path.read_text()) for path in (tmp_path / "s").glob("candidates/*/result.json")]

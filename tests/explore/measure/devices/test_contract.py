@@ -81,14 +81,7 @@ def test_caps_on_instruction_sets(device: Device, model_of: Callable[[str], Mode
 def test_invalid_addresses() -> None:
     assert set(KINDS) <= set(DEVICES)
     for address in (
-        "",
-        "toaster",
-        "local://x",
-        "ssh://",
-        "ssh://-oProxyCommand=x",
-        "ssh://a@-b",
-        "ssh://h/path",
-        "ssh://h?x=1",
-    ):
+        "", "toaster", "local://x", "ssh://", "ssh://-oProxyCommand=x", "ssh://a@-b", "ssh://h/path", "ssh://h?x=1",
+    ):  # fmt: skip
         with pytest.raises(InputError, match="target: "):
             open_device(address)
