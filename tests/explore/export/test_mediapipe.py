@@ -6,8 +6,6 @@ Set EDGEPOSE_MEDIAPIPE to a Python that has mediapipe for the quick test; the sl
 from __future__ import annotations
 
 import contextlib
-import functools
-import http.server
 import json
 import mimetypes
 import os
@@ -16,8 +14,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import threading
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -35,6 +31,7 @@ from quantize import bundle, task
 from quantize.bundle import Bundle
 from quantize.convert import Converter
 from quantize.recipes import recipe
+from tests.helpers import browser
 
 ROOT = Path(__file__).resolve().parents[3]
 REAL = ROOT / "results" / "real-128"
@@ -188,10 +185,10 @@ try {
 </script>"""
 
 
-class Handler(http.server.SimpleHTTPRequestHandler):
-    """Serves a folder and puts posted results into a queue."""
+class Handler(browser.Quiet):
+    """Puts posted results into a queue."""
 
-    results: queue.Queue[Any]
+    results: queue.Queue[Any] = queue.Queue()
 
     def do_POST(self) -> None:
         content = self.rfile.read(int(self.headers["Content-Length"]))
@@ -199,28 +196,12 @@ class Handler(http.server.SimpleHTTPRequestHandler):
         self.end_headers()
         self.results.put(json.loads(content))
 
-    def log_message(self, format: str, *args: Any) -> None:
-        pass
-
-
-@contextlib.contextmanager
-def served(folder: Path) -> Iterator[tuple[str, queue.Queue[Any]]]:
-    mimetypes.add_type("text/javascript", ".mjs")
-    results: queue.Queue[Any] = queue.Queue()
-    handler = functools.partial(type("Own", (Handler,), {"results": results}), directory=str(folder))
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield f"http://127.0.0.1:{server.server_port}", results
-        server.shutdown()
-
 
 @pytest.mark.slow
 @pytest.mark.parametrize("delegate", ["CPU", "GPU"])
 def test_browser(delegate: str, int8: Exported, people: list[np.ndarray], tasks_vision: Path, tmp_path: Path) -> None:
     """Landmarks agree with our decode of the regions that the same delegate crops. The GPU is rendered in software."""
-    program = shutil.which("chromium") or shutil.which("google-chrome")
-    if program is None:
-        pytest.skip("no Chromium here (Debian: chromium)")
+    program = browser.chromium()
     chosen = people[:3]
     for index, image in enumerate(chosen):
         cv2.imwrite(str(tasks_vision / f"{index}.png"), image[..., ::-1])
@@ -230,15 +211,16 @@ def test_browser(delegate: str, int8: Exported, people: list[np.ndarray], tasks_
     request = {"delegate": delegate, "tasks": ["pose_landmarker.task", "region.task"], "images": names}
     (tasks_vision / "request.json").write_text(json.dumps(request))
     (tasks_vision / "index.html").write_text(PAGE)
-    with served(tasks_vision) as (address, results), open(tmp_path / "chromium.log", "wb") as log:
+    mimetypes.add_type("text/javascript", ".mjs")
+    with browser.served(tasks_vision, Handler) as address, open(tmp_path / "chromium.log", "wb") as log:
         command = [program, *FLAGS, f"--user-data-dir={tmp_path / 'profile'}", address]
-        browser = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)
+        process = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)
         try:
-            found = results.get(timeout=400)
+            found = Handler.results.get(timeout=400)
         finally:
             with contextlib.suppress(ProcessLookupError):
-                os.killpg(browser.pid, signal.SIGKILL)
-            browser.wait(10)
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait(10)
     assert isinstance(found, list), found
     pairs = [(i, own, where) for i, (own, where) in enumerate(zip(found[:3], found[3:], strict=True)) if own and where]
     assert len(pairs) >= 2

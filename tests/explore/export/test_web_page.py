@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import functools
-import http.server
 import json
 import shutil
-import threading
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +14,7 @@ from explore.cli import main
 from explore.export import pipeline
 from quantize import bundle, sdk
 from tests.explore.predict.test_web import camera, wait_for_frame  # noqa: F401  # fixture
+from tests.helpers.browser import litertjs, page_with_camera, served
 from tests.helpers.networks import write_bundle
 
 RESULTS = Path(__file__).resolve().parents[3] / "results"
@@ -94,52 +92,25 @@ def test_missing_npm_is_reported_before_work(
     assert not (opened / "edgepose_decoder.h").exists()
 
 
-class Quiet(http.server.SimpleHTTPRequestHandler):
-    """A plain static server: no headers for isolation, no special types."""
-
-    def log_message(self, format: str, *args: object) -> None:
-        pass
-
-
 def test_page_runs_behind_a_plain_static_server(
     opened: Path,
     tmp_path: Path,
     camera: tuple[Path, np.ndarray],  # noqa: F811
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    sync = pytest.importorskip("playwright.sync_api", reason="pip install playwright")
-    chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-    if chromium is None or shutil.which("npm") is None:
-        pytest.skip("no Chromium or no npm here (Debian: chromium, npm)")
     folder = tmp_path / "site" / "live"
     for _ in range(2):  # a page may be written again
-        try:
+        with litertjs():
             assert main(["export", str(opened), "--web", str(folder)]) == 0
-        except web_server.InstallError as error:
-            pytest.skip(f"LiteRT.js cannot be installed here: {error}")
     assert f"http.server --directory {folder}" in capsys.readouterr().out
-    handler = functools.partial(Quiet, directory=str(tmp_path / "site"))
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    flags = ["--no-sandbox", "--disable-gpu", "--use-fake-ui-for-media-stream", "--use-fake-device-for-media-stream"]
-    faults: list[str] = []
     hosts: set[str] = set()
-    try:
-        with sync.sync_playwright() as playwright:
-            browser = playwright.chromium.launch(
-                executable_path=chromium, args=[*flags, f"--use-file-for-fake-video-capture={camera[0]}"]
-            )
-            page = browser.new_page(viewport={"width": 800, "height": 500})
-            page.on("pageerror", lambda error: faults.append(str(error)))
-            page.on("request", lambda request: hosts.add(request.url.split("/")[2]))
-            page.goto(f"http://127.0.0.1:{server.server_address[1]}/live/")
-            wait_for_frame(page, 6)
-            seen, text = page.evaluate("window.edgepose"), page.inner_text("#status")
-            page.screenshot(path=tmp_path / "page.png")
-            browser.close()
-    finally:
-        server.shutdown()
-        server.server_close()
+    size = {"width": 800, "height": 500}
+    with served(tmp_path / "site") as address, page_with_camera(camera[0], viewport=size) as (page, faults):
+        page.on("request", lambda request: hosts.add(request.url.split("/")[2]))
+        page.goto(f"{address}/live/")
+        wait_for_frame(page, 6)
+        seen, text = page.evaluate("window.edgepose"), page.inner_text("#status")
+        page.screenshot(path=tmp_path / "page.png")
     assert text == "1 person" and not faults
     assert len(seen["people"][0]["px"]) == 18
-    assert hosts == {f"127.0.0.1:{server.server_address[1]}"}  # nothing is loaded from elsewhere
+    assert hosts == {address.removeprefix("http://")}  # nothing is loaded from elsewhere

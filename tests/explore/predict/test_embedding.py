@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import functools
-import http.server
 import io
 import re
 import shutil
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -28,6 +25,7 @@ from explore.predict.pipeline import Model, predict_people
 from quantize import bundle, sdk
 from quantize.bundle import Bundle
 from quantize.recipes import recipe
+from tests.helpers.browser import launched, litertjs, served
 from tests.helpers.networks import Case, write_bundle
 from tests.quantize.conftest import case, converter, exported  # noqa: F401  # fixtures
 
@@ -134,38 +132,23 @@ def test_cpp_program(
 
 
 def test_web_page(litert: Bundle, tmp_path: Path) -> None:
-    sync = pytest.importorskip("playwright.sync_api", reason="pip install playwright")
-    chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-    if chromium is None or shutil.which("npm") is None:
-        pytest.skip("no Chromium or no npm here (Debian: chromium, npm)")
-    try:
+    with litertjs():
         modules = web_server.installed(lambda _, text: None)
-    except web_server.InstallError as error:
-        pytest.skip(f"LiteRT.js cannot be installed here: {error}")
     for name in ("model.tflite", "manifest.json", sdk.LANGUAGES["javascript"]):
         shutil.copyfile(litert.path / name, tmp_path / name)
     (tmp_path / "index.html").write_text(code("index.html"))
     (tmp_path / "node_modules").symlink_to(modules)
-    handler = functools.partial(http.server.SimpleHTTPRequestHandler, directory=str(tmp_path))
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
     faults: list[str] = []
-    try:
-        with sync.sync_playwright() as playwright:
-            browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox", "--disable-gpu"])
-            page = browser.new_page()
-            page.on("pageerror", lambda error: faults.append(str(error)))
-            page.goto(f"http://127.0.0.1:{server.server_address[1]}/")
-            page.wait_for_function("document.getElementById('file').onchange !== null", timeout=120_000)
-            page.set_input_files("#file", str(litert.path / "photo.png"))
-            deadline = time.monotonic() + 120
-            while not (text := page.inner_text("#joints")) and not faults:
-                assert time.monotonic() < deadline
-                time.sleep(0.2)
-            browser.close()
-    finally:
-        server.shutdown()
-        server.server_close()
+    with served(tmp_path) as address, launched() as browser:
+        page = browser.new_page()
+        page.on("pageerror", lambda error: faults.append(str(error)))
+        page.goto(address)
+        page.wait_for_function("document.getElementById('file').onchange !== null", timeout=120_000)
+        page.set_input_files("#file", str(litert.path / "photo.png"))
+        deadline = time.monotonic() + 120
+        while not (text := page.inner_text("#joints")) and not faults:
+            assert time.monotonic() < deadline
+            time.sleep(0.2)
     assert not faults
     photo = photo_of(litert)
     check(text, expected(litert, photo, (0.0, 0.0, photo.shape[1], photo.shape[0]))[:, :3], limit_mm(litert))

@@ -32,6 +32,7 @@ from explore.predict.detector import Detector, iou
 from quantize import bundle as bundles
 from quantize import sdk
 from quantize.sdk import edgepose_decoder as decoder
+from tests.helpers.browser import litertjs, page_with_camera
 
 MODEL = Path(__file__).resolve().parents[3] / "results/version-0.1/bundles/4d9892a5a7/litert"
 SIZE = (480, 360)
@@ -210,24 +211,11 @@ def wait_for_frame(page: Any, frame: int, timeout_s: float = 60.0) -> None:
 
 
 def test_page_shows_the_person_in_front_of_the_camera(camera: tuple[Path, np.ndarray], tmp_path: Path) -> None:
-    sync = pytest.importorskip("playwright.sync_api", reason="pip install playwright")
-    chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-    if chromium is None or shutil.which("npm") is None:
-        pytest.skip("no Chromium or no npm here (Debian: chromium, npm)")
     video, image = camera
-    try:
+    with litertjs():
         site = web.Site(str(MODEL), None, None)
-    except web_server.InstallError as error:
-        pytest.skip(f"LiteRT.js cannot be installed here: {error}")
-    faults: list[str] = []
-    flags = ["--no-sandbox", "--disable-gpu", "--use-fake-ui-for-media-stream", "--use-fake-device-for-media-stream"]
     try:
-        with sync.sync_playwright() as playwright:
-            browser = playwright.chromium.launch(
-                executable_path=chromium, args=[*flags, f"--use-file-for-fake-video-capture={video}"]
-            )
-            page = browser.new_page(viewport={"width": 390, "height": 800})
-            page.on("pageerror", lambda error: faults.append(str(error)))
+        with page_with_camera(video, viewport={"width": 390, "height": 800}) as (page, faults):
             page.goto(site.address)
             wait_for_frame(page, 12)
             seen, text = page.evaluate("window.edgepose"), page.inner_text("#status")
@@ -235,7 +223,6 @@ def test_page_shows_the_person_in_front_of_the_camera(camera: tuple[Path, np.nda
             wait_for_frame(page, seen["frame"] + 8)
             after = page.locator("#view").screenshot(path=tmp_path / "view.png")
             wide = page.evaluate("document.documentElement.scrollWidth")
-            browser.close()
     finally:
         site.close()
     assert text == "1 person" and not faults

@@ -27,6 +27,7 @@ from explore.report.tables import FRONT, TRIALS, read_table, write_tables
 from quantize.bundle import annotate, load
 from quantize.certificate import Certificate, Check
 from quantize.recipes import recipe
+from tests.helpers.browser import launched
 from tests.helpers.networks import write_bundle
 from tests.helpers.studies import ACCURATE, MIDDLE, REFERENCE, ROOT, MadeFile, write_compared_study, write_study
 
@@ -54,15 +55,8 @@ CERTIFICATE = Certificate(
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
-    program = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-    if program is None:
-        pytest.skip("no Chromium here (Debian: chromium)")
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(executable_path=program, args=["--no-sandbox", "--disable-gpu"])
+    with launched() as chromium:
         yield chromium
-        chromium.close()
 
 
 class Visit:

@@ -6,7 +6,6 @@ import contextlib
 import http.client
 import json
 import os
-import shutil
 import signal
 import socket
 import subprocess
@@ -23,41 +22,31 @@ from explore import web_server
 from explore.measure.devices import open_device, web
 from explore.measure.latency import Disturbed
 from explore.measure.rows import DeviceError, Model, Row, Settings
+from tests.helpers import browser
 from tests.helpers.measure import ignore_progress, quick
 
-FLAGS = [
-    "--headless",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
+FLAGS = (
+    "--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking",
+    "--disable-component-update", "--disable-sync",
+)  # fmt: skip
 HELLO = {"agent": "A browser", "platform": "Test", "cores": 2, "memory_gb": 4, "isolated": True}
 
 
 @pytest.fixture(scope="session")
 def litertjs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """The cache of the tests, with LiteRT.js installed."""
-    if shutil.which("npm") is None:
-        pytest.skip("no npm here (Debian: npm)")
     cache = tmp_path_factory.mktemp("cache")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_CACHE_HOME", str(cache))
-        try:
+        with browser.litertjs():
             web_server.installed(ignore_progress)
-        except web_server.InstallError as error:
-            pytest.skip(f"LiteRT.js cannot be installed here: {error}")
         yield cache
 
 
 @pytest.fixture
 def chromium(tmp_path: Path) -> Iterator[Callable[[str], None]]:
     """A function that opens an address in a new headless Chromium."""
-    program = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-    if program is None:
-        pytest.skip("no Chromium here (Debian: chromium)")
+    program = browser.chromium()
     started: list[subprocess.Popen[bytes]] = []
 
     def visit(address: str) -> None:
