@@ -34,7 +34,9 @@ MIRROR = "http://deb.debian.org/debian"
 RELEASE, BACKPORTS = "bookworm", "bookworm-backports"
 PYTHON = "3.11"  # of that release
 ARM_PACKAGES = ("python3.11-minimal", "libpython3.11-stdlib", "libstdc++6", "zlib1g")
-HOST_PACKAGES = (f"qemu-user/{RELEASE}", "tcc")
+HOST_PACKAGES = (f"qemu-user/{RELEASE}", "tcc")  # QEMU 7.2, and a C compiler for its plug-in
+ARM_VERSIONS = {name: f"arm64 {name}" for name in ("python3.11-minimal", "libc6")}  # to keep, and as what
+HOST_VERSIONS = {name: name for name in ("qemu-user", "tcc")}
 WHEELS = {"litert": "ai-edge-litert", "onnxruntime": "onnxruntime", "openvino": "openvino"}  # by runtime
 TAGS = ("manylinux2014", *(f"manylinux_2_{minor}" for minor in range(17, 37)))  # glibc 2.36 of that release
 DOWNLOADS = """about 185 MB: QEMU 10 (63 MB, Debian bookworm-backports), which runs the checks; QEMU 7.2 with its libraries
@@ -140,8 +142,8 @@ def install(folder: Path, report: Report) -> Setup:
     with locked(folder / ".lock"):
         packages: dict[str, str] = {}
         steps: tuple[tuple[str, Callable[[Path], None]], ...] = (
-            ("root", lambda part: _arm_root(folder, part)),
-            ("qemu", lambda part: _qemu(folder, part)),
+            ("root", lambda part: _unpack(folder, part, "arm64", ARM_PACKAGES, ARM_VERSIONS)),
+            ("qemu", lambda part: _unpack(folder, part, "amd64", HOST_PACKAGES, HOST_VERSIONS)),
             ("qemu10", lambda part: _qemu10(folder, part)),
             (f"site-{content_hash(wheels, 8)}", lambda part: _site(folder, part, wheels)),
         )
@@ -176,20 +178,17 @@ def _link(path: Path, target: str) -> None:
     path.symlink_to(target)
 
 
-def _arm_root(folder: Path, part: Path) -> None:
-    """Unpack Python for arm64 with the libraries that it and the runtimes need."""
-    archives = _download(folder, "arm64", ARM_PACKAGES)
-    for archive in archives:
+def _unpack(folder: Path, part: Path, architecture: str, packages: Sequence[str], names: dict[str, str]) -> None:
+    """Unpack packages with everything that they depend on. names: packages whose versions are kept, and as what"""
+    options = _apt(folder, architecture)
+    _run(["apt-get", *options, "-y", "--download-only", "install", *packages], ", ".join(packages))
+    versions = {}
+    for archive in sorted((folder / f"apt-{architecture}" / "cache" / "archives").glob("*.deb")):
         _run(["dpkg-deb", "-x", str(archive), str(part)], archive.name)
-    _write_versions(part, archives, ("python3.11-minimal", "libc6"), "arm64 ")
-
-
-def _qemu(folder: Path, part: Path) -> None:
-    """Unpack QEMU 7.2, a C compiler for its plug-in, and their libraries."""
-    archives = _download(folder, "amd64", HOST_PACKAGES)
-    for archive in archives:
-        _run(["dpkg-deb", "-x", str(archive), str(part)], archive.name)
-    _write_versions(part, archives, ("qemu-user", "tcc"))
+        package, version = archive.name.split("_")[:2]
+        versions[package] = version.replace("%3a", ":")
+    kept = {shown: versions[package] for package, shown in names.items()}
+    (part / "versions.json").write_text(json.dumps(kept))
 
 
 def counter(folder: Path) -> Path:
@@ -288,22 +287,11 @@ def _apt(folder: Path, architecture: str) -> list[str]:
         "Dir::Etc::sourceparts": "/dev/null",
         "Dir::Etc::preferencesparts": "/dev/null",
     }
-    options = [
-        "-qq",
-        "-c",
-        str(base / "apt.conf"),
-        *(part for item in values.items() for part in ("-o", "{}={}".format(*item))),
-    ]
+    options = ["-qq", "-c", str(base / "apt.conf")]
+    options += [part for key, value in values.items() for part in ("-o", f"{key}={value}")]
     if not any((base / "state/lists").glob("*_Packages*")):
         _run(["apt-get", *options, "update"], "Debian's package lists")
     return options
-
-
-def _download(folder: Path, architecture: str, packages: Sequence[str]) -> list[Path]:
-    """Download packages with everything that they depend on; return the archives."""
-    options = _apt(folder, architecture)
-    _run(["apt-get", *options, "-y", "--download-only", "install", *packages], ", ".join(packages))
-    return sorted((folder / f"apt-{architecture}" / "cache" / "archives").glob("*.deb"))
 
 
 def _mirror() -> str:
@@ -311,12 +299,6 @@ def _mirror() -> str:
     done = subprocess.run(["apt-get", "indextargets", "--format", "$(REPO_URI)"], capture_output=True, text=True)
     addresses = [line.rstrip("/") for line in done.stdout.splitlines()]
     return next((address for address in addresses if address.endswith("/debian")), MIRROR)
-
-
-def _write_versions(part: Path, archives: Sequence[Path], names: Sequence[str], prefix: str = "") -> None:
-    """Write the versions of some of the packages, which stand in the names of the archives."""
-    known = {archive.name.split("_")[0]: archive.name.split("_")[1].replace("%3a", ":") for archive in archives}
-    (part / "versions.json").write_text(json.dumps({prefix + name: known[name] for name in names}))
 
 
 def _run(command: Sequence[str], what: str, folder: Path | None = None) -> None:
