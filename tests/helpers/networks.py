@@ -12,10 +12,11 @@ import torch
 from arch.heads import HEADS as REGISTRY
 from arch.network import PoseNet, build
 from arch.space import Arch, preset
-from quantize import bundle
+from explore.data.skeleton import H36M18
+from quantize import bundle, runtimes
 from quantize.bundle import Bundle
 from quantize.graph import scale_depths
-from quantize.manifest import Calibration, Data, Skeleton
+from quantize.manifest import Calibration, Data, Roi, Skeleton
 from quantize.recipes import recipe
 from quantize.runtimes import Array
 
@@ -23,6 +24,7 @@ HEADS = tuple(REGISTRY)
 CHAIN = Skeleton(
     name="chain", joints=tuple(f"j{i}" for i in range(17)), edges=tuple((i, i + 1) for i in range(16)), root=0
 )
+H36M = Skeleton(name=H36M18.name, joints=H36M18.names, edges=H36M18.edges, root=H36M18.root)
 QUICK_EXPORT = [
     "--dataset.train-frames=24",
     "--dataset.test-frames=8",
@@ -100,3 +102,12 @@ def write_bundle(path: Path, model: Path, runtime: str = "onnxruntime", **change
         "config_hash": "abc",
     }
     return bundle.write(path, model, runtime=runtime, **(given | changes))
+
+
+def random_bundle(folder: Path, roi: Roi | None = None) -> Bundle:
+    """Return an OpenVINO bundle of a small network of random weights with the joints of Human3.6M."""
+    changes = {"width": 0.25, "intermediate_channels": 64, "decoder_width": 32, "head": "heatmap-2.5d"}
+    arch, name = preset("paper-XS-relu@64").replace(**changes), recipe("float")
+    model = runtimes.get("openvino").export(build(arch, 0).eval(), folder, name, None)
+    about = {"arch": arch, "recipe": name, "data": Data(name="nothing"), "roi": roi}
+    return bundle.write(folder / "bundle", model, runtime="openvino", skeleton=H36M, **about)  # type: ignore[arg-type]

@@ -15,10 +15,7 @@ import pytest
 from onnx import TensorProto, helper
 
 from explore.cli import main
-from quantize import bundle
-from quantize.manifest import Data
-from quantize.recipes import recipe
-from tests.helpers.networks import CHAIN, small_arch
+from tests.helpers.networks import write_bundle
 
 NOISE = random.Random(0).randbytes(4000)
 ENTITIES = "".join(f'<!ENTITY l{i + 1} "{f"&l{i};" * 10}">' for i in range(9))
@@ -74,15 +71,7 @@ def test_predict_and_measure_reject_the_file(
     for name, content in files.items():
         (made / name).write_bytes(content(made / name) if callable(content) else content)
     target = tmp_path / "bundle"
-    bundle.write(
-        target,
-        made / next(iter(files)),
-        arch=small_arch(),
-        runtime=runtime,
-        recipe=recipe("float"),
-        skeleton=CHAIN,
-        data=Data(name="none"),
-    )
+    write_bundle(target, made / next(iter(files)), runtime)
     assert main(["predict", str(photo), "--model", str(target), "--out", str(tmp_path / "out")]) == 2
     lines = capsys.readouterr().err.strip().splitlines()
     assert len(lines) == 1 and lines[0].startswith(f"error: {target / next(iter(files))}: "), lines

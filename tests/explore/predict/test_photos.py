@@ -12,7 +12,6 @@ import numpy as np
 import pytest
 from PIL import ExifTags, Image
 
-from arch.space import preset
 from explore.cli import main
 from explore.data.colours import LEFT, MIDDLE, RIGHT, limb_colour, person_colour, rgb
 from explore.data.crop import crop, project, training_target
@@ -21,16 +20,13 @@ from explore.data.skeleton import BLAZEPOSE33, H36M18
 from explore.predict import drawing, photo_figure, pipeline, view3d
 from explore.predict.boxes import Box, BoxEntry, boxes_of_frame
 from explore.predict.camera import Camera, choose_camera, equivalent_focal, root_depth_from_side
-from quantize import bundle as bundles
-from quantize import runtimes
-from quantize.manifest import Data, Skeleton
-from quantize.recipes import recipe
+from quantize.manifest import Skeleton
+from tests.helpers.networks import H36M, random_bundle
 
 ROOT = Path(__file__).resolve().parents[3]
 STREET = ROOT.parent / "shared" / "data" / "photo" / "street.jpg"
 STREET_BOXES = ("139.41,102.25,222.39,241.57", "287.17,61.52,74.88,165.61", "540.04,48.81,99.96,223.36",
                 "372.58,170.84,266.63,217.19")  # fmt: skip
-SKELETON = Skeleton(name=H36M18.name, joints=H36M18.names, edges=H36M18.edges, root=H36M18.root)
 STANDING = np.array([
     [0, 0, 0], [-130, 0, 0], [-140, 430, 20], [-150, 860, 40], [130, 0, 0], [150, 430, -80], [160, 850, 30],
     [0, -240, 10], [0, -480, 0], [0, -590, -60], [0, -690, 0], [170, -460, 0], [230, -190, 40], [250, 60, -60],
@@ -50,18 +46,7 @@ def camera(f=700.0, c=(320.0, 200.0)):
 @pytest.fixture(scope="session")
 def bundle(tmp_path_factory):
     """A bundle of a small network with random weights."""
-    from arch.network import build
-
-    folder = tmp_path_factory.mktemp("small")
-    arch = preset("paper-XS-relu@64").replace(
-        width=0.25, intermediate_channels=64, decoder_width=32, head="heatmap-2.5d"
-    )
-    runtime = runtimes.get("openvino")
-    model = runtime.export(build(arch, 0).eval(), folder, recipe("float"), None)
-    return bundles.write(
-        folder / "bundle", model, arch=arch, runtime="openvino", recipe=recipe("float"), skeleton=SKELETON,
-        data=Data(name="nothing"),
-    )  # fmt: skip
+    return random_bundle(tmp_path_factory.mktemp("small"))
 
 
 @pytest.fixture
@@ -204,7 +189,7 @@ def test_figure_shows_all_people(width, height, count, monkeypatch):
         people.append(pipeline.Person(bbox, px, mm, np.full(18, 0.2), mm[0, 2], "given", 1.0, 7 - index))
     image = np.full((height, width, 3), 120, np.uint8)
     made = photo_figure.render_figure(
-        pipeline.Prediction(Path("a" * 90 + ".jpg"), image, eye, people, False), SKELETON, "small"
+        pipeline.Prediction(Path("a" * 90 + ".jpg"), image, eye, people, False), H36M, "small"
     )
     picture = cv2.imdecode(np.frombuffer(made, np.uint8), cv2.IMREAD_COLOR_RGB)
     assert {label.split()[0] for label in labels} == {str(person.number) for person in people}

@@ -12,8 +12,6 @@ import cv2
 import numpy as np
 import pytest
 
-from arch.network import build
-from arch.space import preset
 from explore.cli import main
 from explore.data.framing import region_of_box, roi_of
 from explore.data.label.teacher import open_teacher
@@ -22,24 +20,13 @@ from explore.data.synthetic.config import SyntheticConfig
 from explore.data.synthetic.frame import render_jpeg
 from explore.export import golden
 from quantize import bundle as bundles
-from quantize import runtimes
 from quantize.bundle import Bundle
-from quantize.manifest import Data, Skeleton
-from quantize.recipes import recipe
+from tests.helpers.networks import random_bundle
 
 
 @pytest.fixture(scope="module")
 def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
-    folder = tmp_path_factory.mktemp("roi")
-    arch = preset("paper-XS-relu@64").replace(
-        width=0.25, intermediate_channels=64, decoder_width=32, head="heatmap-2.5d"
-    )
-    model = runtimes.get("openvino").export(build(arch, 0).eval(), folder, recipe("float"), None)
-    skeleton = Skeleton(name=H36M18.name, joints=H36M18.names, edges=H36M18.edges, root=H36M18.root)
-    written = bundles.write(
-        folder / "bundle", model, arch=arch, runtime="openvino", recipe=recipe("float"), skeleton=skeleton,
-        data=Data(name="nothing"), roi=roi_of(H36M18),
-    )  # fmt: skip
+    written = random_bundle(tmp_path_factory.mktemp("roi"), roi_of(H36M18))
     return bundles.add_golden(written, golden.stored_predictions(written))
 
 
