@@ -18,9 +18,6 @@ import cv2
 import numpy as np
 import pytest
 
-from arch.decode import decode_with_confidence, to_normalised
-from arch.space import preset
-from arch.spec import SIMCC_SPLIT
 from explore import web_server
 from explore.cli import main
 from explore.data.synthetic.config import SyntheticConfig
@@ -30,8 +27,6 @@ from explore.predict.boxes import Box
 from explore.predict.camera import choose_camera
 from explore.predict.detector import Detector, iou
 from quantize import bundle as bundles
-from quantize import sdk
-from quantize.sdk import edgepose_decoder as decoder
 from tests.helpers.browser import litertjs, page_with_camera
 
 MODEL = Path(__file__).resolve().parents[3] / "results/version-0.1/bundles/4d9892a5a7/litert"
@@ -53,37 +48,6 @@ def in_javascript(module_path: Path, expression: str, **given: Any) -> Any:
     done = subprocess.run([node, "-e", code], input=json.dumps(given), capture_output=True, text=True, timeout=30)
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
-
-
-@pytest.mark.parametrize("head", decoder.HEADS)
-def test_page_decodes_heads_like_the_bundle(head: str) -> None:
-    arch = preset("paper-XS-relu@64").replace(head=head, **({} if head == "heatmap-2.5d" else {"depth_bins": 8}))
-    joints = arch.num_joints
-    rng = np.random.default_rng(0)
-    shape = {
-        "volumetric": (1, joints * arch.depth_bins, arch.heatmap_size, arch.heatmap_size),
-        "heatmap-2.5d": (1, 2 * joints, arch.heatmap_size, arch.heatmap_size),
-        "simcc": (1, joints, 2 * SIMCC_SPLIT * arch.heatmap_size + arch.depth_bins),
-    }[head]
-    raw = rng.normal(0, 3, shape).astype(np.float32)
-    gain = 16.0 if head == "heatmap-2.5d" else 1.0
-    cells, confidence = decode_with_confidence(raw, arch, gain)
-    last = raw.transpose(0, 2, 3, 1) if raw.ndim == 4 else raw
-    config = {
-        "head": head,
-        "heatmap": arch.heatmap_size,
-        "depth_bins": arch.depth_bins,
-        "joints": joints,
-        "depth_scale": gain,
-    }
-    decoded = in_javascript(
-        sdk.path("javascript"),
-        "js.decode(given.raw, given.config, given.config.joints, 'NHWC')",
-        raw=last.ravel().tolist(),
-        config=config,
-    )
-    np.testing.assert_allclose(decoded["joints"], to_normalised(cells, arch)[0], atol=1e-5)
-    np.testing.assert_allclose(decoded["confidence"], confidence[0], atol=1e-5)
 
 
 def test_page_decodes_detections_like_the_detector() -> None:
