@@ -66,11 +66,7 @@ def run(progress: Callable[[float], None]) -> tuple[list[dict[str, Any]], list[C
     sets = {"renders": test}
     if given := os.environ.get("EDGEPOSE_HUMAN36M"):
         sets["human36m"] = collect(_human36m(given), teacher, lambda share: progress(0.9 + 0.1 * share))
-    maps = {
-        "hand-made": (handmade, handmade),
-        "fitted": fitted,
-        "shipped": (shipped.image, shipped.world),
-    }
+    maps = {"hand-made": (handmade, handmade), "fitted": fitted, "shipped": (shipped.image, shipped.world)}
     rows = [{"data": name, "map": kind, **errors(pairs, *found)}
             for name, pairs in sets.items() for kind, found in maps.items()]  # fmt: skip
     by = {(row["data"], row["map"]): row for row in rows}

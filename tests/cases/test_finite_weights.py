@@ -78,10 +78,7 @@ def test_weights_that_are_not_finite_are_rejected_wherever_they_are_read(evaluat
         next(net.parameters()).view(-1)[0] = math.nan
     path = tmp_path / "nan.safetensors"
     save_network(path, net)
-    for name, call in {
-        "init_from": {"init_from": path},
-        "backbone": {"backbone": path},
-    }.items():
+    for name, call in {"init_from": {"init_from": path}, "backbone": {"backbone": path}}.items():
         with pytest.raises(InputError, match=r"nan\.safetensors: .*: not finite"):
             train(tiny_arch(), evaluator.train, TrainConfig(samples=8), 0, tmp_path / f"{name}.state", **call)
     with pytest.raises(InputError, match=r"nan\.safetensors: .*: not finite"):

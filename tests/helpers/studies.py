@@ -63,10 +63,7 @@ def write_study(folder: Path, count: int, names: dict[int, str] | None = None, d
     config = SearchConfig(study=folder.name, results=str(folder.parent), trials=max(1, count))
     (folder / "page").mkdir(parents=True)
     (folder / "config.yaml").write_text(yaml.safe_dump(config.model_dump(mode="json") | {"hash": config.hash}))
-    importances = {
-        "mpjpe_mm": {"width": 0.6, "head": 0.4},
-        "latency_ms": {"width": 0.7, "intermediate_channels": 0.3},
-    }
+    importances = {"mpjpe_mm": {"width": 0.6, "head": 0.4}, "latency_ms": {"width": 0.7, "intermediate_channels": 0.3}}
     snapshot = Snapshot(
         networks=networks,
         minutes={number: round(0.7 * number + 1, 2) for number in range(count)},

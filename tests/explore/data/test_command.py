@@ -81,10 +81,7 @@ def test_old_option_names_work_with_a_notice(capsys):
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
-    [
-        (["synth", "--level", "ful"], "did you mean 'full'?"),
-        (["check", "human35m:/x"], "did you mean 'human36m'?"),
-    ],
+    [(["synth", "--level", "ful"], "did you mean 'full'?"), (["check", "human35m:/x"], "did you mean 'human36m'?")],
 )
 def test_similar_names_are_suggested(arguments, message, capsys):
     assert main(["data", *arguments]) == 2

@@ -36,10 +36,7 @@ FILES: dict[str, tuple[str, dict[str, Any]]] = {
     "tflite: empty": ("litert", {"model.tflite": b""}),
     "xml: entity expansion": (
         "openvino",
-        {
-            "model.xml": XML.format(f'<!DOCTYPE n [<!ENTITY l0 "ha">{ENTITIES}]>', "&l9;").encode(),
-            "model.bin": NOISE,
-        },
+        {"model.xml": XML.format(f'<!DOCTYPE n [<!ENTITY l0 "ha">{ENTITIES}]>', "&l9;").encode(), "model.bin": NOISE},
     ),
     "xml: no layers": ("openvino", {"model.xml": XML.format("", "").encode(), "model.bin": b""}),
     "xml: layer from a library": (

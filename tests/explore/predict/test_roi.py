@@ -220,8 +220,7 @@ def test_two_tracks_do_not_follow_one_person() -> None:
 
 def test_other_models_do_not_steer_the_tracker() -> None:
     boxed: Any = SimpleNamespace(
-        label="boxed",
-        bundle=SimpleNamespace(manifest=SimpleNamespace(preprocessing=Preprocessing(size=SIZE))),
+        label="boxed", bundle=SimpleNamespace(manifest=SimpleNamespace(preprocessing=Preprocessing(size=SIZE)))
     )
     people = Tracker(SimpleNamespace(detect_in=lambda image, regions: np.array([full_region(EMPTY)[:4]])))  # type: ignore[arg-type]
     people.update(EMPTY, 0.0)

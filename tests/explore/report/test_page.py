@@ -211,14 +211,7 @@ def test_hover_and_click_show_the_network(browser: Any, study: Path) -> None:
     arch = load(study / "bundles" / MIDDLE / "litert").arch
     assert make_arch(fields) == arch
     card = page.locator("#card").inner_text()
-    for text in (
-        "Certificate",
-        "no transpose between",
-        "fail",
-        "<b>at most</b> 0.3",
-        "mean 3.21 mm",
-        "stem 2.50 mm",
-    ):
+    for text in ("Certificate", "no transpose between", "fail", "<b>at most</b> 0.3", "mean 3.21 mm", "stem 2.50 mm"):
         assert text in card
     assert page.locator("#table tr.chosen td").first.inner_text() == MIDDLE
     page.reload()  # the choice is in the address

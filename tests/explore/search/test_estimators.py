@@ -20,8 +20,7 @@ def case(name: str, trials: int, slow: bool = True) -> object:
 
 
 @pytest.mark.parametrize(
-    ("name", "trials"),
-    [case("supernet", 2, slow=False), case("short", 6), case("inherit", 6), case("predictor", 10)],
+    ("name", "trials"), [case("supernet", 2, slow=False), case("short", 6), case("inherit", 6), case("predictor", 10)]
 )
 def test_a_search_estimates_candidates_and_trains_finalists_in_full(name: str, trials: int, tmp_path: Path) -> None:
     options = [*RENDERED, f"--space={space_file(tmp_path)}", f"--estimator={name}", "--estimate.samples=16"]
