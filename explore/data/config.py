@@ -11,6 +11,7 @@ from arch.errors import InputError
 from explore.config import PX, Strict
 
 PROCEDURAL = "procedural"
+MAX_FRAMES = 10**7  # of a part of the embedded set
 
 
 def _check_poses(sources: str) -> str:
@@ -61,10 +62,15 @@ class DatasetConfig(Strict):
         "MediaPipe's PoseLandmarker, which is centred on the hips and rotated so that the body is upright",
         json_schema_extra={"short": True},
     )
-    train_frames: int = Field(6000, ge=1, description="embedded set: number of training frames")
-    test_frames: int = Field(500, ge=1, description="embedded set: number of test frames, of bodies not trained on")
+    train_frames: int = Field(6000, ge=1, le=MAX_FRAMES, description="embedded set: number of training frames")
+    test_frames: int = Field(
+        500, ge=1, le=MAX_FRAMES, description="embedded set: number of test frames, of bodies not trained on"
+    )
     val_frames: int = Field(
-        500, ge=1, description="embedded set: number of validation frames, of bodies in neither other part"
+        500,
+        ge=1,
+        le=MAX_FRAMES,
+        description="embedded set: number of validation frames, of bodies in neither other part",
     )
     val_fraction: float = Field(
         0.1,
@@ -129,6 +135,19 @@ class Human36MOptions(BaseModel):
         if split == "test":
             return self.test_subjects or test, self.test_step or test_step
         raise InputError(f"split {split!r} is unknown; give train or test")
+
+    @property
+    def is_protocol(self) -> bool:
+        """Whether subjects and steps of both splits are those of the protocol."""
+        return (*self.part("train"), *self.part("test")) == PROTOCOLS[self.protocol]
+
+    @property
+    def note(self) -> str:
+        """The protocol and the test part, as text."""
+        subjects, step = self.part("test")
+        name = f"protocol {self.protocol}" if self.is_protocol else "no protocol, but chosen subjects or steps"
+        listed = ", ".join(f"S{number}" for number in subjects)
+        return f"Human3.6M, {name}: tested on {listed}" + (f", every {step}th frame" if step > 1 else "")
 
 
 class MpiInf3dhpOptions(BaseModel):

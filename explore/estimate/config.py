@@ -6,7 +6,7 @@ from typing import ClassVar
 
 from pydantic import Field
 
-from explore.config import Strict
+from explore.config import MAX_SAMPLES, Strict
 
 
 class EstimateConfig(Strict):
@@ -14,7 +14,7 @@ class EstimateConfig(Strict):
 
     renamed: ClassVar[dict[str, str]] = {"trust": "confidence"}
 
-    samples: int = Field(500, ge=1, description="short, inherit: training samples of the first run")
+    samples: int = Field(500, ge=1, le=MAX_SAMPLES, description="short, inherit: training samples of the first run")
     supernet: str = Field(
         "", description="supernet: checkpoint of train --supernet; empty: a bundled one, or --train-supernet"
     )

@@ -6,7 +6,7 @@ from typing import ClassVar
 
 from pydantic import Field
 
-from explore.config import PX, SECONDS, SHARE, Strict
+from explore.config import MAX_WORKERS, PX, SECONDS, SHARE, Strict
 
 
 class MeasureConfig(Strict):
@@ -44,5 +44,5 @@ class CalibrateConfig(Strict):
     networks: int = Field(150, ge=20, description="networks to fit the predictor on")
     unseen: int = Field(50, ge=5, description="networks to test the predictor on")
     seed: int = Field(0, ge=0, description="random seed of the choice of networks")
-    workers: int = Field(0, ge=0, description="converter processes; 0: one per core")
+    workers: int = Field(0, ge=0, le=MAX_WORKERS, description="converter processes; 0: one per core")
     out: str = Field("", description="predictor file to write, by default results/predictors/TARGET-....json")

@@ -10,7 +10,7 @@ from typing import Any, ClassVar, Literal
 from pydantic import Field, field_validator, model_validator
 
 from arch.files import content_hash
-from explore.config import PX, SECONDS, SHARE, Strict
+from explore.config import MAX_WORKERS, PX, SECONDS, SHARE, Strict
 from explore.data.config import DataConfig, DatasetConfig
 from explore.estimate.config import EstimateConfig
 from explore.export.config import ExportConfig, runtime_name
@@ -67,7 +67,7 @@ class SearchConfig(Strict):
         "none: no plan and no limit",
         json_schema_extra={"metavar": "DURATION"},
     )
-    trials: int = Field(20, ge=1, description="number of candidates, the paper's three networks included")
+    trials: int = Field(20, ge=1, le=10**6, description="number of candidates, the paper's three networks included")
     estimator: Literal["full", "short", "supernet", "inherit", "predictor"] = Field(
         "full", description="source of a candidate's error; finalists are always trained in full"
     )
@@ -126,7 +126,7 @@ class SearchConfig(Strict):
         "replace measurements that other processes disturb",
         json_schema_extra={"metavar": "FILE"},
     )
-    workers: int = Field(0, ge=0, description="worker processes; 0: one for each core")
+    workers: int = Field(0, ge=0, le=MAX_WORKERS, description="worker processes; 0: one for each core")
     device: Device = Field(
         "auto",
         description="where to train and evaluate: cpu, cuda, cuda:N, mps, or auto: the GPUs if there are any; workers take "

@@ -7,7 +7,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import AfterValidator, Field, field_validator
 
-from explore.config import SHARE, Strict
+from explore.config import MAX_SAMPLES, SHARE, Strict
 
 
 def _check_device(name: str) -> str:
@@ -62,7 +62,7 @@ class TrainConfig(Strict):
         "ema": "ema_decay",
     }
 
-    samples: int = Field(4000, ge=1, description="number of training samples")
+    samples: int = Field(4000, ge=1, le=MAX_SAMPLES, description="number of training samples")
     batch_size: int = Field(
         8, ge=2, description="samples per step, over all processes; batch normalisation needs at least two"
     )
@@ -111,7 +111,9 @@ class CandidateConfig(TrainConfig):
 class FinalConfig(CandidateConfig):
     """Further training of a finalist from its candidate's weights: longer, at a lower learning rate."""
 
-    samples: int = Field(6000, ge=1, description="number of training samples after those of the candidate")
+    samples: int = Field(
+        6000, ge=1, le=MAX_SAMPLES, description="number of training samples after those of the candidate"
+    )
     learning_rate: float = Field(3e-3, gt=0, description="peak learning rate")
     teacher: str = Field(
         "",
