@@ -110,8 +110,8 @@ def _help(field: FieldInfo) -> str:
     return f"{field.description}{shown}".replace("%", "%%")
 
 
-def from_options(args: argparse.Namespace, model: type[Model], base: dict[str, Any] | None = None) -> Model:
-    """Return the configuration: `base`, updated by the file of --config, then by the options given.
+def from_options(args: argparse.Namespace, model: type[Model]) -> Model:
+    """Return the configuration: the file of --config, updated by the options given.
 
     Raises:
         InputError: a wrong key or value; the message names the file or the command line.
@@ -121,7 +121,7 @@ def from_options(args: argparse.Namespace, model: type[Model], base: dict[str, A
         values = load_yaml(args.config)
         values.pop("hash", None)  # present in the config.yaml of a study
         parse(model, values, args.config)
-    return take(args, model, (base or {}) | values)
+    return take(args, model, values)
 
 
 def take(args: argparse.Namespace, model: type[Model], values: dict[str, Any]) -> Model:
@@ -145,8 +145,16 @@ def take(args: argparse.Namespace, model: type[Model], values: dict[str, Any]) -
     return parse(model, values, "command line")
 
 
-def _value(field: FieldInfo, text: str | list[str]) -> Any:
+def flattened(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Return the values of nested mappings by the keys of their options, such as `dataset.protocol`."""
+    found: dict[str, Any] = {}
+    for key, value in values.items():
+        found |= flattened(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value}
+    return found
+
+
+def _value(field: FieldInfo, text: Any) -> Any:
     """Convert the values that pydantic does not parse from text: lists, and choices that are numbers."""
-    if "tuple" in str(field.annotation):
+    if "tuple" in str(field.annotation) and isinstance(text, str | list):
         return [part for part in (text if isinstance(text, str) else ",".join(text)).split(",") if part]
     return next((choice for choice in choices_of(field) if str(choice) == text), text)

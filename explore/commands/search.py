@@ -88,6 +88,7 @@ def run(args: argparse.Namespace) -> int:
         for row in rows:
             table.add_row(*row)
         console.print(table)
+    print(summary.parts_note)
     print(summary.training_note)
     if summary.latency_note:
         print(summary.latency_note)

@@ -13,9 +13,9 @@ from pydantic import Field, JsonValue
 
 from arch.errors import InputError
 from arch.files import check_output, check_output_folder, remove_leftovers
-from explore.config import PX, load_yaml
+from explore.config import MAX_WORKERS, PX, load_yaml, parse
 from explore.data.config import DataConfig
-from explore.options import add_options, from_options, take
+from explore.options import add_options, flattened, take
 from explore.train.config import (
     PAPER_EPOCHS,
     PRESETS,
@@ -54,7 +54,7 @@ class RunConfig(DataConfig):
         "ours", description=f"defaults of the training options; paper: as published, {PAPER_EPOCHS} epochs"
     )
     epochs: float | None = Field(None, gt=0, description="length of the run in epochs, instead of --samples")
-    workers: int = Field(0, ge=0, description="processes that load batches")
+    workers: int = Field(0, ge=0, le=MAX_WORKERS, description="processes that load batches")
     precision: Literal["auto", "f32", "bf16"] = Field(
         "auto", description="precision of forward passes; auto: bf16 on a GPU where a short trial is faster, else f32"
     )
@@ -70,7 +70,14 @@ class RunConfig(DataConfig):
     seed: int = Field(0, ge=0, description="seed of weights and batches")
 
 
+class FileConfig(RunConfig, TrainConfig):
+    """Keys of the file of --config."""
+
+    renamed: ClassVar[dict[str, str]] = RunConfig.renamed | TrainConfig.renamed
+
+
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--config", metavar="FILE", help="YAML file with any of the keys of data, run and training")
     network = parser.add_mutually_exclusive_group(required=True)
     network.add_argument("--arch", metavar="NAME|FILE", help="network: a preset such as paper-S@64, or a YAML file")
     network.add_argument("--supernet", metavar="SPACE", help="train one set of weights for all networks of a space")
@@ -78,10 +85,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--flip-test", action="store_true", help="average test predictions with those for the mirrored image"
     )
-    add_options(parser.add_argument_group("training"), TrainConfig)
+    add_options(parser.add_argument_group("training"), TrainConfig, only=tuple(TrainConfig.model_fields))
 
 
 def run(args: argparse.Namespace) -> int:
+    if args.config:
+        given = parse(FileConfig, load_yaml(args.config), args.config).model_dump(exclude_unset=True)
+        args = argparse.Namespace(**flattened(given) | vars(args))
     out = Path(getattr(args, "out", RunConfig.model_fields["out"].default))
     if out.suffix.lower() in (".state", ".json"):
         raise InputError(f"--out {out}: {out.suffix} is the suffix of a file beside the checkpoint; use .safetensors")
@@ -101,7 +111,7 @@ def _train_network(args: argparse.Namespace) -> int:
     from arch.space import named_arch
     from explore.data.batches import epoch_length
     from explore.data.sample import training_notes
-    from explore.evaluation.evaluator import open_evaluator
+    from explore.evaluation.evaluator import evaluation_note, open_evaluator
     from explore.evaluation.metrics import score
     from explore.progress import Display
     from explore.train.backbone import load_backbone
@@ -120,7 +130,7 @@ def _train_network(args: argparse.Namespace) -> int:
         raise InputError("--subnets: has no effect with --arch; omit it")
     arch = named_arch(args.arch)
     options = take(args, RunConfig, {"input_size": arch.input_size})
-    config = from_options(args, TrainConfig, PRESETS[options.preset])
+    config = take(args, TrainConfig, dict(PRESETS[options.preset]))
     if options.epochs and hasattr(args, "samples"):
         raise InputError("--samples: has no effect with --epochs; omit one of the two")
     if options.epochs is None and (options.preset == "ours" or "samples" in config.model_fields_set):
@@ -209,7 +219,7 @@ def _train_network(args: argparse.Namespace) -> int:
     if args.json:
         print(json.dumps(facts | {"checkpoint": str(out), "result": str(out.with_suffix(".json"))}))
     else:
-        _print_summary(scores, interval, result, evaluator, monitor.history, arch, out)
+        _print_summary(scores, interval, result, evaluator, monitor.history, arch, out, evaluation_note(options))
     return 0
 
 
@@ -223,7 +233,7 @@ def _train_supernet(args: argparse.Namespace) -> int:
     from quantize.checkpoint import load_network
 
     options = take(args, RunConfig, {})
-    config = from_options(args, TrainConfig, SUPERNET_PRESET)
+    config = take(args, TrainConfig, dict(SUPERNET_PRESET))
     useless = {"flip-test": args.flip_test, "teacher": config.teacher}
     useless |= {name: hasattr(args, name) for name in ("preset", "epochs", "backbone", "logs", "evaluations")}
     if name := next((name for name, given in useless.items() if given), None):
@@ -286,8 +296,8 @@ def _with_frames(args: argparse.Namespace, options: RunConfig, samples: int) -> 
 def _with_length(
     args: argparse.Namespace, options: RunConfig, config: TrainConfig, samples_per_epoch: int, masks: bool
 ) -> TrainConfig:
-    """Convert epochs to samples, and choose the augmentation where neither options nor the file of --config do."""
-    given = {*vars(args), *(load_yaml(args.config) if args.config else {})}
+    """Convert epochs to samples, and choose the augmentation where the options do not."""
+    given = vars(args)
     epochs = options.epochs or (PAPER_EPOCHS if options.preset == "paper" and "samples" not in given else None)
     if epochs:
         config = config.model_copy(update={"samples": max(1, round(epochs * samples_per_epoch))})
@@ -299,12 +309,15 @@ def _with_length(
 def _details(scores: Scores, evaluator: Evaluator, arch: Arch, data: DataConfig, flip_test: bool) -> dict[str, Any]:
     """Return the entries of the result file that the checkpoint does not have; `report --tables` reads them."""
     from arch.cost import cost
+    from explore.evaluation.evaluator import evaluation_note, tested_human36m
 
+    human36m = tested_human36m(data)
     return {
         "test": evaluator.data.name,
+        "test_note": evaluation_note(data),
         "test_hash": evaluator.data.hash,
         "test_samples": len(evaluator.data),
-        "protocol": data.dataset.protocol,
+        "protocol": human36m.protocol if human36m and human36m.is_protocol else None,
         "root_depth": "detected" if data.dataset.detected else "annotated",
         "flip_test": flip_test,
         "params": cost(arch).params,
@@ -326,9 +339,10 @@ def _print_summary(
     history: list[tuple[int, float]],
     arch: Arch,
     out: Path,
+    note: str,
 ) -> None:
     test = evaluator.data
-    print(f"{arch.name} on {test.name}, {evaluator.part} part, {len(test)} frames")
+    print(f"{arch.name} on {test.name}, {evaluator.part} part, {len(test)} frames ({note})")
     print(
         f"MPJPE {scores.mpjpe:.1f} mm, PA-MPJPE {scores.pa_mpjpe:.1f} mm (mean-pose baseline: MPJPE "
         f"{evaluator.mean_pose_mm:.1f} mm)"

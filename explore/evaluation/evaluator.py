@@ -181,10 +181,10 @@ def _train_and_test(config: DataConfig, workers: int, progress: Progress | None)
     train = open_dataset(
         config.data, "train", partial(reader_options, config), workers=workers, progress=progress, framing=framing
     )
-    options = partial(reader_options, config, skeleton=train.skeleton)
-    test = open_dataset(tested, "test", options, workers=workers, progress=progress, framing=framing)
     if not train.has_depth.any():
         raise InputError(f"data {config.data}: annotates no depth; put a 3D set before it: human36m:PATH+{config.data}")
+    options = partial(reader_options, config, skeleton=train.skeleton)
+    test = open_dataset(tested, "test", options, workers=workers, progress=progress, framing=framing)
     return train, test
 
 
@@ -224,6 +224,19 @@ def _is_level(data: str) -> bool:
     """Return whether a data set is the embedded one, named by its level."""
     kind, _, level = data.partition(":")
     return kind == "synthetic" and level in SYNTHETIC_LEVELS
+
+
+def evaluation_note(config: DataConfig) -> str:
+    """Return what errors on the test part depend on, as text: the protocol, and the source of boxes and root depths."""
+    options = tested_human36m(config)
+    given = f"{'detected' if config.dataset.detected else 'annotated'} boxes and root depths"
+    return f"{options.note}; {given}" if options else given
+
+
+def tested_human36m(config: DataConfig) -> Human36MOptions | None:
+    """Return the subjects and steps of the test part if it is of Human3.6M."""
+    options = reader_options(config, config.dataset.test_on or parse_data(config.data)[0])
+    return options if isinstance(options, Human36MOptions) else None
 
 
 def reader_options(config: DataConfig, data: str, skeleton: Skeleton | None = None) -> Any:

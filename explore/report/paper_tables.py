@@ -135,6 +135,10 @@ def own_row(result: dict[str, Any]) -> tuple[Table, Row]:
     """
     name, params = str(result["name"]), float(result["params"]) / 1e6
     if result["test"] == "human36m":
+        if result["protocol"] is None:
+            raise InputError(
+                f"{name}: protocol: none, because subjects or steps were chosen; train with those of a protocol"
+            )
         first = result["protocol"] == 1
         by_action = result["rigid_per_action_mm" if first else "per_action_mm"]
         average = float(result["rigid_mpjpe_mm" if first else "mpjpe_mm"])
@@ -180,5 +184,6 @@ def render(table: Table, own: Sequence[Row] = (), markdown: bool = False) -> str
         ]
     units = ", ".join(dict.fromkeys(row.units for row in own if row.units))
     intervals = f"; in brackets: 95% bootstrap interval over {units}" if units else "; intervals are not available"
-    note = [f"* measured here, on the test part{intervals}"] if own else []
+    aligned = "; aligned by rotation and translation, without scale" if table is TABLE_7 else ""
+    note = [f"* measured here, on the test part{aligned}{intervals}"] if own else []
     return "\n".join([f"{table.name}: {table.about}", "", *lines, *note])

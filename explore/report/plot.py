@@ -73,11 +73,9 @@ def _plot_panel(axes: Axes, key: str, summary: Summary) -> None:
         known = [r for r in rows if r.is_measured(key)]
         for mine in (known, [r for r in rows if not r.is_measured(key)]):
             if mine and mine is not known:
-                colour = style.pop("c") if style["c"] != "none" else style["edgecolors"]
-                label, style = (
-                    f"{label}; latency predicted",
-                    style | {"facecolors": "white", "edgecolors": colour},
-                )
+                filled = style.pop("c")
+                label = f"{label}; latency predicted"
+                style |= {"facecolors": "white", "edgecolors": style["edgecolors"] if filled == "none" else filled}
             if mine:
                 axes.scatter([x(r) for r in mine], [r.mpjpe_mm for r in mine], label=label, **style)
 

@@ -2,8 +2,20 @@
 
 from __future__ import annotations
 
+import shlex
+from pathlib import Path
+
+from explore.report.columns import column
 from explore.report.summary import Summary
 from explore.report.tables import equal_samples_table, front_table, to_markdown
+from explore.search.config import SearchConfig
+
+ROOT = Path(__file__).resolve().parents[2]  # of the clone
+
+NOTHING_COMPARED = (
+    "Nothing is compared, because that needs a file of the search and one of a baseline (`--references`), both with a "
+    "measured latency."
+)
 
 
 def readme(summary: Summary) -> str:
@@ -35,6 +47,7 @@ Error, latency and size are those of the exported model file.
 {summary.training_note}
 Networks are exported in float and with {recipes}. Latency: {threads} {"thread" if threads == 1 else "threads"}.
 {_checks(summary)}
+`front`: {column("front").tooltip}
 
 {tables}
 
@@ -48,7 +61,7 @@ paired difference of the errors. Nothing is interpolated between files. The inte
 uncertainty of the latencies and of the errors. Baselines that learned less than half of what the best network learned,
 measured from the mean-pose baseline, are not compared.
 
-{comparison or "No baseline was exported. Name presets with `--references` to compare with them."}
+{comparison or NOTHING_COMPARED}
 
 {_equal_samples(summary)}## Candidates ({summary.candidates_part} part)
 
@@ -65,9 +78,15 @@ measured from the mean-pose baseline, are not compared.
 
 ## Next steps
 
-    {summary.next_step}
-    python explore.py search {summary.more}      # resume with more trials
+    {_in_clone(summary.next_step)}
+    python explore.py search {_in_clone(summary.more)}      # resume with more trials
 """
+
+
+def _in_clone(command: str) -> str:
+    """Return a command with paths below the clone relative to it: where `report` is run is no matter of the study."""
+    results = f"--results {shlex.quote(str(ROOT / SearchConfig().results))} "
+    return command.replace(results, "").replace(f"{ROOT}/", "")
 
 
 def _equal_samples(summary: Summary) -> str:
@@ -100,7 +119,12 @@ def _frames(summary: Summary) -> str:
 def _mean_pose(summary: Summary) -> str:
     if summary.snapshot.mean_pose_mm is None:
         return ""
-    return f"The mean-pose baseline (predicting the mean training pose for every image) has an MPJPE of {summary.snapshot.mean_pose_mm:.1f} mm on the test part."
+    best = min((row.mpjpe_mm for row in summary.exported), default=0.0)
+    above = " No exported file has a lower error; train longer." if best >= summary.snapshot.mean_pose_mm else ""
+    return (
+        "The mean-pose baseline (predicting the mean training pose for every image) has an MPJPE of "
+        f"{summary.snapshot.mean_pose_mm:.1f} mm on the test part.{above}"
+    )
 
 
 def _objectives(summary: Summary) -> str:

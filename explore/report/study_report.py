@@ -10,7 +10,14 @@ from pathlib import Path
 
 from arch.errors import InputError
 from arch.files import write_atomic
-from explore.evaluation.evaluator import Evaluator, Evaluators, is_rendered, open_evaluator, open_evaluators
+from explore.evaluation.evaluator import (
+    Evaluator,
+    Evaluators,
+    evaluation_note,
+    is_rendered,
+    open_evaluator,
+    open_evaluators,
+)
 from explore.report.page import write_page
 from explore.report.plot import plot_front
 from explore.report.predictions import bundles_of, load_predictions, write_predictions
@@ -40,6 +47,7 @@ def write_study_report(
         "versions": versions(),
         "data": data.train.name,
         "data_hash": data.train.hash,
+        "test_note": evaluation_note(config.data_config),
         "train_frames": len(data.train),
         "validation_frames": len(data.validation.data),
         "test_frames": len(data.test.data),

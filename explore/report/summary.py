@@ -98,11 +98,12 @@ class Summary:
             predicted
         )
         counts += [f"{len(unknown)} exported files have no latency"] * bool(unknown)
+        away = any(not row.is_measured(key) for row in predicted for key in row.sources if key != "latency_ms")
         lines = []
         if counts:
             lines.append(
-                f"Other processes kept the machine busy: {'; '.join(counts)}. On an idle machine, run the same search with "
-                "--remeasure."
+                f"Other processes kept the machine busy{', or a device did not respond' if away else ''}: "
+                f"{'; '.join(counts)}. On an idle machine, run the same search with --remeasure."
             )
         if loaded:
             lines.append("Latencies were measured with EDGEPOSE_BACKGROUND_LOAD, beside any other processes.")
@@ -218,7 +219,8 @@ class Summary:
                 f"{part} part of {name}" if name else f"{part} part"
                 for part, name in (("validation", first), ("test", tested))
             )
-            return f"Candidates are evaluated on the {validation}, exported files on the {test}."
+            note = self.environment.get("test_note", "")
+            return f"Candidates are evaluated on the {validation}, exported files on the {test}{note and f' ({note})'}."
         return (
             "Candidates and exported files are both evaluated on the test part, on which version 0.1 also chose them."
         )

@@ -13,6 +13,8 @@ from typing import Any
 import pytest
 
 from explore.commands import search as command
+from explore.data.config import DataConfig, DatasetConfig
+from explore.evaluation.evaluator import evaluation_note
 from explore.report.readme import readme
 from explore.report.summarise import summarise
 from explore.report.summary import Summary
@@ -34,6 +36,15 @@ def test_the_note_on_parts_names_their_data(tmp_path: Path) -> None:
     summary = summary_of(tmp_path, XS)
     mixed = replace(summary, settings={**summary.settings, "data": "custom:mine*0.5+synthetic:full*0.5"})
     assert "validation part of custom:mine, exported files on the test part of custom:mine." in mixed.parts_note
+    config = DataConfig(data="human36m:/", dataset=DatasetConfig(protocol=1))
+    noted = replace(summary, environment={"test_note": evaluation_note(config)})
+    given = "annotated boxes and root depths"
+    assert f"(Human3.6M, protocol 1: tested on S11, every 64th frame; {given})" in readme(noted)
+    chosen = config.model_copy(update={"dataset": DatasetConfig(test_subjects=(7, 8), detected="boxes.json")})
+    assert evaluation_note(chosen).endswith(
+        "chosen subjects or steps: tested on S7, S8; detected boxes and root depths"
+    )
+    assert evaluation_note(DataConfig()) == given
 
 
 def test_only_bundles_whose_checks_passed_are_recommended(tmp_path: Path) -> None:
@@ -46,6 +57,20 @@ def test_only_bundles_whose_checks_passed_are_recommended(tmp_path: Path) -> Non
     summary = summary_of(tmp_path / "three", best)
     assert summary.best is None and "no bundle passed all checks" in readme(summary)
     assert summary.as_dict()["next"].startswith("no bundle passed all checks") and "predict" not in summary.next_step
+
+
+def test_the_readme_says_if_nothing_was_learned(tmp_path: Path) -> None:
+    assert "No exported file has a lower error" not in readme(summary_of(tmp_path / "good", XS))
+    assert "220.0 mm on the test part. No exported" in readme(summary_of(tmp_path / "bad", replace(XS, mm=230.0)))
+
+
+def test_the_readme_of_a_study_in_the_clone_has_no_absolute_paths(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("explore.report.readme.ROOT", tmp_path)
+    text = readme(summary_of(tmp_path / "results", XS))
+    assert "--model results/s/bundles/paper-XS-relu/litert" in text and "--study s" in text
+    assert str(tmp_path) not in text and "--results" not in text
 
 
 def test_the_command_prints_parts_intervals_and_a_sound_recommendation(

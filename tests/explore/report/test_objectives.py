@@ -77,6 +77,13 @@ def test_predicted_latencies_are_marked_everywhere(tmp_path: Path) -> None:
     render(summary)
 
 
+def test_nothing_is_compared_without_measured_latencies(tmp_path: Path, recwarn: pytest.WarningsRecorder) -> None:
+    summary = summary_of(tmp_path / "s", tuple(replace(file, source="MACs") for file in FILES))
+    assert "Nothing is compared, because that needs" in readme(summary)
+    plot_front(summary)
+    assert not recwarn.list, "open marks have one colour"
+
+
 def _findings_of_b(summary: Summary) -> list[str]:
     """Return the findings of a study in which `b` alone dominates the baseline."""
     rows = tuple(row for row in summary.trials if row.name in ("b", "paper-XS-relu"))

@@ -61,6 +61,8 @@ def test_other_sets_have_no_table():
         own_row(RESULT | {"test": "synthetic-easy"})
     with pytest.raises(InputError, match="sequences: empty"):
         own_row(RESULT | {"test": "mupots"})
+    with pytest.raises(InputError, match="protocol: none, because subjects or steps were chosen"):
+        own_row(RESULT | {"protocol": None})
 
 
 def test_the_command(tmp_path, capsys):
@@ -71,6 +73,7 @@ def test_the_command(tmp_path, capsys):
     assert main(["report", "--tables", *paths]) == 0
     said = capsys.readouterr().out
     assert said.index("Table 7") < said.index("Table 8") and said.count("paper-S *") == 2
+    assert said.count("aligned by rotation and translation, without scale") == 1, "in Table 7"
     lines = [line for line in said.splitlines() if line.startswith(("Methods", "Ours-L", "paper-S"))]
     assert len({len(line) for line in lines[:3]}) == 1  # columns stand under each other
     assert main(["report", "--tables", paths[0], "--markdown"]) == 0

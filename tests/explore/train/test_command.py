@@ -48,8 +48,9 @@ def test_the_command_writes_checkpoint_and_result(tmp_path: Path, capsys: pytest
     facts = json.loads(capsys.readouterr().out)
     assert facts["samples"] == 12
     written = json.loads(out.with_suffix(".json").read_text())
-    assert (
-        written["test"] == "human36m" and written["protocol"] == 1 and set(written["per_action_mm"]) == {"Directions"}
+    assert written["test"] == "human36m" and set(written["per_action_mm"]) == {"Directions"}
+    assert written["protocol"] is None and written["test_note"].endswith(
+        "tested on S9; annotated boxes and root depths"
     )
     assert written["config"]["optimizer"] == "adam" and written["flip_test"] and written["params"] > 1000
     assert out.is_file() and not out.with_suffix(".state").exists()
@@ -148,8 +149,8 @@ def test_2d_data_alone_is_rejected_and_the_number_of_joints_follows_the_data(tmp
     common = ["train", "--arch", "paper-XS-relu@64", "--samples", "8", "--evaluations", "1"]
     common += ["--out", str(tmp_path / "net.safetensors"), "--json"]
     subjects = ["--dataset.train-subjects", "1", "--dataset.test-subjects", "9"]
-    assert main([*common, "--data", flat, "--dataset.test-on", deep, *subjects]) == 2
-    assert "annotates no depth" in capsys.readouterr().err
+    assert main([*common, "--data", flat]) == 2
+    assert "annotates no depth; put a 3D set before it" in capsys.readouterr().err
     assert main([*common, "--data", f"{deep}+{flat}", *subjects]) == 0
     assert json.loads(capsys.readouterr().out)["data"] == "human36m+mpii"
     assert main([*common, "--data", muco, "--dataset.test-on", mupots]) == 0
@@ -212,3 +213,19 @@ def test_useless_combinations_are_rejected_in_one_line(
     assert main(["train", *(text.replace("FILE", str(tmp_path / "config.yaml")) for text in arguments)]) == 2
     line = capsys.readouterr().err.strip()
     assert expected in line and "\n" not in line
+
+
+def test_a_file_has_any_key_and_options_take_precedence(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    layouts.human36m(tmp_path / "set", 8)
+    out, file = tmp_path / "net.safetensors", tmp_path / "run.yaml"
+    subjects = "dataset: {protocol: 1, train_subjects: [1], test_subjects: [9]}"
+    text = f"preset: paper\ndata: human36m:{tmp_path / 'set'}\n{subjects}\nrate: 0.002\nsamples: 9999\nout: {out}\n"
+    file.write_text(text)
+    call = f"train --arch paper-XS-relu@64 --config {file} --evaluations 0 --samples 24 --json".split()
+    assert main(call) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["checkpoint"] == str(out) and found["samples"] == 24
+    assert (found["preset"], found["config"]["learning_rate"], found["config"]["augment"]) == ("paper", 0.002, "paper")
+    file.write_text(f"{text}dataset.protocol: 1\n")
+    assert main(call) == 2
+    assert "run.yaml: dataset.protocol: unknown key" in capsys.readouterr().err
