@@ -85,6 +85,8 @@ def convert(source: Path, kind: str, images: Path, out: Path, split: str, focal:
     Raises:
         InputError: the source is invalid, no person is left, or OUT has this split already.
     """
+    if not source.is_file():
+        raise InputError(f"{source}: no such file; give a file of landmarks or joints")
     path = out / "annotations" / f"{split}.json"
     if path.exists():
         raise InputError(f"--out {path}: exists; remove it, or give another folder or --split")
@@ -134,8 +136,9 @@ def convert(source: Path, kind: str, images: Path, out: Path, split: str, focal:
         f, c = _camera(size, focal)
         content["images"].append({"id": number, "file_name": file, "width": size[0], "height": size[1], "f": f.tolist(), "c": c.tolist()})  # fmt: skip
     if not content["annotations"]:
-        reasons = [*skipped.values(), *left_out, f"{source}: no people in it"]
-        raise InputError(f"{reasons[0]}; nothing is written")
+        reasons = [*max(left_out, list(skipped.values()), key=len), f"{source}: no people in it"]
+        others = len(left_out) + len(skipped) - 1
+        raise InputError(f"{reasons[0]}{f' (and {others} more)' if others > 0 else ''}; nothing is written")
     write_atomic(path, json.dumps(content) + "\n")
     if not link.exists():
         link.symlink_to(images.resolve(), target_is_directory=True)

@@ -18,6 +18,7 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+from collections import Counter
 from collections.abc import Collection, Sequence
 from dataclasses import replace
 from itertools import combinations
@@ -226,7 +227,12 @@ def check_disjoint(**parts: Dataset) -> None:
 def _shared(one: Dataset, other: Dataset) -> str:
     """Return what two parts share, or an empty string."""
     subjects = [set(subject_names(part)) - {""} for part in (one, other)]
-    if both := subjects[0] & subjects[1]:
+    held_out = {one.split, other.split} == {"train", "validation"}
+    both = subjects[0] & subjects[1]
+    if held_out:  # of the only subject of a data set, clips are held out
+        count = Counter(name.rpartition(" ")[0] for name in subjects[0] | subjects[1])
+        both = {name for name in both if count[name.rpartition(" ")[0]] > 1}
+    if both:
         return f"subject {min(both)} (give different people different numbers)"
     for first, (second, known) in ((one, (other, subjects[1])), (other, (one, subjects[0]))):
         for composite, performers in PERFORMERS.items():
@@ -238,7 +244,7 @@ def _shared(one: Dataset, other: Dataset) -> str:
         return f"the image {min(same)}"
     if clip := _shared_clip(one, other):
         return f"the clip {clip}"
-    if {one.split, other.split} != {"train", "validation"} and max(len(one), len(other)) <= MAX_COMPARED:
+    if not held_out and max(len(one), len(other)) <= MAX_COMPARED:
         return _shared_copy(one, other)
     return ""
 

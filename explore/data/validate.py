@@ -120,7 +120,7 @@ def _check_human36m(root: Path, decode: int, progress: Progress, options: Human3
         try:
             report.parts[split] = human36m.load(root, split, options, SampleErrors(report_all=True))
         except SplitNotFound as error:
-            report.notes.append(f"no {split} part: {error}, or choose others with --dataset.{split}-subjects")
+            report.notes.append(f"no {split} part: {error}")
         except InputError as error:
             file = str(error).partition(": ")[0]
             if not any(line.startswith(f"{file}: ") for _, line in report.problems):

@@ -245,8 +245,10 @@ class DatasetBuilder:
     def file_of_split(self, files: dict[str, str]) -> str:
         """Return the entry of `files` for this split. SplitNotFound: the data set has no such split."""
         if self.split not in files:
+            option = " with --dataset.test-on READER:PATH" if self.split == "test" else ""
             raise SplitNotFound(
-                f"data {self.name}: has a {' and '.join(files)} split only; name another set for the {self.split} split"
+                f"data {self.name}: has a {' and '.join(files)} split only; name another set for the {self.split} "
+                f"split{option}"
             )
         return files[self.split]
 

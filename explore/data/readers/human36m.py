@@ -11,6 +11,7 @@ Every n-th frame is selected by its number (frame_idx), as the reference readers
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import partial
@@ -61,7 +62,7 @@ def load(
         }
         builder.collect(subject.annotations_at(step), partial(_person, subject, cameras))
     if not builder.seen:
-        advice = f"lower {split}_step" if step > 1 else f"choose other {split}_subjects"
+        advice = f"lower dataset.{split}-step" if step > 1 else f"choose other dataset.{split}-subjects"
         raise InputError(f"{folder}: no frame of subjects {_listed(subjects)} at step {step}; {advice}")
     data = builder.build(f"{folder}: none of {builder.seen} frames can be used; run data check")
     return _with_detections(data, builder, options.detected) if options.detected and split == "test" else data
@@ -94,8 +95,14 @@ class Subject:
         self.root, self.number = root, number
         folder = root / "annotations"
         self.path = {kind: folder / f"Human36M_subject{number}_{kind}.json" for kind in ("data", "camera", "joint_3d")}
-        present = sorted({file.name.split("_")[1] for file in folder.glob("Human36M_subject*_*.json")})
-        missing = f"the folder has {_listed(present)}: choose train_subjects and test_subjects among them"
+        found = (re.match(r"Human36M_subject(\d+)_", file.name) for file in folder.iterdir())
+        present = sorted({int(match[1]) for match in found if match})
+        missing = (
+            f"the folder has subjects {_listed(present)}; choose among them with --dataset.train-subjects and "
+            "--dataset.test-subjects"
+        )
+        if number in present:
+            missing = "restore it; other files of the subject are there"
         data, self.cameras, self.joints = (common.read_object(file, digest, missing) for file in self.path.values())
         where = f"{self.path['data']}: image"
         images = common.require_list(data, "images", self.path["data"])

@@ -139,6 +139,19 @@ def test_invalid_sources(
     assert message in line and line.count("\n") == 1 and not (tmp_path / "set").exists()
 
 
+def test_a_missing_source_and_the_reason_of_most_people(
+    photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("gone.json", "gone.csv", "gone.npz"):
+        assert run(photos, tmp_path / name) == 2
+        assert f"{name}: no such file; give a file of landmarks or joints" in capsys.readouterr().err
+    people = [{"file": file, "landmarks": [[9, 9]] * 33} for file in ("none.jpg", "a.jpg", "a.jpg")]
+    (tmp_path / "a.json").write_text(json.dumps(people))
+    assert run(photos, tmp_path / "a.json") == 2
+    line = capsys.readouterr().err
+    assert "a.json: entry 2: " in line and "(and 2 more); nothing is written" in line
+
+
 @pytest.mark.parametrize("kind", ["json", "npz"])
 def test_one_bad_image_stops_nothing(
     kind: str, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]

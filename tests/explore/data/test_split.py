@@ -91,6 +91,9 @@ def test_all_cameras_of_a_clip_stay_together() -> None:
     train, validation = hold_out(data)
     assert len(set(validation.action)) == 1 and len(validation) == 12
     assert not set(train.action) & set(validation.action)
+    check_disjoint(training=train, validation=validation)  # there is no second subject to hold out
+    with pytest.raises(InputError, match="share subject human36m S1"):
+        check_disjoint(training=train, test=replace(validation, split="test"))
 
 
 def test_people_in_one_image_stay_together() -> None:

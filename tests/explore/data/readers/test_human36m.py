@@ -79,7 +79,7 @@ def test_real_training_batches():
 
 @needs_real_frames
 def test_missing_subjects_of_the_protocol_are_named():
-    with pytest.raises(InputError, match=r"subject9.*: missing; the folder has subject1, subject5, subject7, subject8"):
+    with pytest.raises(InputError, match=r"subject9.*: missing; the folder has subjects 1, 5, 7, 8; choose"):
         load(REAL, "test")
 
 
@@ -219,11 +219,11 @@ def test_truncated_annotation_file(root, kind):
 @pytest.mark.parametrize("kind", ["data", "camera", "joint_3d"])
 def test_missing_annotation_file(root, kind):
     (root / "annotations" / f"Human36M_subject1_{kind}.json").unlink()
-    assert_rejected(root, f"Human36M_subject1_{kind}.json", "missing")
+    assert_rejected(root, f"Human36M_subject1_{kind}.json", "missing; restore it")
 
 
 def test_missing_subject_lists_the_available_ones(root):
-    assert_rejected(root, "subject6", "the folder has subject1", options=Human36MOptions(train_subjects=(6,)))
+    assert_rejected(root, "subject6", "the folder has subjects 1; choose", options=Human36MOptions(train_subjects=(6,)))
 
 
 def test_missing_camera(root):
