@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import importlib
 import json
+import random
 import re
 import sys
 from pathlib import Path
@@ -20,6 +21,7 @@ from arch.decode import decode, decode_tensor
 from arch.encoders import ENCODERS, Encoder
 from arch.heads import HEADS
 from arch.network import build
+from arch.search_space import Space
 from arch.space import make_arch
 from benchmarks import BENCHES
 from explore.cli import Parser, main, visible_options
@@ -71,6 +73,15 @@ def test_head_decodes_equally_in_numpy_and_torch(monkeypatch: pytest.MonkeyPatch
     np.testing.assert_allclose(decode(raw.numpy(), arch), expected, atol=1e-4)
     plain = decode(raw.numpy(), arch.replace(head="volumetric"))
     assert np.abs(plain - expected).max() > 1e-3, "the factor has no effect"
+
+
+def test_the_space_can_be_searched(tmp_path: Path) -> None:
+    shown = re.search(r'```yaml title="my-space.yaml"\n(.*?)```', (ROOT / "docs" / "search.md").read_text(), re.DOTALL)
+    assert shown
+    path = tmp_path / "my-space.yaml"
+    path.write_text(shown[1])
+    found = {Space.load(path).at(128).sample(random.Random(seed)).id for seed in range(200)}
+    assert len(found) == 18, "depth_bins counts with the volumetric head only"
 
 
 def test_runtime_exports_loads_and_runs(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -41,7 +41,6 @@ FRAMES = (1500, 3000, 6000, 12_000, 24_000, 48_000, 96_000, 192_000)  # steps, s
 MIN_OWN = 4  # networks of the space among the candidates
 MAX_RENDERING = 0.3  # of the time for candidates and finalists
 RESERVE = 0.02  # of the budget, besides the time that the reports take
-LATE = 0.5  # a network is started while at least this part of its expected duration is left
 
 
 @dataclass(frozen=True)
@@ -214,7 +213,7 @@ class _Planner:
             train_frames=self.train_frames,
             renders=self.load.renders,
             candidates_until_s=None if "trials" in given else before + ends_s,
-            finalists_until_s=None if "final.samples" in given else self.before_reports_s - LATE * max(durations),
+            finalists_until_s=None if "final.samples" in given else self.before_reports_s,
             expected_s=before + candidates_s + finalists_s + speed.report_s,
             compute_s=compute,
         )

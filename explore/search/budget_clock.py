@@ -19,13 +19,15 @@ from explore.search.speed import USUAL_SPEED
 from explore.train.config import PASSES
 
 SAVE_SECONDS = 5.0
+LATE = 0.5  # a finalist is started while at least this part of its expected duration is left
 
 
 class Stored(BaseModel):
     """The plan of a study and its time so far, as kept in its folder.
 
     spent_s: time of the search so far, over all runs
-    until: Unix time after which no further network is started in the present phase; None: no limit
+    until: Unix time after which no further candidate is started, or at which the finalists should have ended; None: no
+        limit
     is_empty: whether the phase had no result when it began; each worker then starts a network, however late it is
     """
 
@@ -64,10 +66,27 @@ def keeps_plan(config: SearchConfig) -> bool:
     return stored is not None and ("budget" not in config.model_fields_set or config.budget_s == stored.plan.budget_s)
 
 
-def may_start(config: SearchConfig, is_first: bool) -> bool:
-    """Return whether the budget leaves time to start a network in the present phase. is_first: of this worker"""
+def may_start(config: SearchConfig, is_first: bool, finalist: str = "", pace: float = 1.0) -> bool:
+    """Return whether the budget leaves time to start a network in the present phase.
+
+    is_first: of this worker
+    finalist: id of the network, for which at least the fraction LATE of its expected duration has to be left
+    pace: duration of this worker's last finalist, as a fraction of the expected one
+    """
     stored = read_stored(config.folder)
-    return stored is None or stored.until is None or time.time() < stored.until or (is_first and stored.is_empty)
+    if stored is None or stored.until is None or (is_first and stored.is_empty):
+        return True
+    return time.time() < stored.until - LATE * pace * stored.plan.finalists_s.get(finalist, 0.0)
+
+
+def pace_of(config: SearchConfig, finalist: str, seconds: float) -> float:
+    """Return the pace of a worker whose finalist took so long.
+
+    It is at most 1, because other processes that slowed the worker down may have ended.
+    """
+    stored = read_stored(config.folder)
+    expected = stored.plan.finalists_s.get(finalist) if stored else None
+    return min(1.0, seconds / expected) if expected else 1.0
 
 
 def without_limit(config: SearchConfig, stored: Stored) -> SearchConfig:
@@ -102,7 +121,7 @@ class Clock:
         self._start_until(None if "trials" in self.given else self.plan.candidates_until_s, is_empty)
 
     def start_finalists(self, is_empty: bool) -> None:
-        """Let workers start finalists as long as the plan leaves them time. is_empty: there is no result yet"""
+        """Let workers start finalists that can end in time. is_empty: there is no result yet"""
         self._start_until(None if "final.samples" in self.given else self.plan.finalists_until_s, is_empty)
 
     def _start_until(self, spent_s: float | None, is_empty: bool) -> None:

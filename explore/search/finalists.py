@@ -26,7 +26,7 @@ from explore.export.bundles import export_bundle
 from explore.export.certificates import certificate_row, simulated_costs
 from explore.export.exporter import Predictions
 from explore.measure.latency import Disturbed, Latency
-from explore.search.budget_clock import further_samples, may_start
+from explore.search.budget_clock import further_samples
 from explore.search.candidate import counted, export_and_evaluate, latency_fields, network_figures, train_fully
 from explore.search.config import SearchConfig
 from explore.search.context import EvalContext
@@ -206,15 +206,18 @@ def read_finalists(config: SearchConfig) -> list[Finalist]:
 
 
 def next_finalist(
-    study: optuna.Study, config: SearchConfig, monitors: dict[str, LeaseMonitor], abilities: frozenset[str]
+    study: optuna.Study,
+    config: SearchConfig,
+    monitors: dict[str, LeaseMonitor],
+    abilities: frozenset[str],
+    may_start: Callable[[str], bool] = lambda arch_id: True,
 ) -> tuple[Finalist, Lease] | None:
-    """Lease the next finalist that nobody works on; None when all have ended.
-
-    A worker that cannot measure waits only as long as the budget lets others start the rest.
+    """Lease the next finalist that nobody works on; None when all have ended, or the budget leaves the rest no time.
 
     monitors: the worker's own, kept for all of its calls
+    may_start: whether the budget leaves time for a finalist, by its id
     """
-    while pending := [finalist for finalist in read_finalists(config) if not finalist.has_ended(config)]:
+    while pending := [f for f in read_finalists(config) if not f.has_ended(config) and may_start(f.arch.id)]:
         for finalist in pending if LATENCY in abilities else []:
             name = f"finalist {finalist.arch.id}"
             monitor = monitors.setdefault(name, LeaseMonitor(config.lease))
@@ -228,8 +231,6 @@ def next_finalist(
                 release_resource(study, lease)
             else:
                 return finalist, lease
-        if LATENCY not in abilities and not may_start(config, is_first=False):
-            return None
         time.sleep(min(2.0, config.lease / 10))
     return None
 

@@ -23,10 +23,11 @@ class Plan(BaseModel):
     renders: whether training frames are rendered, of which `train_frames` is the number
     samples: of a candidate; final_samples: of the most expensive finalist, after those of its candidate
     candidates_until_s: time after which no candidate starts; None: all `trials` are evaluated, since they were given
-    finalists_until_s: time after which no finalist starts; None: all are trained, since their samples were given
+    finalists_until_s: time at which the finalists should have ended; None: all are trained, since their samples were given
     expected_s: expected duration of the search
     compute_s: training time of each finalist, its candidate's included, if all have the same
     finalists_for: ids of the finalists that `final_samples` were decided for; empty before
+    finalists_s: expected duration of each of these, by id
     """
 
     model_config = ConfigDict(frozen=True, extra="ignore")
@@ -50,6 +51,7 @@ class Plan(BaseModel):
     expected_s: float
     compute_s: float
     finalists_for: tuple[str, ...] = ()
+    finalists_s: dict[str, float] = {}
 
     @property
     def lines(self) -> list[str]:

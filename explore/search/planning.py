@@ -9,7 +9,7 @@ import optuna
 from arch.cost import cost
 from arch.search_space import Space
 from explore.progress import Display
-from explore.search.budget import LATE, MIN_FINAL, RESERVE, equal_compute, make_plan, makespan
+from explore.search.budget import MIN_FINAL, RESERVE, equal_compute, make_plan, makespan
 from explore.search.budget_clock import Clock, keeps_plan, read_stored, without_limit
 from explore.search.config import SearchConfig
 from explore.search.finalists import Finalist
@@ -95,7 +95,8 @@ def fit_finalists(config: SearchConfig, study: optuna.Study, finalists: list[Fin
             "final_samples": final,
             "compute_s": compute,
             "expected_s": clock.spent_s + makespan(durations, workers) + speed.report_s,
-            "finalists_until_s": plan.budget_s * (1 - RESERVE) - speed.report_s - LATE * max(durations),
+            "finalists_until_s": plan.budget_s * (1 - RESERVE) - speed.report_s,
+            "finalists_s": {f.arch.id: round(s, 1) for f, s in zip(finalists, durations, strict=True)},
         }
     )
     clock.replan(decided)

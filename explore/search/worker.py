@@ -6,6 +6,7 @@ import errno
 import functools
 import os
 import shutil
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -22,7 +23,7 @@ from explore.interrupts import leave_to_parent
 from explore.measure.latency import Disturbed
 from explore.measure.rows import DeviceError
 from explore.redact import redacted
-from explore.search.budget_clock import may_start
+from explore.search.budget_clock import may_start, pace_of
 from explore.search.candidate import AtRung, run_candidate
 from explore.search.config import SearchConfig
 from explore.search.context import EvalContext, OutOfMemory, memory_errors, open_context
@@ -167,11 +168,15 @@ def work(config: SearchConfig, phase: Phase, tools: Work, report: Reporter) -> N
             is_first = False
         return
     monitors: dict[str, LeaseMonitor] = {}
-    while (
-        may_start(config, is_first) and (found := next_finalist(study, config, monitors, tools.abilities)) is not None
-    ):
+    pace = 1.0
+
+    def in_time(arch_id: str) -> bool:
+        return may_start(config, is_first and LATENCY in tools.abilities, arch_id, pace)
+
+    while (found := next_finalist(study, config, monitors, tools.abilities, in_time)) is not None:
+        started = time.monotonic()
         _finalist(config, study, *found, tools, report)
-        is_first = False
+        is_first, pace = False, pace_of(config, found[0].arch.id, time.monotonic() - started)
 
 
 def _candidate(config: SearchConfig, study: optuna.Study, task: Task, tools: Work, report: Reporter) -> None:

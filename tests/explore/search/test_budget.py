@@ -17,7 +17,15 @@ from pydantic import ValidationError
 from arch.errors import InputError, WorkError
 from arch.space import preset
 from explore.search.budget import Load, equal_compute, make_plan, makespan
-from explore.search.budget_clock import Clock, further_samples, may_start, read_stored, with_stored_plan, without_limit
+from explore.search.budget_clock import (
+    Clock,
+    further_samples,
+    may_start,
+    pace_of,
+    read_stored,
+    with_stored_plan,
+    without_limit,
+)
 from explore.search.config import SearchConfig, double, seconds
 from explore.search.finalists import Finalist
 from explore.search.pilot import _train_on_all_workers
@@ -234,6 +242,7 @@ def test_samples_of_finalists_follow_the_time_that_is_left(tmp_path: Path) -> No
         stored = read_stored(config.folder)
         assert stored is not None and stored.plan == clock.plan
         assert given or (stored.plan.final_samples == final and stored.plan.finalists_for)
+        assert given or stored.plan.finalists_s.keys() == set(stored.plan.finalists_for)
         return final
 
     early, late, over = (decide(spent_s, finalists) for spent_s in (300.0, 600.0, 2000.0))
@@ -243,6 +252,18 @@ def test_samples_of_finalists_follow_the_time_that_is_left(tmp_path: Path) -> No
     spent = Clock(config, decided, 2000.0, ())
     assert fit_finalists(config, study, finalists, spent).final.samples == 777, "a spent budget keeps its decision"
     assert decide(300.0, finalists, "final.samples") == config.final.samples
+
+
+def test_finalists_start_if_they_can_end_in_time(tmp_path: Path) -> None:
+    """On a machine that was busy, durations are overestimated; a worker's last finalist corrects them."""
+    config = SearchConfig(study="s", results=str(tmp_path))
+    planned = plan().model_copy(update={"finalists_s": {"large": 100.0, "small": 10.0}})
+    assert planned.finalists_until_s is not None
+    Clock(config, planned, planned.finalists_until_s - 30.0, ()).start_finalists(is_empty=False)
+    assert may_start(config, False, "small") and not may_start(config, False, "large")
+    assert may_start(config, False, "large", pace_of(config, "large", 40.0)), "the machine is idle again"
+    assert pace_of(config, "large", 300.0) == 1.0 == pace_of(config, "unknown", 5.0)
+    assert not may_start(config, False, "large", pace_of(config, "large", 90.0))
 
 
 def test_clock_texts() -> None:
