@@ -7,12 +7,14 @@ from explore.search.budget_clock import Clock
 from explore.search.config import SearchConfig
 from explore.search.objectives import objective_quantities
 from explore.search.progress_weights import ProgressWeights, candidate_weight
+from explore.search.remote_devices import away_devices
 from explore.search.status_line import StatusLine
 
 BUSY = (
     "other processes keep the machine busy: latencies are predicted and marked with ~ until it is idle; search --remeasure "
     "measures the exported files later, EDGEPOSE_BACKGROUND_LOAD=1 accepts and marks disturbed measurements"
 )
+AWAY = "its latencies are predicted and marked with ~ until it responds; search --remeasure measures the exported files later"
 
 
 class SearchProgress:
@@ -26,6 +28,7 @@ class SearchProgress:
         if clock is not None:
             display.time_left = lambda: clock.left_s
         self.objectives = objective_quantities(config)
+        self.explained: set[str] = set()
         self.weights, self.status = ProgressWeights(1), StatusLine(mean_pose_mm, self.objectives)
 
     def start_phase(self, name: str, weights: ProgressWeights) -> None:
@@ -45,14 +48,21 @@ class SearchProgress:
 
     def candidate(self, number: int, name: str, macs: int, values: list[float], is_measured: bool) -> None:
         """Take in a finished candidate. values: of the objectives; is_measured: all of its latencies"""
-        if not is_measured and not self.status.unmeasured:
-            self.display.log(BUSY)
+        if not is_measured:
+            self._explain()
         self.weights.finish(name, candidate_weight(self.config, macs))
         self.status.add(values, is_measured)
         self.display.status(self.status.line)
         shown = [one.text(value) for one, value in zip(self.objectives, values, strict=True) if one.name != "macs"]
         predicted = "" if is_measured else "  latency predicted"
         self.display.log(f"trial {number:>3}  {name:<18} {'  '.join(shown)}  {macs / 1e6:.1f} M MACs{predicted}")
+
+    def _explain(self) -> None:
+        """Say once why latencies are predicted."""
+        for reason in [f"{error}; {AWAY}" for error in away_devices(self.config)] or [BUSY]:
+            if reason not in self.explained:
+                self.display.log(reason)
+            self.explained.add(reason)
 
     def finalist(self, name: str) -> None:
         self.weights.finish(name)

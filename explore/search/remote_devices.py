@@ -64,36 +64,69 @@ def measure_remote_references(config: SearchConfig, report: Report) -> None:
 def measure_remote(
     config: SearchConfig, arch: Arch, recipe_name: str, file: Path, report: Report
 ) -> dict[str, RemoteLatency]:
-    """Measure a model file on every remote device; return the latencies by address, predicted if the device is busy.
+    """Measure a model file on every remote device; return the latencies by address.
+
+    They are predicted where the device is busy or away. A device is away if it does not measure the reference network
+    either. Its error is kept in a mark; further files are tried once each, until one is measured.
 
     Raises:
-        DeviceError: a device failed repeatedly; the message is the device's own.
+        DeviceError: a device failed repeatedly with this file only; the message is the device's own.
     """
     addresses = remote_addresses(config)
     found = {}
     for index, address in enumerate(addresses):
         report(latency_key(address), index, len(addresses))
+        mark = _away_mark(config, address)
+        was_away = mark.exists()
         try:
-            found[address] = measure_on(config, arch, recipe_name, file, address)
-        except Disturbed:
+            attempts = 1 if was_away else DEVICE_ATTEMPTS
+            found[address] = measure_on(config, arch, recipe_name, file, address, attempts)
+            mark.unlink(missing_ok=True)
+        except (Disturbed, DeviceError) as error:
+            if isinstance(error, DeviceError):
+                if not was_away and _measures_reference(config, address):
+                    raise
+                write_atomic(mark, str(error))
             ratio, source = predicted_ratio(config, recipe_name, address)
             ms = ratio(arch) * reference_ms(config, address)
             found[address] = RemoteLatency(latency_ms=ms, ratio=ratio(arch), source=source)
     return found
 
 
-def measure_on(config: SearchConfig, arch: Arch, recipe_name: str, file: Path, address: str) -> RemoteLatency:
+def away_devices(config: SearchConfig) -> list[str]:
+    """Return the errors of the devices that are away."""
+    return [mark.read_text() for mark in sorted((config.folder / "locks").glob("away-*"))]
+
+
+def _away_mark(config: SearchConfig, address: str) -> Path:
+    return config.folder / "locks" / f"away-{content_hash(address)}"
+
+
+def _measures_reference(config: SearchConfig, address: str) -> bool:
+    try:
+        _measure(config, address, [_reference(config)], attempts=1)
+    except DeviceError:
+        return False
+    except Disturbed:
+        return True
+    return True
+
+
+def measure_on(
+    config: SearchConfig, arch: Arch, recipe_name: str, file: Path, address: str, attempts: int = DEVICE_ATTEMPTS
+) -> RemoteLatency:
     """Measure a model file on one device.
 
     Raises:
         DeviceError, Disturbed: the device failed repeatedly.
     """
-    row = _measure(config, address, [_reference(config), _model(config, arch, recipe_name, file, arch.name)])[1]
+    models = [_reference(config), _model(config, arch, recipe_name, file, arch.name)]
+    row = _measure(config, address, models, attempts)[1]
     values = row.model_dump(mode="json", exclude={"machine", "before", "after"})
     return RemoteLatency(latency_ms=row.ratio * reference_ms(config, address), **values)
 
 
-def _measure(config: SearchConfig, address: str, models: list[Model]) -> list[Row]:
+def _measure(config: SearchConfig, address: str, models: list[Model], attempts: int = DEVICE_ATTEMPTS) -> list[Row]:
     device, settings = open_device(address), Settings((config.measure.threads,), None, config.measure)
 
     def once() -> list[Row]:
@@ -103,7 +136,7 @@ def _measure(config: SearchConfig, address: str, models: list[Model]) -> list[Ro
     def undisturbed() -> list[Row]:
         return retry_disturbed(once, ATTEMPTS, PAUSE_S, MAX_PAUSE_S, (Disturbed,))
 
-    return retry_disturbed(undisturbed, DEVICE_ATTEMPTS, PAUSE_S, MAX_PAUSE_S, (DeviceError,))
+    return retry_disturbed(undisturbed, attempts, PAUSE_S, MAX_PAUSE_S, (DeviceError,))
 
 
 @contextmanager

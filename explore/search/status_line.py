@@ -45,7 +45,7 @@ class StatusLine:
         best, cheapest = self._text(self.front[0]), self._text(min(self.front, key=lambda values: values[1]))
         ends = best if best == cheapest else f"{best} to {cheapest}"
         bars = sparkline(hypervolume_history(self.moves, self.mean_pose_mm))
-        predicted = f"; latency of {self.unmeasured} predicted, the machine is busy" if self.unmeasured else ""
+        predicted = f"; latency of {self.unmeasured} predicted" if self.unmeasured else ""
         return f"front {len(self.front)} of {self.count}: {ends}{predicted}  {bars}"
 
     def _text(self, values: Sequence[float]) -> str:

@@ -1,4 +1,4 @@
-"""Who has a device: one process at a time, agreed on through the storage."""
+"""Who has a device: one process at a time, agreed on through the storage; and devices that go away."""
 
 from __future__ import annotations
 
@@ -8,13 +8,20 @@ import signal
 import time
 from multiprocessing.synchronize import Event
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import optuna
 import pytest
 
+from arch.space import preset
 from explore import host
+from explore.measure.devices import DeviceError, Model
+from explore.progress import Display
+from explore.search import remote_devices
 from explore.search.config import SearchConfig
-from explore.search.remote_devices import exclusive_device
+from explore.search.progress import SearchProgress
+from explore.search.remote_devices import away_devices, exclusive_device, measure_remote
 from explore.search.storage import DEVICES, is_search, open_storage, storage_url
 
 PHONE = "web://127.0.0.1:8000?token=a-word-of-mine"
@@ -78,6 +85,46 @@ def test_a_dead_user_lets_go(tmp_path: Path, machines: list[str], monkeypatch: p
     study = optuna.load_study(study_name=DEVICES, storage=open_storage(storage_url(_config(tmp_path))))
     assert not study.trials and set(study.user_attrs.values()) == {None}
     assert not is_search(DEVICES) and is_search("s")
+
+
+class Board:
+    """A device that may be away, and may fail with files other than the reference network."""
+
+    def __init__(self) -> None:
+        self.calls, self.is_away, self.fails = 0, False, False
+
+    def __call__(self, config: SearchConfig, address: str, models: list[Model], attempts: int) -> list[Any]:
+        self.calls += attempts
+        if self.is_away or (self.fails and len(models) > 1):
+            raise DeviceError(f"{address}: no route to host")
+        return [SimpleNamespace(ratio=2.0, model_dump=lambda **options: {"ratio": 2.0})] * 2
+
+
+def test_latencies_on_a_device_that_goes_away_are_predicted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    board, address = Board(), "ssh://pi@board"
+    config = SearchConfig(results=str(tmp_path), study="s", objectives=("mpjpe", f"latency@{address}"))
+    monkeypatch.setattr(remote_devices, "_measure", board)
+    monkeypatch.setattr(remote_devices, "reference_ms", lambda config, address: 10.0)
+    progress = SearchProgress(config, Display())
+
+    def measured() -> str:
+        arch = preset("paper-XS-relu@64")
+        found = measure_remote(config, arch, "int8-static", tmp_path / "model.tflite", lambda *stage: None)[address]
+        progress.candidate(1, "net", 1, [100.0, found.latency_ms], found.source == "measured")
+        return found.source
+
+    assert measured() == "measured"
+    board.is_away = True
+    assert measured() == measured() == "MACs" and board.calls == 3 + 3 + 1 + 1, "later files are tried once"
+    said = [line for line in capsys.readouterr().err.splitlines() if "no route to host" in line]
+    assert len(said) == 1 and "predicted and marked with ~ until it responds" in said[0]
+    board.is_away = False
+    assert measured() == "measured" and not away_devices(config)
+    board.fails = True
+    with pytest.raises(DeviceError):  # it measures the reference network, so that the file is at fault
+        measured()
 
 
 def test_an_error_lets_go(tmp_path: Path) -> None:

@@ -39,9 +39,8 @@ def test_two_devices_and_one_that_goes_away(sshd: Sshd, tmp_path: Path) -> None:
     done = run_command(tmp_path, *options, "--trials=3", timeout=1500)
     back.join()
     assert done.returncode == 0, done.stderr
-    failed = [t for t in trials(tmp_path) if t.state == TrialState.FAIL]
-    assert failed and all("Host key verification failed" in t.user_attrs["reason"] for t in failed)
-    assert sum(t.state == TrialState.COMPLETE for t in trials(tmp_path)) == 3
+    assert done.stderr.count("Host key verification failed") == 1 and "predicted and marked with ~" in done.stderr
+    assert all(t.state == TrialState.COMPLETE for t in trials(tmp_path)) and len(trials(tmp_path)) == 3
 
     rows = read_table(tmp_path / "s" / "trials.csv")
     finished = [row for row in rows if row["state"] == "complete"]
@@ -78,7 +77,7 @@ def test_a_search_for_one_device_that_is_not_this_machine(sshd: Sshd, tmp_path: 
 
 def _come_back(sshd: Sshd, known: str, folder: Path) -> None:
     for _ in range(400):
-        if any(t.state == TrialState.FAIL for t in trials(folder)):
+        if any((folder / "s" / "locks").glob("away-*")):
             break
         time.sleep(0.5)
     sshd.known_hosts.write_text(known)
