@@ -57,9 +57,9 @@ def choose_camera(
         focal_from = f"EXIF, {equivalent_mm:g} mm in 35 mm film"
     else:
         focal = float(max(width, height))
-        focal_from = f"{ASSUMED}the photo's longer side"
+        focal_from = f"{ASSUMED}the image's longer side"
     c = principal or (width / 2, height / 2)
-    principal_from = "given" if principal else f"{ASSUMED}the photo's centre"
+    principal_from = "given" if principal else f"{ASSUMED}the image's centre"
     return Camera(np.array([focal, focal]), np.array(c), focal_from, principal_from)
 
 

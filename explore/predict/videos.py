@@ -56,6 +56,7 @@ def predict_video(
         smoother = Smoother() if options.smooth else None
         timer = StageTimer()
         interrupted, frames_with_people, time_s, end_s = False, 0, 0.0, 0.0
+        length_s = min(options.seconds, reader.count / reader.fps if reader.count else math.inf)
         display.stage(source.name)
         with _open_writer(reader, models, camera, options) as writer:
             started = time.monotonic()
@@ -91,7 +92,7 @@ def predict_video(
                     timer.frames += 1
                     end_s = time_s + 1 / reader.fps
                     frames_with_people += bool(people[0])
-                    display.update(min(index / reader.count, 1.0) if reader.count else 0.0, f"frame {index + 1}")
+                    display.update(min(time_s / length_s, 1.0), f"frame {index + 1}")
             except KeyboardInterrupt:
                 interrupted = True
         return {

@@ -22,6 +22,7 @@ from explore.predict import detector, inputs, tracker, videos
 from explore.predict.detector import Detector, iou
 from explore.predict.pipeline import name_of, open_models
 from explore.predict.tracker import Tracker
+from explore.progress import Display
 from quantize import bundle as bundles
 
 BUNDLES = Path(__file__).resolve().parents[3] / "results" / "version-0.1" / "bundles"
@@ -147,12 +148,17 @@ def test_video_gives_a_video_and_json_lines(scene: Callable[[int], np.ndarray], 
     assert len(drawn) == FRAMES and drawn[0].shape[1] > 700
 
 
-def test_seconds_limits_the_length(scene: Callable[[int], np.ndarray], tmp_path: Path, capsys: Any) -> None:
+def test_seconds_limits_the_length(
+    scene: Callable[[int], np.ndarray], tmp_path: Path, capsys: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     path = write_video(tmp_path / "walk.mp4", scene)
+    shown: list[float] = []
+    monkeypatch.setattr(Display, "update", lambda self, fraction, text="": shown.append(fraction))
     assert predict(path, "--model", MODEL, "--full-image", "--seconds", 0.5, "--json", "--out", tmp_path) == 0
     printed = capsys.readouterr()
     (video,) = json.loads(printed.out)
     assert video["frames"] == 6 and video["incomplete"] is None and "whole frame is one person's box" in printed.err
+    np.testing.assert_allclose(shown, np.arange(6) / 6, atol=0.01)
 
 
 def test_interrupted_video_keeps_the_results(
