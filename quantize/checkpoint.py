@@ -109,7 +109,8 @@ def load_tensors(path: str | Path) -> tuple[dict[str, Tensor], dict[str, object]
         InputError: the file is missing, damaged, or was not written by this project.
     """
     if not Path(path).is_file():
-        raise InputError(f"{path}: no such checkpoint; check the path")
+        inside = sorted(Path(path).glob("*.safetensors"))
+        raise InputError(f"{path}: no such checkpoint; {f'give {inside[0]}' if inside else 'check the path'}")
     try:
         with safe_open(str(path), "pt") as file:
             facts = json.loads((file.metadata() or {}).get("facts", "null"))

@@ -31,3 +31,5 @@ def test_checkpoints_of_other_networks_and_damaged_files_are_rejected(tmp_path: 
         load_network(tmp_path / "half.safetensors")
     with pytest.raises(InputError, match="no such checkpoint"):
         load_network(tmp_path / "none.safetensors")
+    with pytest.raises(InputError, match=r"no such checkpoint; give .*half\.safetensors"):
+        load_network(tmp_path)
