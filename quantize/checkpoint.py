@@ -23,6 +23,7 @@ from arch.files import write_atomic
 from arch.network import PoseNet, build
 from arch.space import Arch, make_arch
 
+SIZES = {"input_size", "heatmap_size", "depth_bins"}
 RUNNING = ("optimizer.", "average.", "run.")  # prefixes of the tensors that a training state holds beside weights
 
 TRAINED_ON = "trained_on"  # key of the facts
@@ -128,14 +129,20 @@ def save_network(path: str | Path, net: PoseNet, facts: dict[str, object] | None
     save_tensors(path, net.state_dict(), {"arch": net.arch.model_dump(mode="json"), **(facts or {})})
 
 
-def load_network(path: str | Path, expected: Arch | None = None) -> tuple[PoseNet, dict[str, object]]:
+def load_network(
+    path: str | Path, expected: Arch | None = None, any_size: bool = False
+) -> tuple[PoseNet, dict[str, object]]:
     """Return the network of a checkpoint, in evaluation mode, and the facts stored with it.
+
+    any_size: take the weights of `expected` at another input size, too
 
     Raises:
         InputError: not a checkpoint, or the weights of another architecture than `expected`.
     """
     tensors, facts = load_tensors(path)
     arch = make_arch(dict(facts["arch"]), str(path))  # type: ignore[call-overload]
+    if any_size and expected is not None and arch.model_dump(exclude=SIZES) == expected.model_dump(exclude=SIZES):
+        arch = expected
     if expected is not None and arch.id != expected.id:
         advice = f"use a checkpoint of {expected.name}, or change the network"
         if arch.replace(num_joints=expected.num_joints).id == expected.id:

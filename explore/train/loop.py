@@ -153,7 +153,8 @@ def train(
 
     Args:
         state_file: where the state is saved every 20 s. If the file exists, the run resumes from it. It is not deleted.
-        init_from: checkpoint of the same network with the initial weights. Default: random weights from `seed`.
+        init_from: checkpoint with the initial weights, of the same network at any input size. Default: random weights
+            from `seed`.
         step_context: entered around every step, so that a latency measurement can pause training.
         progress: called after each step with the samples seen and the samples in all.
         workers: number of processes that load batches ahead; it does not change the batches.
@@ -182,7 +183,7 @@ def train(
             f"arch {arch.name}: num_joints: {arch.num_joints}, but data {data.name} has {len(data.skeleton)} joints; "
             "make them equal"
         )
-    net = build(arch, seed) if init_from is None else load_network(init_from, arch)[0]
+    net = build(arch, seed) if init_from is None else load_network(init_from, arch, any_size=True)[0]
     if backbone is not None:
         load_backbone(net, backbone)
     net = net.to(engine.device, memory_format=torch.channels_last).train()  # type: ignore[call-overload]

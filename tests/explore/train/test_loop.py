@@ -15,6 +15,7 @@ import torch
 from arch.errors import InputError
 from arch.files import content_hash
 from arch.network import build
+from arch.space import rescale
 from explore.data import Human36MOptions, open_dataset
 from explore.data.augment import AUGMENTS
 from explore.data.batches import batch_at
@@ -171,6 +172,16 @@ def test_initial_weights_of_another_network_are_rejected(evaluator: Evaluator, t
     save_network(first, build(tiny_arch(activation="relu6"), 0))
     with pytest.raises(InputError, match=f"arch: weights of .*activation relu6 instead of {activation}"):
         train(tiny_arch(activation=activation), evaluator.train, TrainConfig(), 0, tmp_path / "state", first)
+
+
+def test_initial_weights_of_another_input_size(evaluator: Evaluator, tmp_path: Path) -> None:
+    first, larger = tmp_path / "first.safetensors", rescale(tiny_arch(), 2 * tiny_arch().input_size)
+    save_network(first, build(tiny_arch(), 0))
+    config = TrainConfig(samples=8, batch_size=8, learning_rate=1e-9)
+    net = train(larger, evaluator.train, config, 1, tmp_path / "state", first).net
+    assert net.arch == larger
+    for name, weight in build(tiny_arch(), 0).named_parameters():
+        assert torch.allclose(weight, net.get_parameter(name), atol=1e-6), name
 
 
 def state_of_version_0_1(path: Path, data: Dataset, settings: dict[str, object]) -> None:
