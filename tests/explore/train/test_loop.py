@@ -175,12 +175,13 @@ def test_initial_weights_of_another_network_are_rejected(evaluator: Evaluator, t
 
 
 def test_initial_weights_of_another_input_size(evaluator: Evaluator, tmp_path: Path) -> None:
-    first, larger = tmp_path / "first.safetensors", rescale(tiny_arch(), 2 * tiny_arch().input_size)
-    save_network(first, build(tiny_arch(), 0))
+    first, arch = tmp_path / "first.safetensors", tiny_arch(head="heatmap-2.5d")
+    save_network(first, build(arch, 0))
+    larger = rescale(arch, 2 * arch.input_size)
     config = TrainConfig(samples=8, batch_size=8, learning_rate=1e-9)
     net = train(larger, evaluator.train, config, 1, tmp_path / "state", first).net
     assert net.arch == larger
-    for name, weight in build(tiny_arch(), 0).named_parameters():
+    for name, weight in build(arch, 0).named_parameters():
         assert torch.allclose(weight, net.get_parameter(name), atol=1e-6), name
 
 
