@@ -12,21 +12,11 @@ import pytest
 import torch
 
 from explore.cli import main
-from explore.export import coreml
 from quantize import coreml_child
 from tests.helpers.networks import QUICK_EXPORT
 
 MISSING = importlib.util.find_spec("coremltools") is None
 needed = pytest.mark.skipif(MISSING, reason="coremltools is not installed: pip install 'edgepose[coreml]'")
-
-
-def test_missing_extra(
-    checkpoint: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setattr(coreml.importlib.util, "find_spec", lambda name: None)
-    assert main(["export", str(checkpoint("relu")), "--coreml"]) == 2
-    lines = capsys.readouterr().err.strip().splitlines()
-    assert len(lines) == 1 and "pip install 'edgepose[coreml]'" in lines[0]
 
 
 @pytest.mark.parametrize(("average", "expected"), [(True, [[2.5, 4.5], [10.5, 12.5]]), (False, [[5, 7], [13, 15]])])

@@ -33,12 +33,3 @@ def test_certificate_and_terminal_have_the_reports(
     text = capsys.readouterr().out
     assert "nothing was run on a GPU or an NPU" in text and "CPU fallbacks        none" in text
     assert f"qualcomm           all {reports[0].operators} operators" in text
-
-
-def test_another_runtime_is_rejected_before_the_work(
-    checkpoint: Checkpoint, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    out = tmp_path / "out"
-    assert main(["export", str(checkpoint("relu")), "--runtimes=onnxruntime", f"--out={out}", "--check=npu"]) == 2
-    assert "check: npu: reads the LiteRT file; add litert to --runtimes" in capsys.readouterr().err
-    assert not out.exists()

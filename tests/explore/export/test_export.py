@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -116,13 +117,28 @@ def test_options_of_version_0_1_give_a_notice(
             ["--quantization=w8a16", "--runtimes=onnxruntime"],
             "w8a16: ONNX Runtime runs such files several times slower",
         ),
+        (["--verify=jax"], "verify: 'jax'"),
+        (["--verify=tensorflow", "--runtimes=openvino"], "add litert"),
+        (["--check=army"], "did you mean 'arm'"),
+        (["--check=npu", "--runtimes=onnxruntime"], "check: npu: reads the LiteRT file; add litert to --runtimes"),
+        (["--verify=tensorflow"], "pip install 'edgepose[tensorflow]'"),
+        (["--saved-model"], "pip install 'edgepose[tensorflow]'"),
+        (["--coreml"], "pip install 'edgepose[coreml]'"),
     ],
 )
 def test_wrong_input(
-    options: list[str], message: str, checkpoint: Checkpoint, capsys: pytest.CaptureFixture[str]
+    options: list[str],
+    message: str,
+    checkpoint: Checkpoint,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    assert main(["export", str(checkpoint("relu")), *options]) == 2
-    assert message in capsys.readouterr().err
+    given = ["export", str(checkpoint("relu")), f"--out={tmp_path / 'out'}", *options]
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)  # no extra is installed
+    assert main(given) == 2
+    error = capsys.readouterr().err
+    assert message in error and error.count("error:") == 1 and not (tmp_path / "out").exists()
 
 
 @pytest.mark.slow

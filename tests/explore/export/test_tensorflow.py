@@ -21,27 +21,6 @@ MISSING = importlib.util.find_spec("tensorflow") is None
 needed = pytest.mark.skipif(MISSING, reason="tensorflow is not installed: pip install 'edgepose[tensorflow]'")
 
 
-@pytest.mark.parametrize("option", ["--verify=tensorflow", "--saved-model"])
-def test_missing_extra(
-    option: str, checkpoint: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setattr(tensorflow.importlib.util, "find_spec", lambda name: None)
-    assert main(["export", str(checkpoint("relu")), option]) == 2
-    lines = capsys.readouterr().err.strip().splitlines()
-    assert len(lines) == 1 and "pip install 'edgepose[tensorflow]'" in lines[0]
-
-
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [(["--verify=jax"], "verify: 'jax'"), (["--verify=tensorflow", "--runtimes=openvino"], "add litert")],
-)
-def test_wrong_input(
-    options: list[str], message: str, checkpoint: Callable[[str], Path], capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert main(["export", str(checkpoint("relu")), *options]) == 2
-    assert message in capsys.readouterr().err
-
-
 @needed
 def test_verify_and_saved_model(
     checkpoint: Callable[[str], Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
