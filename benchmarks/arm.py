@@ -143,14 +143,11 @@ class _Store:
 
     @property
     def rows(self) -> list[dict[str, Any]]:
-        return [row for line in self._lines() for row in line["rows"]]
-
-    def _lines(self) -> list[dict[str, Any]]:
-        return read_rows(self.path)
+        return [row for line in read_rows(self.path) for row in line["rows"]]
 
     def add(self, name: str, make: Callable[[], list[dict[str, Any]]]) -> None:
         with self.lock:
-            known = [line["group"] for line in self._lines()]
+            known = [line["group"] for line in read_rows(self.path)]
         if name in known:
             return
         rows = [{"part": "agreement", "group": name} | row for row in make()]
@@ -329,22 +326,14 @@ def markdown(rows: list[dict[str, Any]], claims: list[Claim]) -> str:
         if "digest" in row:
             control = row["group"] if row["group"].startswith("control") else ""
             groups.setdefault((row["runtime"], row["recipe"], row["cpu"], row["kernels"], control), []).append(row)
+    head = (
+        "runtime", "recipe", "processor", "INT8 kernels", "control", "files", "identical", "steps", "mean mm", "max mm",
+    )  # fmt: skip
     lines += [
         "## Agreement",
         "",
         markdown_table(
-            (
-                "runtime",
-                "recipe",
-                "processor",
-                "INT8 kernels",
-                "control",
-                "files",
-                "identical",
-                "steps",
-                "mean mm",
-                "max mm",
-            ),
+            head,
             [(*key, *_agreement_cells(_agreements(found))) for key, found in groups.items()],
         ),
         "",
