@@ -98,6 +98,8 @@ def test_run_alone(
     assert person["confidence"] == [round(value, 4) for value in person["confidence"]]
     assert np.array(person["camera_mm"])[:, 2] == pytest.approx(expected[:, 2] + 3000, abs=1)
     assert Image.open(tmp_path / "drawn.png").size == (128, 128)
+    done = run_alone(made.path, str(photo), "--draw", str(tmp_path / "drawn.abc"))
+    assert done.returncode == 2 and "drawn.abc: cannot be written" in done.stderr
 
 
 def test_crop_follows_pixels() -> None:
@@ -124,8 +126,11 @@ def test_wrong_input_gives_one_line(box: str, tmp_path: Path, photo: Path) -> No
     made = write_bundle(tmp_path / "b", model)
     done = run_alone(made.path, str(photo), "--bbox", box)
     assert done.returncode == 2 and "give x,y,w,h in px" in done.stderr and "Traceback" not in done.stderr
-    done = run_alone(made.path, str(model))
-    assert done.returncode == 2 and "cannot be read as an image" in done.stderr and "Traceback" not in done.stderr
+    for name, advice in (("model.onnx", "give a photo"), ("photo.heic", "install pillow-heif")):
+        (tmp_path / name).write_bytes(b"x")
+        done = run_alone(made.path, str(tmp_path / name))
+        assert done.returncode == 2 and "cannot be read as an image" in done.stderr and advice in done.stderr
+        assert "Traceback" not in done.stderr
     written = (made.path / "manifest.json").read_text()
     (made.path / "manifest.json").write_text(written.replace('"Apache-2.0"', '"MIT"'))
     done = run_alone(made.path, str(photo))

@@ -558,7 +558,8 @@ def read_photo(path: str | Path) -> np.ndarray:
                 rgba = np.asarray(image).astype(np.uint16)
                 return ((rgba[:, :, :3] * rgba[:, :, 3:] + 127) // 255).astype(np.uint8)
     except (OSError, ValueError, SyntaxError, OverflowError) as error:
-        fail(f"{path}: cannot be read as an image: {error}")
+        advice = "install pillow-heif" if Path(path).suffix.lower() in (".heic", ".heif") else "give a photo"
+        fail(f"{path}: cannot be read as an image ({error}); {advice}")
     if image.mode in ("I", "F") or image.mode.startswith("I;16"):
         grey = np.asarray(image)
         if image.mode == "F" or grey.min() < 0 or grey.max() > 65535 or (opened.format == "TIFF" and image.mode == "I"):
@@ -733,7 +734,11 @@ def main() -> None:
         people.append((joints, person))
     print(json.dumps({"joints": manifest["skeleton"]["joints"], "people": [person for _, person in people]}))
     if given.draw:
-        draw(photo, [joints for joints, _ in people], manifest["skeleton"]["edges"]).save(given.draw)
+        drawn = draw(photo, [joints for joints, _ in people], manifest["skeleton"]["edges"])
+        try:
+            drawn.save(given.draw)
+        except (OSError, ValueError) as error:
+            fail(f"--draw {given.draw}: cannot be written ({error}); give a file such as out.png in an existing folder")
 
 
 def guarded() -> None:
