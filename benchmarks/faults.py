@@ -149,12 +149,12 @@ class SearchFixture:
         path = self.folder / "s" / "notes"
         return path.read_text().splitlines() if path.exists() else []
 
-    def until(self, count: int, stage: str = "result") -> None:
-        """Wait until `count` networks have finished `stage`."""
+    def until(self, count: int) -> None:
+        """Wait until `count` networks have a result."""
         deadline = time.monotonic() + LIMIT
-        while sum(note.startswith(stage) for note in self.notes()) < count:
+        while sum(note.startswith("result") for note in self.notes()) < count:
             if time.monotonic() > deadline or all(p.poll() is not None for p in self._processes):
-                raise RuntimeError(f"stage {stage} was not finished {count} times: {self.errors()}")
+                raise RuntimeError(f"not {count} networks have a result: {self.errors()}")
             time.sleep(0.02)
 
     def errors(self) -> str:

@@ -16,10 +16,10 @@ from explore.measure.latency import Latency
 DRAWS = 1000
 
 
-def mean_interval(values: NDArray[Any] | Sequence[float], seed: int = 0) -> tuple[float, float]:
+def mean_interval(values: NDArray[Any] | Sequence[float]) -> tuple[float, float]:
     """Bootstrap interval of the mean of independent values."""
     found = np.asarray(values, np.float64)
-    means = np.random.default_rng(seed).choice(found, (DRAWS, len(found))).mean(1)
+    means = np.random.default_rng(0).choice(found, (DRAWS, len(found))).mean(1)
     low, high = np.percentile(means, [2.5, 97.5])
     return float(low), float(high)
 

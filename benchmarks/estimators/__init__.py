@@ -69,14 +69,9 @@ class Reference:
 
     def metrics(self, found: Values) -> dict[str, Any]:
         """Return rank correlations, regret and front quality of an estimate of all networks."""
-        overall = ranking.agreement(found, self.truth)
-        within = ranking.agreement(found, self.truth, self.bins)
         above = ranking.probability_better(found, 1 / self.macs, self.truth, self.bins)
         return {
-            "tau_overall": round(overall.tau, 2),
-            "tau_overall_90": [round(overall.low, 2), round(overall.high, 2)],
-            "tau_within_bins": round(within.tau, 2),
-            "tau_within_bins_90": [round(within.low, 2), round(within.high, 2)],
+            **_correlations(found, self.truth, self.bins),
             "chance_above_macs_within_bins": round(above, 2),
             **self.int8(found),
             "regret_mm": round(ranking.regret(found, self.truth, self.bins), 2),
@@ -119,20 +114,24 @@ def summary() -> tuple[list[dict[str, Any]], list[Claim]]:
     return rows, _claims(rows)
 
 
+def _correlations(found: Values, truth: Values, bins: list[int]) -> dict[str, Any]:
+    overall, within = ranking.agreement(found, truth), ranking.agreement(found, truth, bins)
+    return {
+        "tau_overall": round(overall.tau, 2), "tau_overall_90": [round(overall.low, 2), round(overall.high, 2)],
+        "tau_within_bins": round(within.tau, 2), "tau_within_bins_90": [round(within.low, 2), round(within.high, 2)],
+    }  # fmt: skip
+
+
 def _full(known: Reference) -> dict[str, Any]:
     """Return the agreement between two seeds, and the highest tau-b that noise permits."""
     first, second = (seed[known.complete] for seed in known.seeds[:2])
     bins = [place for place, both in zip(known.bins, known.complete, strict=True) if both]
     deviation = ranking.seed_deviation(first, second)
-    overall, within = ranking.agreement(first, second), ranking.agreement(first, second, bins)
     left = deviation / np.sqrt(len(known.seeds))  # noise of the mean over seeds
     return {
         "estimator": "full, one seed against the other",
         "budget": reference.SET["training"]["samples"],
-        "tau_overall": round(overall.tau, 2),
-        "tau_overall_90": [round(overall.low, 2), round(overall.high, 2)],
-        "tau_within_bins": round(within.tau, 2),
-        "tau_within_bins_90": [round(within.low, 2), round(within.high, 2)],
+        **_correlations(first, second, bins),
         "ceiling_overall": round(ranking.ceiling(known.truth, left), 2),
         "ceiling_within_bins": round(ranking.ceiling(known.truth, left, known.bins), 2),
         **known.int8(known.seeds[0]),
