@@ -11,6 +11,7 @@ from pathlib import Path
 import optuna
 from optuna.trial import FrozenTrial, Trial, TrialState
 
+from arch.cost import cost
 from arch.errors import InputError, WorkError, shortened
 from arch.files import content_hash
 from arch.old_names import current_choices
@@ -109,7 +110,9 @@ def open_stored(folder: Path) -> optuna.Study:
 
 
 def prepare_study(config: SearchConfig, space: Space, mean_pose_mm: float = 0.0) -> optuna.Study:
-    """Open the study; in a new one, enqueue the paper's networks.
+    """Open the study; in a new one, enqueue the paper's networks, the smallest first.
+
+    A search that has time for one candidate only then has one within its limit of MACs.
 
     mean_pose_mm: error of the mean-pose baseline on the validation part, for the sampler; 0: unknown
     """
@@ -117,7 +120,7 @@ def prepare_study(config: SearchConfig, space: Space, mean_pose_mm: float = 0.0)
     study.set_user_attr(EXHAUSTED, "")
     if mean_pose_mm:
         study.set_user_attr(MEAN_POSE, mean_pose_mm)
-    known = baselines(config, space)
+    known = dict(sorted(baselines(config, space).items(), key=lambda item: cost(item[1]).macs))
     wanted = _end_unfinished_of_0_1(study)
     trials = study.get_trials(deepcopy=False)
     if not any(is_own(trial) and trial.state != TrialState.WAITING for trial in trials):
