@@ -20,6 +20,9 @@ from typing import Any, TextIO
 
 import arch
 
+# Threads that spin while they wait for each other make torch forty times as slow if another process uses a core.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
 ARCH = Path(arch.__path__[0])
 if not (ARCH / "errors.py").is_file():
     print(
