@@ -157,6 +157,8 @@ def _unexpected(error: Exception) -> str:
         return f"{where}: {error.strerror}; correct it and run the same command again (details: --traceback)"
     if isinstance(error, MemoryError):
         return f"not enough memory ({text}); use smaller inputs, smaller batches or fewer workers"
+    if isinstance(error, ModuleNotFoundError):
+        return f"{text} for {sys.executable}; use .venv/bin/python, or install edgepose: pip install -e ."
     return f"unexpected {type(error).__name__}: {text}; please report it with the command and the output of --traceback"
 
 

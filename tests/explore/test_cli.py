@@ -139,6 +139,13 @@ def test_exit_status_of_other_errors(capsys: pytest.CaptureFixture[str]) -> None
     assert len(shown) == 2 and shown[1].startswith("failed: unexpected RuntimeError: a bug; please report it")
 
 
+def test_a_python_without_edgepose_names_itself() -> None:
+    command = [sys.executable, "-S", "explore.py", "predict", "a.jpg"]  # without the installed packages
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 1 and done.stderr.count("\n") == 1
+    assert done.stderr.startswith("error: No module named") and sys.executable in done.stderr
+
+
 def test_another_package_called_arch(tmp_path: Path) -> None:
     (tmp_path / "arch").mkdir()
     (tmp_path / "arch" / "__init__.py").write_text("")
