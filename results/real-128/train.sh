@@ -1,5 +1,5 @@
 #!/bin/sh
-# Train real-128 and real-128-small from the root of a clone: sh results/real-128/train.sh PHOTOS MOTION
+# Train real-128, real-192 and real-128-small from the root of a clone: sh results/real-128/train.sh PHOTOS MOTION
 # PHOTOS: folder of photos, such as photos/ of github.com/bearpaw/clothing-co-parsing.
 # MOTION: folder of ASF and AMC files, such as subject 02 of mocap.cs.cmu.edu.
 # Sets and networks that exist in sets/ are kept, and an interrupted training is continued. results/real-128/README.md
@@ -43,24 +43,31 @@ for index in range(400):
     Image.fromarray(view.clip(0, 255).astype(np.uint8)).save(folder / f"{index:03}.jpg", quality=90)
 PYTHON
 
+landmarks() {  # arch file, shares of photos, renders and images without people, then as of train without the arch file
+  arch=$1 data="custom:sets/street33*$2+synthetic:full*$3+negatives:sets/empty*$4"
+  shift 4
+  train "$arch" "$data" "$@" --framing roi --dataset.skeleton blazepose33 --dataset.frame 256 \
+    --dataset.poses "procedural+cmu:$motion+labelled:sets/street"
+}
+
+landmarks results/real-128-small/arch.yaml 0.32 0.64 0.04 40000 460000 sets/real-128-small.safetensors --learning-rate 8e-3
+
 # The encoder's first weights are those of a network of 18 joints.
 mix18="custom:sets/street*0.4+synthetic:full*0.6"
-train results/real-128-small/arch.yaml "$mix18" 20000 120000 sets/real-128-small.safetensors --learning-rate 8e-3
 sed 's/num_joints: 33/num_joints: 18/' results/real-128/arch.yaml > sets/18.yaml
 train sets/18.yaml "$mix18" 20000 200000 sets/first.safetensors --learning-rate 4e-3
 train sets/18.yaml "$mix18" 20000 120000 sets/second.safetensors --learning-rate 2e-3 --init-from sets/first.safetensors
 
-landmarks() {  # shares of photos, renders and images without people, then as of train without the arch file
-  data="custom:sets/street33*$1+synthetic:full*$2+negatives:sets/empty*$3"
-  shift 3
-  train results/real-128/arch.yaml "$data" "$@" --framing roi --dataset.skeleton blazepose33 \
-    --dataset.poses "procedural+cmu:$motion+labelled:sets/street"
-}
-landmarks 0.38 0.58 0.04 20000 300000 sets/third.safetensors --learning-rate 4e-3 --backbone sets/second.safetensors
-landmarks 0.32 0.64 0.04 30000 330000 sets/fourth.safetensors --learning-rate 3e-3 --init-from sets/third.safetensors
-landmarks 0.32 0.64 0.04 12000 140000 sets/real-128.safetensors --learning-rate 2e-3 --init-from sets/fourth.safetensors \
+net=results/real-128/arch.yaml
+landmarks $net 0.38 0.58 0.04 20000 300000 sets/third.safetensors --learning-rate 4e-3 --backbone sets/second.safetensors
+landmarks $net 0.32 0.64 0.04 30000 330000 sets/fourth.safetensors --learning-rate 3e-3 --init-from sets/third.safetensors
+landmarks $net 0.32 0.64 0.04 12000 140000 sets/fifth.safetensors --learning-rate 2e-3 --init-from sets/fourth.safetensors \
   --dataset.seed 1
+for name in real-128 real-192; do
+  landmarks results/$name/arch.yaml 0.32 0.64 0.04 40000 300000 sets/$name.safetensors --learning-rate 2.5e-3 \
+    --init-from sets/fifth.safetensors
+done
 
-python explore.py export sets/real-128.safetensors --runtimes litert --out results/real-128 \
-  --task results/real-128/pose_landmarker.task
-python explore.py export sets/real-128-small.safetensors --runtimes litert --out results/real-128-small
+for name in real-128 real-192 real-128-small; do
+  python explore.py export sets/$name.safetensors --runtimes litert --out results/$name --task results/$name/pose_landmarker.task
+done

@@ -22,29 +22,30 @@ from quantize.recipes import recipe
 from tests.helpers.networks import QUICK_EXPORT, settled_net, small_arch, smooth_images, write_bundle
 
 ROOT = Path(__file__).resolve().parents[3]
-REAL = ROOT / "results" / "real-128-small" / "litert"  # framing box, 18 joints
+BOXED = min((ROOT / "results" / "reference" / "bundles").glob("*/litert"))  # framing box, 18 joints
 JOINTS = Skeleton(name="h36m18", joints=H36M18.names, edges=H36M18.edges, root=0)
 
 
 @pytest.fixture(scope="module")
 def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """real-128-small as a .task file."""
+    """A network of the reference study as a .task file."""
     path = tmp_path_factory.mktemp("task") / "new" / "pose_landmarker.task"
-    assert main(["export", str(REAL), "--task", str(path), "--force"]) == 0
+    assert main(["export", str(BOXED), "--task", str(path), "--force"]) == 0
     return path
 
 
 def test_a_bundle_becomes_a_task(exported: Path, tmp_path: Path) -> None:
     assert [file.name for file in exported.parent.iterdir()] == [exported.name]
-    opened = bundle.load(REAL)
+    opened = bundle.load(BOXED)
     with zipfile.ZipFile(exported) as file:
         assert file.namelist() == [task.DETECTOR, task.LANDMARK_MODEL]
         model = tmp_path / "landmarks.tflite"
         model.write_bytes(file.read(task.LANDMARK_MODEL))
-    crops = drawn_crops(128)
+    size = opened.manifest.preprocessing.size
+    crops = drawn_crops(size)
     joints, _ = opened.run_crops(crops, opened.session())
     body = body_of(H36M18)
-    px, _ = landmarks_of(joints, body, 128)
+    px, _ = landmarks_of(joints, body, size)
     landmarks, _ = run_landmark_model(model, crops)
     assert np.abs(landmarks[:, :33, :2] - px).max() < 0.05
     assert (landmarks[:, :33][:, ~np.array(body.derived), 3] == -20).all()
@@ -107,13 +108,13 @@ def test_wrong_input(
     model.write_bytes(b"weights")
     write_bundle(tmp_path / "chain", model, "litert")
     network = checkpoint("relu")
-    assert "trained with framing box" in error(REAL, "--task", path)
+    assert "trained with framing box" in error(BOXED, "--task", path)
     assert "the landmarks of BlazePose do not follow from these" in error(tmp_path / "chain", "--task", path, "--force")
-    assert f"task {tmp_path}: a folder" in error(REAL, "--task", tmp_path, "--force")
+    assert f"task {tmp_path}: a folder" in error(BOXED, "--task", tmp_path, "--force")
     assert "data: changes the model file, and a bundle is used as it is" in error(
-        REAL, "--task", path, "--data", "synthetic:easy"
+        BOXED, "--task", path, "--data", "synthetic:easy"
     )
-    assert "max-drop: changes the model file" in error(REAL, "--task", path, "--max-drop", "1mm")
+    assert "max-drop: changes the model file" in error(BOXED, "--task", path, "--max-drop", "1mm")
     assert "task: is made of the LiteRT bundle" in error(network, "--task", path, "--runtimes", "onnxruntime")
     verify = (network, "--task", path, "--verify", "mediapipe")
     monkeypatch.delenv("EDGEPOSE_MEDIAPIPE", raising=False)
