@@ -50,7 +50,12 @@ IMAGES = 2
 CALIBRATION = 24
 RUNTIMES = ("litert", "onnxruntime", "openvino")
 RECIPE = "int8-static"
-BUNDLES = ("real-128/litert", "real-128-small/litert", "reference/bundles/*/litert")  # below results/
+BUNDLES = (
+    "real-128/litert",
+    "real-128-small/litert",
+    "real-192/litert",
+    "reference/bundles/*/litert",
+)  # below results/
 TRAINED = ("results/real-128/net.safetensors",)
 RANDOM = 3  # networks of the space `mobile` with random weights
 MOST_STEPS = 2.0  # of the output's INT8 scale, ONNX Runtime

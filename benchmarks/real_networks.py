@@ -11,6 +11,7 @@ from typing import Protocol
 import numpy as np
 
 from arch.errors import InputError
+from explore.commands.predict import BUNDLED
 from explore.data.label.fetch import model_file
 from explore.data.label.mapping import joint_map
 from explore.data.label.teacher import open_teacher
@@ -132,10 +133,11 @@ class BundleNetwork:
 
 
 def stored_bundles(root: Path = Path("results")) -> list[Path]:
-    """Return the LiteRT bundles in results/, those of the reference study last."""
+    """Return the LiteRT bundles in results/: the one that `predict` uses first, those of the reference study last."""
     found = [path.parent for path in root.glob("**/manifest.json") if path.parent.name == "litert"]
     found += [path.parent for path in root.glob("*/manifest.json")]
-    return sorted(dict.fromkeys(found), key=lambda path: ("reference" in path.parts, path.parts))
+    default = Path(BUNDLED).resolve()
+    return sorted(dict.fromkeys(found), key=lambda p: (p.resolve() != default, "reference" in p.parts, p.parts))
 
 
 def _name(path: Path) -> str:

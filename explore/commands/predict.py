@@ -39,7 +39,7 @@ MAX_LENGTH = 10_000_000  # px or mm; larger ones overflow
 MAX_THREADS = 256
 DETECTOR_THREADS = 4  # at most
 WEB_OPTIONS = ("web", "listen", "cert", "smooth")
-BUNDLED = str(resources.files("explore.predict") / "real-128")  # trained on renders and pseudo-labelled photos
+BUNDLED = str(resources.files("explore.predict") / "real-192")  # trained on renders and pseudo-labelled photos
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -47,7 +47,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("inputs", nargs="*", metavar="INPUT", help="photo, video, folder of both, or camera:N")
     add("--model", action="append", metavar="BUNDLE",
-        help="bundle folder written by search or export; repeat it to compare models (default: the bundled real-128)")  # fmt: skip
+        help="bundle folder written by search or export; repeat it to compare models (default: the bundled real-192)")  # fmt: skip
     boxes = parser.add_mutually_exclusive_group()
     boxes.add_argument("--bbox", type=_numbers(4), action="append", metavar="X,Y,W,H",
         help="box of a person in px, in every frame of a video; repeat it for each person (default: detect people)")  # fmt: skip
@@ -78,7 +78,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="threads of each network (default: 1); the person detector uses up to 4 cores",
     )
     add("--web", metavar="BUNDLE", nargs="?", const=BUNDLED,
-        help="serve a page that predicts live from a browser's camera, with LiteRT.js (default: the bundled real-128)")  # fmt: skip
+        help="serve a page that predicts live from a browser's camera, with LiteRT.js (default: the bundled real-192)")  # fmt: skip
     add("--listen", metavar="HOST:PORT", help="address of --web (default: 127.0.0.1 and a free port)")
     add("--cert", metavar="FILE|self",
         help="serve --web over https with a PEM file of certificate and key, or a new self-signed one (needs openssl)")  # fmt: skip

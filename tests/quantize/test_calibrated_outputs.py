@@ -12,7 +12,7 @@ from quantize.confidence import Confidence, fit_confidence, fit_logistic, reliab
 from quantize.runner import fault_of
 from quantize.scale import fit_scale, scale_by_bones, scale_error
 
-BUNDLE = Path(__file__).resolve().parents[2] / "explore" / "predict" / "real-128" / "manifest.json"
+BUNDLE = Path(__file__).resolve().parents[2] / "explore" / "predict" / "real-192" / "manifest.json"
 EDGES = [(0, 1), (1, 2), (2, 3), (0, 4)]
 
 

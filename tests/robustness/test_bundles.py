@@ -18,7 +18,7 @@ from quantize import sdk
 from quantize.runner import fault_of
 from tests.helpers.layouts import REPOSITORY, pictures
 
-BUNDLE = REPOSITORY / "explore" / "predict" / "real-128"
+BUNDLE = REPOSITORY / "explore" / "predict" / "real-192"
 INFINITE, NAN = float("inf"), float("nan")
 
 

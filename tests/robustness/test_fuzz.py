@@ -106,7 +106,7 @@ DOCUMENTS: dict[str, tuple[Callable[[str], object], Any]] = {
     ),
     "recipe": (recipe, {"weights": "int8", "activations": "int8", "calibration_images": 10, "float_first": 1}),
 }
-MANIFEST = json.loads((REPOSITORY / "explore" / "predict" / "real-128" / "manifest.json").read_text())
+MANIFEST = json.loads((REPOSITORY / "explore" / "predict" / "real-192" / "manifest.json").read_text())
 LAYOUTS = {"custom": custom, "human36m": human36m, "mpii": mpii, "mscoco": mscoco, "muco": muco, "mupots": mupots}
 
 

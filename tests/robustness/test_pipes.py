@@ -39,7 +39,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("pipes")
     custom(folder / "set", 8)
     pictures(folder, ["photo.png"])
-    shutil.copytree(REPOSITORY / "explore" / "predict" / "real-128", folder / "bundle")
+    shutil.copytree(REPOSITORY / "explore" / "predict" / "real-192", folder / "bundle")
     (folder / "bundle" / "run.py").write_bytes(sdk.run_program())
     return folder
 
