@@ -20,8 +20,8 @@ from typing import Any, TextIO
 
 import arch
 
-# Threads that spin while they wait for each other make torch forty times as slow if another process uses a core.
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+# By default, threads of torch spin for long while they wait for each other, which takes the time of other processes and of torch.
+os.environ.setdefault("GOMP_SPINCOUNT", "1000")
 
 ARCH = Path(arch.__path__[0])
 if not (ARCH / "errors.py").is_file():

@@ -5,7 +5,7 @@ import os
 import pytest
 
 os.environ.setdefault("EDGEPOSE_BACKGROUND_LOAD", "1")
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as the command line does
+os.environ.setdefault("GOMP_SPINCOUNT", "1000")  # as the command line does
 
 
 @pytest.fixture
