@@ -11,7 +11,6 @@ from typing import Protocol
 import numpy as np
 
 from arch.errors import InputError
-from explore.commands.predict import BUNDLED
 from explore.data.label.fetch import model_file
 from explore.data.label.mapping import joint_map
 from explore.data.label.teacher import open_teacher
@@ -22,6 +21,7 @@ from explore.evaluation.metrics import mean_pose
 from explore.measure.config import MeasureConfig
 from explore.measure.latency import Disturbed, Latency, measure
 from explore.measure.probe.protocol import ProtocolSettings, TimedCall, summarise, time_rounds
+from explore.predict import BUNDLED
 from explore.predict.boxes import Box
 from explore.predict.camera import Camera
 from explore.predict.detector import Detector
@@ -136,7 +136,7 @@ def stored_bundles(root: Path = Path("results")) -> list[Path]:
     """Return the LiteRT bundles in results/: the one that `predict` uses first, those of the reference study last."""
     found = [path.parent for path in root.glob("**/manifest.json") if path.parent.name == "litert"]
     found += [path.parent for path in root.glob("*/manifest.json")]
-    default = Path(BUNDLED).resolve()
+    default = BUNDLED.resolve()
     return sorted(dict.fromkeys(found), key=lambda p: (p.resolve() != default, "reference" in p.parts, p.parts))
 
 

@@ -22,6 +22,7 @@ ROOT = Path(__file__).resolve().parents[1]
 MODELS = "EDGEPOSE_TEST_MODELS"  # environment variable with the folder of the model files that all test files share
 DURATIONS = ROOT / ".pytest_cache" / "file_durations.json"  # seconds of the last run, by file
 COUNTS = re.compile(r"(\d+) (passed|failed|skipped|error)s?\b")
+UNUSED_PLUGINS = ("hypothesispytest", "jaxtyping", "anyio")  # of other packages; they take 0.8 s of each process
 NO_TESTS = 5  # pytest's exit status if all tests of a file are deselected
 
 
@@ -61,7 +62,7 @@ def run(file: Path, options: list[str]) -> Result:
     name = _name(file)
     started = time.monotonic()
     done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", name, *options],
+        [sys.executable, "-m", "pytest", "-q", *(f"-pno:{plugin}" for plugin in UNUSED_PLUGINS), name, *options],
         cwd=ROOT,
         env={"OMP_NUM_THREADS": "1"} | os.environ,
         stdout=subprocess.PIPE,

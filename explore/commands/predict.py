@@ -9,7 +9,6 @@ import re
 import sys
 from collections.abc import Callable
 from contextlib import ExitStack
-from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +19,7 @@ from rich.table import Table
 from arch.errors import InputError, shortened
 from arch.files import check_output_folder, remove_leftovers
 from explore.options import deprecated_option
+from explore.predict import BUNDLED
 from quantize.environment import usable_cores
 
 if TYPE_CHECKING:
@@ -39,7 +39,6 @@ MAX_LENGTH = 10_000_000  # px or mm; larger ones overflow
 MAX_THREADS = 256
 DETECTOR_THREADS = 4  # at most
 WEB_OPTIONS = ("web", "listen", "cert", "smooth")
-BUNDLED = str(resources.files("explore.predict") / "real-192")  # trained on renders and pseudo-labelled photos
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -77,7 +76,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="threads of each network (default: 1); the person detector uses up to 4 cores",
     )
-    add("--web", metavar="BUNDLE", nargs="?", const=BUNDLED,
+    add("--web", metavar="BUNDLE", nargs="?", const=str(BUNDLED),
         help="serve a page that predicts live from a browser's camera, with LiteRT.js (default: the bundled real-192)")  # fmt: skip
     add("--listen", metavar="HOST:PORT", help="address of --web (default: 127.0.0.1 and a free port)")
     add("--cert", metavar="FILE|self",
@@ -144,7 +143,7 @@ def _predict(args: argparse.Namespace) -> int:
     video_results: list[dict[str, Any]] = []
     timer = StageTimer()
     with ExitStack() as stack:
-        models = open_models(args.model or [BUNDLED], args.threads)
+        models = open_models(args.model or [str(BUNDLED)], args.threads)
         for model in models:
             stack.callback(model.session.close)
         with_roi = any(model.bundle.manifest.preprocessing.roi for model in models)

@@ -46,7 +46,9 @@ class RunConfig(DataConfig):
     input_size: int = Field(64, ge=32, description="input size of a supernet", json_schema_extra=PX)
     subnets: int = Field(2, ge=0, description="random subnets per step of a supernet")
     out: str = Field("net.safetensors", description="checkpoint to write", json_schema_extra=FILE)
-    init_from: str = Field("", description="checkpoint of the same network to start from", json_schema_extra=FILE)
+    init_from: str = Field(
+        "", description="checkpoint of the same network, at any input size, to start from", json_schema_extra=FILE
+    )
     backbone: str = Field(
         "", description="initial weights of the encoder: safetensors, or a torch state_dict", json_schema_extra=FILE
     )

@@ -1,1 +1,5 @@
-"""People in photos, films and before a camera, by bundles: their own pre- and post-processing, no torch."""
+"""People in photos, videos and before a camera, by bundles: their own pre- and post-processing, no torch."""
+
+from pathlib import Path
+
+BUNDLED = Path(__file__).parent / "real-192"  # trained on renders and pseudo-labelled photos; the default of `predict`
