@@ -19,8 +19,7 @@ from tests.helpers.search import RENDERED, ROOT, command, environment, run_comma
 
 REAL = ROOT.parent / "shared" / "data" / "human36m"
 needs_real = pytest.mark.skipif(not REAL.is_dir(), reason=f"no real frames at {REAL}")
-# Latencies are measured, which other processes disturb and delay.
-pytestmark = [pytest.mark.alone, pytest.mark.timeout(3000)]
+pytestmark = pytest.mark.timeout(3000)
 
 
 def test_killed_twice_it_finishes_every_trial_once(tmp_path: Path) -> None:
