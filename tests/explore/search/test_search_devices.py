@@ -48,7 +48,7 @@ def test_two_devices_and_one_that_goes_away(sshd: Sshd, tmp_path: Path) -> None:
     assert any(row["on_front"] == "True" for row in finished)
     front = read_table(tmp_path / "s" / "front.csv")
     assert all(float(row[column]) > 0 for row in front)
-    assert "ms on ssh://" in (tmp_path / "s" / "README.md").read_text()
+    assert "latency on ssh://" in (tmp_path / "s" / "README.md").read_text()
 
     other = run_command(tmp_path, *limited, "--trials=3", timeout=1500)
     assert other.returncode == 2 and "limits" in other.stderr
