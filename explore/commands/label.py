@@ -31,7 +31,7 @@ EXAMPLE = """python explore.py data label photos/ videos/ --out sets/mine
 The model of a BlazePose teacher (Apache-2.0) is fetched on first use with pip or npm. An interrupted run continues where
 it stopped; more inputs can be added to a set later; other thresholds are applied without labelling again."""
 
-MAX = 10_000_000  # frames or px
+MAX_VALUE = 10_000_000  # frames or px
 CHECKED_FRAMES = 30  # labelled frames of each video after which calibration and synchrony are checked
 
 
@@ -107,7 +107,12 @@ def _inputs(args: argparse.Namespace) -> tuple[list[Path], list[Path]]:
     """Return the photos and videos of the command line, those in folders included."""
     from explore.predict.inputs import PHOTO_SUFFIXES, VIDEO_SUFFIXES
 
-    for name, low, high in (("every", 1, MAX), ("max_side", 64, MAX), ("test_fraction", 0, 0.9), ("focal", 1, MAX)):
+    for name, low, high in (
+        ("every", 1, MAX_VALUE),
+        ("max_side", 64, MAX_VALUE),
+        ("test_fraction", 0, 0.9),
+        ("focal", 1, MAX_VALUE),
+    ):
         value = getattr(args, name)
         if value is not None and not low <= value <= high:
             raise InputError(f"--{name.replace('_', '-')} {value}: out of range; give {low} to {high}")
