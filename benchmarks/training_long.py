@@ -1,4 +1,4 @@
-"""Recipes for long training: one recipe and single changes of it, on 40,000 and more samples.
+"""Recipes for long training: one recipe and single changes of it, on 40,000 and on 160,000 samples.
 
 The errors are those of the validation part, because the recipes of `explore.train.config` are chosen by them. Results
 are cached run by run: an interrupted benchmark continues.
@@ -21,7 +21,7 @@ from explore.host import default_cache
 from explore.train.config import TrainConfig
 
 LONG: dict[str, Any] = {
-    "data": {"data": "synthetic:easy", "dataset": {"train_frames": 6000, "val_frames": 500, "test_frames": 500}},
+    "data": {"data": "synthetic:easy", "dataset": {"train_frames": 48000, "val_frames": 500, "test_frames": 500}},
     # a network of the space `elastic` with 3.5 M MACs, cca857ef41, one of the reference networks of the estimators,
     # whose errors from two seeds differ by 0.6 mm
     "arch": {
@@ -32,15 +32,16 @@ LONG: dict[str, Any] = {
     },
     "start": {
         "batch_size": 16, "learning_rate": 8e-3, "schedule": "cosine", "weight_decay": 1e-4, "ema_decay": 0.0,
-        "augment": "none",
+        "augment": "none", "seed": 0,
     },
-    "samples": 40000, "frames": 6000, "seed": 0,
 }  # fmt: skip
-# Changes of LONG["start"], of samples, frames and seed; each is one run.
-RUNS: tuple[dict[str, Any], ...] = (
+FRAMES = {40000: 12000, 160000: 48000}  # frames by samples, as `explore.train.config.frames_for` renders for a run
+# Changes of LONG["start"] and of the seed; each is one run.
+CHANGES: tuple[dict[str, Any], ...] = (
     {}, {"learning_rate": 4e-3}, {"batch_size": 8}, {"batch_size": 32}, {"ema_decay": 0.999}, {"augment": "light"},
     {"weight_decay": 1e-2}, {"learning_rate": 16e-3}, {"schedule": "steps"}, {"seed": 1},
 )  # fmt: skip
+RUNS = tuple(changes | {"samples": samples} for samples in FRAMES for changes in CHANGES)
 
 
 def run_long(progress: Callable[[float], None]) -> list[dict[str, Any]]:
@@ -50,7 +51,7 @@ def run_long(progress: Callable[[float], None]) -> list[dict[str, Any]]:
     torch.set_num_threads(1)
     arch = Arch(**LONG["arch"])
     data = DataConfig(**LONG["data"], input_size=arch.input_size)
-    folder = default_cache() / f"bench-training-{content_hash(LONG)}"
+    folder = default_cache() / f"bench-training-{content_hash([LONG, list(FRAMES.items())])}"
     rows, evaluator = [], None
     for index, changes in enumerate(RUNS):
 
@@ -72,18 +73,18 @@ def _train(
 ) -> dict[str, Any]:
     from explore.train.loop import predict, train
 
-    settings = {key: changes.get(key, LONG[key]) for key in ("samples", "frames", "seed")}
-    values = LONG["start"] | {key: value for key, value in changes.items() if key not in settings}
-    whole, frames = evaluator.train, settings["frames"]
+    values = LONG["start"] | changes
+    seed, whole, frames = values.pop("seed"), evaluator.train, FRAMES[values["samples"]]
     data = whole.take(np.linspace(0, len(whole) - 1, frames).astype(int)) if frames < len(whole) else whole
-    config = TrainConfig(**values, samples=settings["samples"])
-    result = train(arch, data, config, settings["seed"], state, progress=lambda done, total: report(done / total))
+    config = TrainConfig(**values)
+    result = train(arch, data, config, seed, state, progress=lambda done, total: report(done / total))
     accuracy = evaluator.evaluate(predict(result.net, evaluator.evaluation.images))
     state.unlink(missing_ok=True)
     return {
         "part": "long",
-        "changes": changes,
-        **settings,
+        "samples": config.samples,
+        "frames": frames,
+        "changes": {key: value for key, value in changes.items() if key != "samples"},
         "passes": round(result.samples / frames, 1),
         "mpjpe_mm": round(accuracy.mpjpe, 1),
         "pa_mpjpe_mm": round(accuracy.pa_mpjpe, 1),

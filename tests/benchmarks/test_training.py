@@ -53,11 +53,16 @@ def test_claim_needs_a_gain_with_every_seed(ours, passed, monkeypatch):
 
 def test_long_runs_change_one_setting_each_and_keep_the_other_part(tmp_path, monkeypatch):
     monkeypatch.setenv("EDGEPOSE_CACHE", str(tmp_path))
-    small = {"data": {"dataset": {"train_frames": 8, "val_frames": 4, "test_frames": 4}}, "samples": 16, "frames": 8}
+    small = {"data": {"dataset": {"train_frames": 8, "val_frames": 4, "test_frames": 4}}}
     monkeypatch.setattr(
         training_long, "LONG", training_long.LONG | small | {"arch": tiny_arch().model_dump(mode="json")}
     )
-    monkeypatch.setattr(training_long, "RUNS", ({}, {"batch_size": 4}, {"frames": 4}, {"seed": 1}))
+    monkeypatch.setattr(
+        training_long,
+        "RUNS",
+        ({"samples": 16}, {"samples": 16, "batch_size": 4}, {"samples": 8}, {"samples": 16, "seed": 1}),
+    )
+    monkeypatch.setattr(training_long, "FRAMES", {16: 8, 8: 4})
     before = [
         {"recipe": "paper", "frames": 6000, "by_seed_mm": [100.0]},
         {"recipe": "ours", "frames": 6000, "by_seed_mm": [90.0]},
@@ -65,5 +70,6 @@ def test_long_runs_change_one_setting_each_and_keep_the_other_part(tmp_path, mon
     rows, claims = training.run(lambda share: None, "long", before)
     assert [row.get("preset") for row in rows] == ["paper", "ours", None, None, None, None] and claims[0].passed
     assert [row["passes"] for row in rows[2:]] == [2, 2, 4, 2]
+    assert [row["changes"] for row in rows[2:]] == [{}, {"batch_size": 4}, {}, {"seed": 1}]
     assert len({row["mpjpe_mm"] for row in rows[2:]}) == 4
     assert training.run(lambda share: None, "long", rows)[0] == rows  # nothing is trained again
