@@ -66,7 +66,10 @@ class RunConfig(DataConfig):
         json_schema_extra={"metavar": "DEVICE"},
     )
     evaluations: int = Field(
-        5, ge=0, description="number of evaluations during the run, each with a sheet of predictions"
+        5,
+        ge=0,
+        description="number of evaluations during the run, each with a sheet of predictions; with init-from, one more "
+        "before the first step",
     )
     logs: str = Field("", description="folder for TensorBoard logs", json_schema_extra={"metavar": "FOLDER"})
     seed: int = Field(0, ge=0, description="seed of weights and batches")

@@ -163,6 +163,7 @@ def train(
         engine: device, precision and processes.
         evaluate: called with the network as it would be if the run ended now, and the step.
         evaluations: number of evaluations, evenly spread over the run. The last one, at the end, is left to the caller.
+            With `init_from`, one more precedes the first step.
         objective: the loss. Default: the pose loss of the network itself; see also `explore.train.distill`.
         history: (step, MPJPE in mm) of the evaluations. `evaluate` appends to it; a resumed run restores it.
         identity: what `evaluate` and the caller depend on, such as the test data; added to that of the run.
@@ -201,6 +202,8 @@ def train(
     weights = LastFiniteWeights(net)
     augment, todo = AUGMENTS[config.augment], range(state.step, steps)
     batches = load_batches(data, todo, config.batch_size, arch.input_size, augment, seed, workers, engine.shard)
+    if init_from is not None and evaluations and not state.step and engine.is_main_process:
+        evaluate(state.final_network(), 0)
     while state.step < steps:
         with step_context():
             batch = next(batches)

@@ -133,6 +133,19 @@ def test_a_run_is_monitored_and_summarised(tmp_path: Path, monkeypatch: pytest.M
     assert len(events.Images("test/predictions")) == 2
 
 
+def test_initial_weights_are_evaluated_before_the_first_step(tmp_path: Path, capsys) -> None:
+    layouts.custom(tmp_path / "set", 8)
+    first, out = tmp_path / "first.safetensors", tmp_path / "net.safetensors"
+    call = ["train", "--arch", arch_file(tmp_path), "--data", f"custom:{tmp_path / 'set'}", "--evaluations", "1"]
+    assert main([*call, "--samples", "16", "--out", str(first)]) == 0
+    assert "step 0:" not in capsys.readouterr().err
+    assert main([*call, "--samples", "8", "--init-from", str(first), "--out", str(out)]) == 0
+    start, trained = (json.loads(path.with_suffix(".json").read_text()) for path in (first, out))
+    assert f"step 0: test error: MPJPE {start['mpjpe_mm']:.1f} mm" in capsys.readouterr().err
+    assert [row["step"] for row in trained["evaluations"]] == [0, 1]
+    assert trained["evaluations"][0]["mpjpe_mm"] == pytest.approx(start["mpjpe_mm"], abs=0.01)
+
+
 def test_a_missing_tensorboard_names_the_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
     with pytest.raises(InputError, match=r"edgepose\[logs\]"):
