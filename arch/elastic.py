@@ -42,13 +42,6 @@ class Slice(NamedTuple):
     axes: tuple[Channels | None, ...]
 
 
-class Subnet(NamedTuple):
-    """A network without weights, and the slices of the supernet that serve as its weights."""
-
-    net: RawOutput
-    slices: dict[str, Slice]
-
-
 class SuperNet:
     """The largest network of a space, whose weights are shared by all networks of the space.
 
@@ -57,7 +50,7 @@ class SuperNet:
         smallest, largest: the extreme networks of the space.
     """
 
-    def __init__(self, space: Space, seed: int | None = None) -> None:
+    def __init__(self, space: Space, seed: int) -> None:
         self.space = space
         self.smallest, self.largest = smallest_and_largest(space)
         self.net = build(self.largest, seed)
@@ -75,14 +68,6 @@ class SuperNet:
         tensors = {f"net.{name}": take(state[place.source], place) for name, place in slices.items()}
         result: Tensor = functional_call(net, tensors, (x,))
         return result
-
-    def extract(self, arch: Arch) -> PoseNet:
-        """Return an independent copy of the subnet `arch`; `recalibrate` it before evaluation.
-
-        Raises:
-            InputError: `arch` is not a subnet.
-        """
-        return extract(self.net, arch)
 
 
 def smallest_and_largest(space: Space) -> tuple[Arch, Arch]:
@@ -113,7 +98,9 @@ def smallest_and_largest(space: Space) -> tuple[Arch, Arch]:
 
 
 def extract(net: PoseNet, arch: Arch) -> PoseNet:
-    """Return a copy of the part of `net` that is the network `arch`, in evaluation mode.
+    """Return an independent copy of the part of `net` that is the network `arch`, in evaluation mode.
+
+    The BatchNorm statistics of a supernet's part are to be computed anew by `recalibrate`.
 
     Raises:
         InputError: `arch` is not part of it; names the first tensor that is not.
@@ -191,11 +178,11 @@ def recalibrate(net: PoseNet, batches: Iterable[Tensor]) -> PoseNet:
 
 
 @lru_cache(maxsize=CACHED_SUBNETS)
-def subnet(largest: Arch, arch: Arch) -> Subnet:
-    """Return the subnet `arch` of the supernet of `largest`, on torch's meta device."""
+def subnet(largest: Arch, arch: Arch) -> tuple[RawOutput, dict[str, Slice]]:
+    """Return the network `arch` on torch's meta device, and the slices of the supernet of `largest` that it consists of."""
     slices = find_slices(largest, arch)
     with torch.device("meta"):
-        return Subnet(RawOutput(PoseNet(arch)).train(), slices)
+        return RawOutput(PoseNet(arch)).train(), slices
 
 
 def take(tensor: Tensor, place: Slice) -> Tensor:

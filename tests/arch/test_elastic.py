@@ -60,7 +60,7 @@ def assert_extracted_is_slice(made: Space, supernet: SuperNet, arch: Arch) -> No
     x = images(2)
     with torch.no_grad():
         sliced = supernet.forward_heatmaps(x, arch)
-        copy = supernet.extract(arch).train()
+        copy = extract(supernet.net, arch).train()
         extracted = copy.forward_heatmaps(x)
     assert copy.arch == arch and made.contains(arch)
     assert (extracted - sliced).abs().max() <= 1e-5 * sliced.abs().max()
@@ -91,7 +91,7 @@ def test_widths_of_every_encoder_share_weights(encoder: str) -> None:
 def test_extracted_network_is_independent_of_the_supernet() -> None:
     made = space(concat="skip")
     supernet = randomised(SuperNet(made, 0))
-    copy = supernet.extract(supernet.smallest)
+    copy = extract(supernet.net, supernet.smallest)
     before = copy(images(2))
     for tensor in supernet.net.state_dict().values():
         tensor.zero_()
@@ -126,14 +126,14 @@ def test_depth_bins_of_a_smaller_volume_are_spread_evenly() -> None:
     supernet = SuperNet(made, 0)
     bias = supernet.net.steps["head"][0][0].conv.bias
     bias.data = torch.arange(len(bias)).float()
-    copied = supernet.extract(supernet.smallest).steps["head"][0][0].conv.bias
+    copied = extract(supernet.net, supernet.smallest).steps["head"][0][0].conv.bias
     assert copied is not None
     assert copied.reshape(3, 8).tolist() == [[16 * joint + 2 * place for place in range(8)] for joint in range(3)]
 
 
 def test_recalibration_averages_the_batches_and_ignores_earlier_statistics() -> None:
     made = space(concat="skip")
-    net = randomised(SuperNet(made, 0)).extract(made.sample(random.Random(1)))
+    net = extract(randomised(SuperNet(made, 0)).net, made.sample(random.Random(1)))
     batches = [images(seed) for seed in (3, 4, 5)]
     first = recalibrate(net, batches)
     mean = first.steps["stem"][0][0].norm.running_mean.clone()
@@ -178,6 +178,6 @@ def test_a_space_that_varies_a_fixed_field_is_rejected(dimension: str, values: l
 )
 def test_a_network_that_is_no_subnet_is_rejected(changes: dict[str, Any], word: str) -> None:
     made = space(concat="skip")
-    net = build(SuperNet(made).largest)
+    net = build(smallest_and_largest(made)[1])
     with pytest.raises(InputError, match=word):
         extract(net, net.arch.replace(**changes))
