@@ -300,6 +300,6 @@ def _print(report: Report, sheet: Path | None) -> None:
         if count > LISTED:
             print(f"  and {count - LISTED} more (--json lists all)")
     if not report.problems:
-        print("no problems found" + ("" if report.parts else " in the files; no part can be opened with these options"))
+        print("no problems found")
     if sheet:
         print(f"contact sheet: {sheet}")

@@ -119,12 +119,10 @@ def _check_human36m(root: Path, decode: int, progress: Progress, options: Human3
     for split in ("train", "test"):
         try:
             report.parts[split] = human36m.load(root, split, options, SampleErrors(report_all=True))
-        except SplitNotFound as error:
-            report.notes.append(f"no {split} part: {error}")
         except InputError as error:
-            file = str(error).partition(": ")[0]
-            if not any(line.startswith(f"{file}: ") for _, line in report.problems):
-                report.add("annotations", str(error))
+            place = str(error).partition(": ")[0]
+            if place == str(folder) or not any(line.startswith(f"{place}: ") for _, line in report.problems):
+                report.add("parts", str(error))
     return report
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -75,7 +76,7 @@ def test_custom(tmp_path: Path, placeholder: list[Any]) -> None:
 
 
 @pytest.mark.parametrize("placeholder", PLACEHOLDERS, ids=str)
-def test_human36m(tmp_path: Path, placeholder: list[Any]) -> None:
+def test_human36m(tmp_path: Path, placeholder: list[Any], capsys: pytest.CaptureFixture[str]) -> None:
     options = Human36MOptions(test_subjects=(9,), test_step=5)
     for name in ("whole", "hidden"):
         human36m(tmp_path / name, 6)
@@ -98,7 +99,9 @@ def test_human36m(tmp_path: Path, placeholder: list[Any]) -> None:
     for subject in (5, 6, 7, 8, 9, 11):  # the layout leaves most of them empty, which is a problem of its own
         for file in folder.glob(f"Human36M_subject{subject}_*.json"):
             file.unlink()
-    assert main(["data", "check", f"human36m:{tmp_path / 'hidden'}", "--sheet", str(tmp_path / "sheet.png")]) == 0
+    call = ["data", "check", f"human36m:{tmp_path / 'hidden'}", "--sheet", str(tmp_path / "sheet.png"), "--json"]
+    assert main(call) == 1
+    assert all("part lacks subject" in found["problem"] for found in json.loads(capsys.readouterr().out)["problems"])
 
 
 def test_sets_that_annotate_occluded_joints(tmp_path: Path) -> None:

@@ -106,7 +106,10 @@ def test_subjects_of_human36m(tmp_path: Path, capsys: pytest.CaptureFixture[str]
     shutil.rmtree(tmp_path / "set" / "images" / "s_09_act_02_subact_01_ca_01")
     main(call)
     facts = json.loads(capsys.readouterr().out)
-    assert any(note.startswith("no train part: ") and "--dataset.train-subjects" in note for note in facts["notes"])
+    missing = (
+        f"{tmp_path / 'set' / 'annotations'}: the train part lacks subject 5; add its files, or choose among 1, 6, 7"
+    )
+    assert [p["kind"] for p in facts["problems"] if p["problem"].startswith(missing)] == ["parts"]
 
 
 def test_heic_images(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

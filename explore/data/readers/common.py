@@ -132,6 +132,16 @@ def located(annotation: Any, cam: np.ndarray, where: str) -> np.ndarray:
     return (visible | (np.isfinite(cam).all(1) & (cam[:, 2] > 0))).astype(float)
 
 
+def check_subjects(folder: Path, split: str, chosen: Iterable[int], present: set[int]) -> None:
+    """Raise an InputError if the folder lacks a subject of a split."""
+    missing, there = (", ".join(map(str, sorted(numbers))) for numbers in (set(chosen) - present, present))
+    if missing:
+        raise InputError(
+            f"{folder}: the {split} part lacks subject {missing}; add its files, or choose among {there} with "
+            f"--dataset.{split}-subjects"
+        )
+
+
 # ---- images ----
 
 

@@ -12,7 +12,7 @@ Every n-th frame is selected by its number (frame_idx), as the reference readers
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -55,6 +55,7 @@ def load(
         raise InputError(f"{root}: no annotations folder; give the folder that holds annotations/ and images/")
     if not any(folder.iterdir()):
         raise InputError(f"{folder}: empty; put Human36M_subjectN_data.json, _camera.json and _joint_3d.json there")
+    common.check_subjects(folder, split, subjects, _subjects_of(folder.iterdir()))
     for number in subjects:
         subject = Subject(builder.root, number, builder.digest)
         cameras = {
@@ -63,7 +64,7 @@ def load(
         builder.collect(subject.annotations_at(step), partial(_person, subject, cameras))
     if not builder.seen:
         advice = f"lower dataset.{split}-step" if step > 1 else f"choose other dataset.{split}-subjects"
-        raise InputError(f"{folder}: no frame of subjects {_listed(subjects)} at step {step}; {advice}")
+        raise InputError(f"{folder}: no frame of subjects {', '.join(map(str, subjects))} at step {step}; {advice}")
     data = builder.build(f"{folder}: none of {builder.seen} frames can be used; run data check")
     return _with_detections(data, builder, options.detected) if options.detected and split == "test" else data
 
@@ -95,14 +96,7 @@ class Subject:
         self.root, self.number = root, number
         folder = root / "annotations"
         self.path = {kind: folder / f"Human36M_subject{number}_{kind}.json" for kind in ("data", "camera", "joint_3d")}
-        found = (re.match(r"Human36M_subject(\d+)_", file.name) for file in folder.iterdir())
-        present = sorted({int(match[1]) for match in found if match})
-        missing = (
-            f"the folder has subjects {_listed(present)}; choose among them with --dataset.train-subjects and "
-            "--dataset.test-subjects"
-        )
-        if number in present:
-            missing = "restore it; other files of the subject are there"
+        missing = "restore it; other files of the subject are there"
         data, self.cameras, self.joints = (common.read_object(file, digest, missing) for file in self.path.values())
         where = f"{self.path['data']}: image"
         images = common.require_list(data, "images", self.path["data"])
@@ -229,5 +223,6 @@ def _read_detections(path: Path, digest: Any) -> dict[str, tuple[np.ndarray, flo
     return found
 
 
-def _listed(values: Any) -> str:
-    return ", ".join(str(value) for value in values) or "nothing"
+def _subjects_of(files: Iterable[Path]) -> set[int]:
+    found = (re.match(r"Human36M_subject(\d+)_", file.name) for file in files)
+    return {int(match[1]) for match in found if match}

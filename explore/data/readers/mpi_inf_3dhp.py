@@ -25,7 +25,7 @@ import numpy as np
 
 from arch.errors import InputError
 from explore.data.config import MpiInf3dhpOptions
-from explore.data.readers.common import DatasetBuilder, ImageEntry, Person, check_exists, check_finite
+from explore.data.readers.common import DatasetBuilder, ImageEntry, Person, check_exists, check_finite, check_subjects
 from explore.data.readers.mupots import ANNOTATED, VISIBLE, pad
 from explore.data.sample import Dataset
 from explore.data.sample_errors import SampleError, SampleErrors, SplitNotFound
@@ -48,11 +48,18 @@ def load(
     if not files:
         raise SplitNotFound(f"{root}: no {pattern}; give the folder that holds them")
     for path in files:
+        if not re.fullmatch(pattern.replace("*", r"\d+"), path.relative_to(root).as_posix()):
+            raise InputError(
+                f"{path.parent}: * of {pattern} is not a number there; rename the folder, or move it elsewhere"
+            )
         if split == "test":
             _collect_test(builder, path)
         elif int(path.parts[-3][1:]) in options.train_subjects:
             _collect_train(builder, path, options)
-    return builder.build(f"{root}: no frame of the {split} split; extract the videos into imageFrames/video_N")
+    data = builder.build(f"{root}: no frame of the {split} split; extract the videos into imageFrames/video_N")
+    if split == "train":
+        check_subjects(builder.root, split, options.train_subjects, set(data.subject.tolist()))
+    return data
 
 
 @dataclass(frozen=True)

@@ -212,7 +212,11 @@ def test_folder_without_annotations(tmp_path, capsys):
 
 @pytest.mark.skipif(not REAL.is_dir(), reason=f"no Human3.6M samples at {REAL}")
 def test_real_frames_have_no_problems(tmp_path, capsys):
-    assert check(REAL, tmp_path, "--json") == 0
+    assert check(REAL, tmp_path, "--json") == 1
+    missing = [problem["problem"] for problem in json.loads(capsys.readouterr().out)["problems"]]
+    assert len(missing) == 2 and "train part lacks subject 6;" in missing[0] and "lacks subject 9, 11;" in missing[1]
+    subjects = ["--dataset.train-subjects=1,5,7", "--dataset.test-subjects=8"]
+    assert check(REAL, tmp_path, "--json", *subjects) == 0
     facts = json.loads(capsys.readouterr().out)
     assert sorted(facts["subjects"]) == ["1", "5", "7", "8"]
     assert cv2.imread(str(tmp_path / "sheet.png")).shape[1] > 700

@@ -79,7 +79,10 @@ def test_real_training_batches():
 
 @needs_real_frames
 def test_missing_subjects_of_the_protocol_are_named():
-    with pytest.raises(InputError, match=r"subject9.*: missing; the folder has subjects 1, 5, 7, 8; choose"):
+    with pytest.raises(
+        InputError,
+        match=r"annotations: the test part lacks subject 9, 11; add its files, or choose among 1, 5, 7, 8 with",
+    ):
         load(REAL, "test")
 
 
@@ -223,7 +226,7 @@ def test_missing_annotation_file(root, kind):
 
 
 def test_missing_subject_lists_the_available_ones(root):
-    assert_rejected(root, "subject6", "the folder has subjects 1; choose", options=Human36MOptions(train_subjects=(6,)))
+    assert_rejected(root, "lacks subject 6;", "choose among 1 with", options=Human36MOptions(train_subjects=(1, 6)))
 
 
 def test_missing_camera(root):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from dataclasses import fields
@@ -12,6 +13,7 @@ import numpy as np
 import pytest
 
 from arch.errors import InputError
+from explore.cli import main
 from explore.data import Human36MOptions, open_dataset
 from explore.data.augment import AUGMENTS
 from explore.data.batches import batch_at, evaluation_arrays
@@ -304,14 +306,26 @@ def test_mpi_inf_3dhp_cameras_and_frames(tmp_path):
     data = open_dataset(f"mpi_inf_3dhp:{tmp_path}", "train", CAMERA_0)
     np.testing.assert_allclose(data.joints_cam, standing(MUCO21, 3))
     assert data.frame.tolist() == [0, 5, 10] and data.subject.tolist() == [1, 1, 1]
-    assert open_dataset(f"mpi_inf_3dhp:{tmp_path}", "train").files == data.files  # one video was extracted
+    all_cameras = MpiInf3dhpOptions(train_subjects=(1,))
+    assert open_dataset(f"mpi_inf_3dhp:{tmp_path}", "train", all_cameras).files == data.files  # one video was extracted
+    with pytest.raises(InputError, match=r"the train part lacks subject 2, 3, 4, 5, 6, 7, 8; .* among 1 with"):
+        open_dataset(f"mpi_inf_3dhp:{tmp_path}", "train")
     with pytest.raises(InputError, match="9 cameras, not 12"):
-        open_dataset(f"mpi_inf_3dhp:{tmp_path}", "train", MpiInf3dhpOptions(cameras=(12,)))
+        open_dataset(f"mpi_inf_3dhp:{tmp_path}", "train", MpiInf3dhpOptions(train_subjects=(1,), cameras=(12,)))
     with pytest.raises(InputError, match=r"TS\*/annot_data\.mat"):
         open_dataset(f"mpi_inf_3dhp:{tmp_path}", "test")
     (tmp_path / "S1/Seq1/camera.calibration").write_text("intrinsic 1 2 3\n")
     with pytest.raises(InputError, match="not 16 numbers"):
         open_dataset(f"mpi_inf_3dhp:{tmp_path}", "train", CAMERA_0)
+
+
+@pytest.mark.parametrize("folder", ["SX/Seq1", "S1/SeqX", "S1_old/Seq1"])
+def test_mpi_inf_3dhp_folders_without_a_number(folder, tmp_path, capsys):
+    place = mpi_inf_3dhp(tmp_path, 3).parent
+    shutil.copytree(place, tmp_path / folder)
+    assert main(["data", "check", f"mpi_inf_3dhp:{tmp_path}", "--sheet", str(tmp_path / "a.png"), "--json"]) == 1
+    (problem,) = json.loads(capsys.readouterr().out)["problems"]
+    assert problem["problem"].startswith(f"{tmp_path / folder}: * of S*/Seq*/annot.mat is not a number there; rename")
 
 
 def test_mpi_inf_3dhp_test_sequences(tmp_path):
