@@ -121,11 +121,11 @@ def _resampled(sums: NDArray[np.float64], rng: np.random.Generator) -> NDArray[n
     return np.concatenate(means).astype(np.float64)
 
 
-def paired_bootstrap(errors_a: Errors, errors_b: Errors, units: Units, seed: int = 0) -> Interval:
+def paired_bootstrap(errors_a: Errors, errors_b: Errors, units: Units) -> Interval:
     """Return the mean difference a - b of the errors (N,) of two models on the same samples, with its 95% interval."""
     if not len(errors_a) == len(errors_b) == len(units.labels):
         raise InputError(
             f"{len(errors_a)} and {len(errors_b)} errors of {len(units.labels)} samples cannot be paired; "
             "evaluate both models on the same frames"
         )
-    return bootstrap(np.asarray(errors_a) - np.asarray(errors_b), units, seed)
+    return bootstrap(np.asarray(errors_a) - np.asarray(errors_b), units)

@@ -162,7 +162,7 @@ def _interval(result: dict[str, Any]) -> tuple[tuple[float, float] | None, str]:
     return ((found["low"], found["high"]), f"{found['units']} {found['unit']}s") if found else (None, "")
 
 
-def render(table: Table, own: Sequence[Row] = (), markdown: bool = False) -> str:
+def render(table: Table, own: Sequence[Row], markdown: bool = False) -> str:
     """Return the table as text or Markdown, `own` rows last."""
     cells = [["Methods", *table.columns, "Avg.", "Param."]]
     for row in (*table.rows, *own):

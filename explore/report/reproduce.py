@@ -53,7 +53,7 @@ def commands(settings: dict[str, Any], study: str) -> dict[str, str]:
     }
 
 
-def search_options(settings: dict[str, Any], without: Collection[str] = ()) -> str:
+def search_options(settings: dict[str, Any], without: Collection[str]) -> str:
     """Return all options of a search that differ from the defaults, but those of the keys `without`."""
     found = ""
     for key, value in settings.items():

@@ -210,7 +210,7 @@ def next_finalist(
     config: SearchConfig,
     monitors: dict[str, LeaseMonitor],
     abilities: frozenset[str],
-    may_start: Callable[[str], bool] = lambda arch_id: True,
+    may_start: Callable[[str], bool],
 ) -> tuple[Finalist, Lease] | None:
     """Lease the next finalist that nobody works on; None when all have ended, or the budget leaves the rest no time.
 

@@ -14,14 +14,14 @@ from arch.space import Arch
 STARTS = 8  # random networks that the descent starts from, besides one for each encoder
 
 
-def smallest(space: Space, value: Callable[[Arch], float], enough: float = -math.inf, seed: int = 0) -> float:
+def smallest(space: Space, value: Callable[[Arch], float], enough: float = -math.inf) -> float:
     """Return the least `value` of the space's networks, or the first found that is at most `enough`.
 
     Coordinate descent: one dimension at a time is set to its best value, from several networks. Costs of networks grow
     with almost every dimension, whatever the others are, so that this finds the smallest network (checked against all
     networks of small spaces).
     """
-    rng, best = random.Random(seed), math.inf
+    rng, best = random.Random(0), math.inf
     encoders = space.dimensions["encoder"].values if "encoder" in space.dimensions else ()
     starts: list[dict[str, Any]] = [{"encoder": name} for name in encoders] + [{} for _ in range(STARTS)]
     for start in starts:

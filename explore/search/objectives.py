@@ -35,7 +35,7 @@ def reference_ms(config: SearchConfig, address: str = LOCAL) -> float:
     return float(load_written(_reference_path(config, address))[key]["median_ms"])
 
 
-def is_reference_known(config: SearchConfig, address: str = LOCAL) -> bool:
+def is_reference_known(config: SearchConfig, address: str) -> bool:
     """Return whether the reference network is measured on a device."""
     path = _reference_path(config, address)
     return path.exists() and (config.runtime if address == LOCAL else address) in load_written(path)

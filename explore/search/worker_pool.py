@@ -54,7 +54,7 @@ def run_worker_pool(
     phase: worker.Phase,
     count: int,
     progress: SearchProgress,
-    main: worker.Main = worker.main,
+    main: worker.Main,
     study: optuna.Study | None = None,
     count_all: Callable[[], int] | None = None,
 ) -> None:

@@ -118,7 +118,7 @@ def find_devices(name: str) -> list[torch.device]:
     return [devices[int(number)]]
 
 
-def start_engine(device: str = "auto", precision: Precision = "f32", index: int = 0) -> Engine:
+def start_engine(device: str, index: int = 0) -> Engine:
     """Return the engine of this process; with several processes of torchrun, join the process group first.
 
     index: number of this worker among independent ones, which take turns with the devices
@@ -131,7 +131,7 @@ def start_engine(device: str = "auto", precision: Precision = "f32", index: int 
         chosen = devices[index % len(devices)]
         if chosen.index:
             torch.accelerator.set_device_index(chosen.index)  # without it, torch also allocates memory on GPU 0
-        return Engine(chosen, precision)
+        return Engine(chosen)
     if ":" in device:
         raise InputError(f"--device {device}: one GPU for {world_size()} processes; use --device cuda")
     try:
@@ -143,7 +143,7 @@ def start_engine(device: str = "auto", precision: Precision = "f32", index: int 
     local = int(os.environ.get("LOCAL_WORLD_SIZE", world_size()))
     fabric = Fabric(accelerator=devices[0].type, devices=local, num_nodes=world_size() // local, strategy="ddp")
     fabric.launch()
-    return Engine(fabric.device, precision, fabric.global_rank, fabric.world_size, fabric)
+    return Engine(fabric.device, rank=fabric.global_rank, world_size=fabric.world_size, fabric=fabric)
 
 
 # ---- batch norm over all processes ----

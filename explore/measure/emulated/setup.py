@@ -79,13 +79,12 @@ def default_folder() -> Path:
     return default_cache() / "qemu"
 
 
-def read_setup(folder: Path | None = None) -> Setup:
+def read_setup(folder: Path) -> Setup:
     """Return what a folder contains.
 
     Raises:
         InputError: no complete set-up, or one of another version.
     """
-    folder = folder or default_folder()
     try:
         found = Setup.model_validate_json((folder / "setup.json").read_text())
     except (OSError, ValidationError):
