@@ -8,7 +8,6 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -16,10 +15,9 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
 from explore.evaluation.intervals import Interval, paired_bootstrap
-from explore.evaluation.metrics import frame_errors
 from explore.report.rows import AnyRow, ExportedRow, Row, TrialRow
 from explore.search.config import SearchConfig
-from explore.search.records import StudyRecords, joints_files
+from explore.search.records import StudyRecords, joints_files, stored_frame_errors
 
 if TYPE_CHECKING:
     from explore.evaluation.evaluator import Evaluator
@@ -106,8 +104,8 @@ def compare_files(
     trials: Sequence[TrialRow],
     exported: Sequence[ExportedRow],
     evaluators: Mapping[str, Evaluator],
-    known: Sequence[Comparison] = (),
-    costs: Sequence[str] = ("latency_ms",),
+    known: Sequence[Comparison],
+    costs: Sequence[str],
 ) -> list[Comparison]:
     """Compare the files that reports make statements about, by a paired bootstrap on the frames of their part.
 
@@ -123,7 +121,7 @@ def compare_files(
     def errors_of(row: Row, evaluator: Evaluator) -> NDArray[np.float64] | None:
         if row.file_key not in errors:
             path = paths.get((row.kind, row.arch_id, row.runtime, row.recipe))
-            errors[row.file_key] = _frame_errors(path, evaluator) if path and row.has_interval else None
+            errors[row.file_key] = stored_frame_errors(path, evaluator) if path and row.has_interval else None
         return errors[row.file_key]
 
     files = {row.file_key for row in (*trials, *exported)}
@@ -165,10 +163,3 @@ def _pairs(rows: Sequence[Row], costs: Sequence[str]) -> list[tuple[Row, Row]]:
             and (isinstance(row, ExportedRow) or dominates(row, baseline, costs))
         ]
     return pairs
-
-
-def _frame_errors(path: Path, evaluator: Evaluator) -> NDArray[np.float64] | None:
-    joints = np.load(path, allow_pickle=False) if path.is_file() else None
-    if joints is None or joints.shape != evaluator.data.joints_cam.shape:
-        return None
-    return frame_errors(joints, evaluator.data)

@@ -69,10 +69,6 @@ class Process:
     machine: str  # host name, for messages
 
     @staticmethod
-    def this() -> Process:
-        return Process.of(os.getpid())
-
-    @staticmethod
     def of(pid: int) -> Process:
         """Return a process of this machine."""
         return Process(process_space(), pid, _start_time(pid), socket.gethostname())
@@ -199,7 +195,7 @@ class Lease:
     def _write(self) -> None:
         with self._lock:
             self._beat += 1
-            value = {"token": self._token, "beat": self._beat, "process": asdict(Process.this())}
+            value = {"token": self._token, "beat": self._beat, "process": asdict(Process.of(os.getpid()))}
             value |= {"pool": asdict(self._pool), "stage": self.stage, "share": round(self._fraction, 3)}
             self._write_value(value | {"died": self.died})
 

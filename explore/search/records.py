@@ -170,7 +170,11 @@ def candidate_frame_errors(
     config: SearchConfig, evaluator: Evaluator, result: CandidateResult
 ) -> NDArray[np.float64] | None:
     """Return the errors (N,) of a candidate's file on the part of `evaluator`, mm; None if no joints are stored."""
-    path = (config.folder / candidate_file(result)).parent / JOINTS
+    return stored_frame_errors((config.folder / candidate_file(result)).parent / JOINTS, evaluator)
+
+
+def stored_frame_errors(path: Path, evaluator: Evaluator) -> NDArray[np.float64] | None:
+    """Return the errors (N,) of a file of predicted joints, mm; None if there is none for the part of `evaluator`."""
     joints = np.load(path, allow_pickle=False) if path.is_file() else None
     if joints is None or joints.shape != evaluator.data.joints_cam.shape:
         return None

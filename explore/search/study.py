@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -177,9 +176,10 @@ def next_task(
         SearchFailed: as many trials failed as were requested.
     """
     exhausted = bool(study.user_attrs.get(EXHAUSTED))
+    lock = host_folder() / f"ask-{content_hash([storage_url(config), config.name])}.lock"
     while True:
         # Workers of different machines agree by the storage's atomic steps; the lock keeps counts exact on one machine.
-        with choosing(config):
+        with locked(lock):
             requeue_dead(study, monitor)
             trials = study.get_trials(deepcopy=False)
             _check_failures(trials, config)
@@ -273,10 +273,3 @@ def _others_suffice(study: optuna.Study, number: int, config: SearchConfig) -> b
     """Return whether other trials already fill the study; of trials begun at the same moment, lower numbers count."""
     others = [t for t in study.get_trials(deepcopy=False) if t.number != number and _is_begun(t)]
     return sum(_is_finished(t) or t.number < number for t in others) >= config.trials
-
-
-@contextmanager
-def choosing(config: SearchConfig) -> Iterator[None]:
-    """Let one process of this machine at a time choose a trial."""
-    with locked(host_folder() / f"ask-{content_hash([storage_url(config), config.name])}.lock"):
-        yield

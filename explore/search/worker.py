@@ -181,40 +181,48 @@ def work(config: SearchConfig, phase: Phase, tools: Work, report: Reporter) -> N
 
 def _candidate(config: SearchConfig, study: optuna.Study, task: Task, tools: Work, report: Reporter) -> None:
     """Evaluate one candidate and finish its trial."""
-    lease, trial = task.lease, task.lease.trial
     who = {"worker": report.index, "number": task.number, "name": label(config, task.arch, task.recipe)}
     send(report.pipe, "trial", **who)
-    try:  # the handlers within write to the trial, too, which may be lost by then
-        try:
-            with _reported(report, lease), _failures(config, lease):
-                at_rung = functools.partial(pass_rung, config, study, lease, task.arch)
-                result = tools.candidate(task.arch, task.recipe, at_rung)
-            numbers = figures(result)
-            # the paper's networks count as feasible, see explore.search.proposals
-            if "baseline" not in trial.user_attrs:
-                for limit, excess in constraints(config, numbers).items():
-                    trial.set_constraint(limit, excess)
-            if result.noise_mm is not None:
-                trial.set_user_attr(NOISE, result.noise_mm)
-            path = result_file(config, task.arch.id, task.recipe)
-            trial.set_user_attr(RESULT, str(path.relative_to(config.folder)))
-            point = values(config, numbers)
-            lease.done(point)
-            send(report.pipe, "finished", **who, macs=result.macs, values=point, is_measured=result.is_measured)
-        except Stopped as stop:
-            lease.end(str(stop), TrialState.PRUNED)
-            send(report.pipe, "stopped", **who, reason=str(stop), macs=stop.step.macs, share=stop.step.share)
-        except HandOver as ability:
-            lease.release(str(ability))
-            send(report.pipe, "failed", **who, reason=f"handed over: {ability}")
-        except Failed as failure:
-            lease.end(str(failure), TrialState.FAIL)
-            send(report.pipe, "failed", **who, reason=str(failure))
+    try:
+        kind, facts = _end_trial(config, study, task, tools, report)
     except (LeaseLost, UpdateFinishedTrialError):
-        send(report.pipe, "failed", **who, reason="another worker took it over")
+        kind, facts = "failed", {"reason": "another worker took it over"}
     except (SearchFailed, OSError):
-        lease.release()
+        task.lease.release()
         raise
+    send(report.pipe, kind, **who, **facts)
+
+
+def _end_trial(
+    config: SearchConfig, study: optuna.Study, task: Task, tools: Work, report: Reporter
+) -> tuple[str, dict[str, Any]]:
+    """Evaluate a candidate and write the outcome to its trial; return the message about it as (kind, facts)."""
+    lease, trial = task.lease, task.lease.trial
+    try:
+        with _reported(report, lease), _failures(config, lease):
+            at_rung = functools.partial(pass_rung, config, study, lease, task.arch)
+            result = tools.candidate(task.arch, task.recipe, at_rung)
+    except Stopped as stop:
+        lease.end(str(stop), TrialState.PRUNED)
+        return "stopped", {"reason": str(stop), "macs": stop.step.macs, "share": stop.step.share}
+    except HandOver as ability:
+        lease.release(str(ability))
+        return "failed", {"reason": f"handed over: {ability}"}
+    except Failed as failure:
+        lease.end(str(failure), TrialState.FAIL)
+        return "failed", {"reason": str(failure)}
+    numbers = figures(result)
+    # the paper's networks count as feasible, see explore.search.proposals
+    if "baseline" not in trial.user_attrs:
+        for limit, excess in constraints(config, numbers).items():
+            trial.set_constraint(limit, excess)
+    if result.noise_mm is not None:
+        trial.set_user_attr(NOISE, result.noise_mm)
+    path = result_file(config, task.arch.id, task.recipe)
+    trial.set_user_attr(RESULT, str(path.relative_to(config.folder)))
+    point = values(config, numbers)
+    lease.done(point)
+    return "finished", {"macs": result.macs, "values": point, "is_measured": result.is_measured}
 
 
 def _finalist(
