@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from arch.files import write_atomic
 from benchmarks import markdown_table
 from explore.estimate.inherit import MIN_PARENTS
+from explore.report.plot import write_figure
 from explore.search.config import SearchConfig
 
 COLOURS = {
@@ -22,12 +21,10 @@ STYLES = {"tpe": "-", "nsga2": "--", "random": ":"}
 
 def plot(path: Path, curves: Mapping[tuple[str, str], Sequence[Mapping[int, tuple[float, float]]]]) -> None:
     """Write a PNG of hypervolume over CPU time: the mean over seeds of each method, for TPE with the range."""
-    import matplotlib
+    from matplotlib.figure import Figure
 
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-
-    figure, axes = pyplot.subplots(figsize=(9, 5.5), dpi=120, layout="constrained")
+    figure = Figure(figsize=(9, 5.5), dpi=120, layout="constrained")
+    axes = figure.subplots()
     for (name, sampler), seeds in curves.items():
         spent = np.mean([[stop[0] for stop in seed.values()] for seed in seeds], axis=0)
         shares = np.array([[stop[1] for stop in seed.values()] for seed in seeds])
@@ -42,10 +39,7 @@ def plot(path: Path, curves: Mapping[tuple[str, str], Sequence[Mapping[int, tupl
     axes.set_title("Simulated searches: errors from a surrogate, measured costs", loc="left", fontsize=11)
     axes.grid(alpha=0.25, which="both")
     axes.legend(fontsize=8, loc="lower right", ncols=2)
-    image = io.BytesIO()
-    figure.savefig(image, format="png")
-    pyplot.close(figure)
-    write_atomic(path, image.getvalue())
+    write_figure(path, figure)
 
 
 def page(rows: Sequence[Mapping[str, Any]], facts: Mapping[str, Any]) -> str:

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from arch.files import write_atomic
 from benchmarks import markdown_table
 from benchmarks.intervals import mean_interval
 from benchmarks.search.results import LEAD_STOPS, REFERENCES, Row, lead, regret_at
+from explore.report.plot import write_figure
 
 TITLES = {
     "macro": "NAS-Bench-Macro, FLOPs",
@@ -29,16 +28,12 @@ SHOWN_STOPS = (20, 60, 100, 200)
 
 def plot(path: Path, rows: Sequence[Row]) -> None:
     """Write a PNG of the regret over trials on each table, for both reference points, with intervals of the mean."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
+    from matplotlib.figure import Figure
     from matplotlib.ticker import FixedLocator, NullLocator, StrMethodFormatter
 
     tables = list(dict.fromkeys(row["table"] for row in rows))
-    figure, grid = pyplot.subplots(
-        len(REFERENCES), len(tables), figsize=(4 * len(tables), 7), dpi=110, layout="constrained", squeeze=False
-    )
+    figure = Figure(figsize=(4 * len(tables), 7), dpi=110, layout="constrained")
+    grid = figure.subplots(len(REFERENCES), len(tables), squeeze=False)
     for line, (reference, words) in zip(grid, REFERENCES.items(), strict=True):
         for axes, table in zip(line, tables, strict=True):
             for row in (row for row in rows if row["table"] == table):
@@ -61,10 +56,7 @@ def plot(path: Path, rows: Sequence[Row]) -> None:
     for axes in grid[:, 0]:
         axes.set_ylabel("hypervolume regret (log scale, lower is better)")
     grid[0][0].legend(fontsize=8)
-    image = io.BytesIO()
-    figure.savefig(image, format="png")
-    pyplot.close(figure)
-    write_atomic(path, image.getvalue())
+    write_figure(path, figure)
 
 
 def page(rows: Sequence[Row], facts: Mapping[str, Any]) -> str:

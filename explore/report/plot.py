@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Sequence
 from itertools import zip_longest
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from arch.files import write_atomic
@@ -15,6 +16,7 @@ from explore.report.summary import Summary
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 COLUMNS = 2  # of panels
 MARKERS = "osv^P"  # one for each quantization recipe
@@ -23,18 +25,13 @@ GREY, BLUE, RED = "#9aa3ad", "#1565c0", "#c62828"
 
 def plot_front(summary: Summary) -> None:
     """Write front.png of a study: complete candidates and exported files of its runtime, a panel for each cost."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
+    from matplotlib.figure import Figure
 
     keys = tuple(dict.fromkeys((*summary.costs, *summary.devices)))
     columns = min(len(keys), COLUMNS)
     lines = -(-len(keys) // columns)
-    figure, panels = pyplot.subplots(
-        lines, columns, figsize=(9 * columns, 5.5 * lines), dpi=120, layout="constrained", squeeze=False
-    )
-    for axes, key in zip_longest(panels.flat, keys):
+    figure = Figure(figsize=(9 * columns, 5.5 * lines), dpi=120, layout="constrained")
+    for axes, key in zip_longest(figure.subplots(lines, columns, squeeze=False).flat, keys):
         if key is None:
             axes.axis("off")
         else:
@@ -43,10 +40,14 @@ def plot_front(summary: Summary) -> None:
         f"{summary.name}: networks at {summary.settings['input_size']} px on {summary.settings['data']}",
         x=0.01, ha="left", fontsize=11,
     )  # fmt: skip
+    write_figure(summary.folder / "front.png", figure)
+
+
+def write_figure(path: Path, figure: Figure) -> None:
+    """Write a figure as a PNG, atomically."""
     image = io.BytesIO()
     figure.savefig(image, format="png")
-    pyplot.close(figure)
-    write_atomic(summary.folder / "front.png", image.getvalue())
+    write_atomic(path, image.getvalue())
 
 
 def _plot_panel(axes: Axes, key: str, summary: Summary) -> None:
@@ -110,7 +111,6 @@ def _plot_panel(axes: Axes, key: str, summary: Summary) -> None:
         axes,
         f"{column(key).header} of the {file} file"
         + (f", {threads} {'thread' if threads == 1 else 'threads'}" if "latency" in key else ""),
-        "MPJPE mm of the same file",
     )
     named = {row.name for row in exported_baselines}
     labels = [Label(r.name, x(r), r.mpjpe_mm, RED) for r in baselines if r.name not in named]
@@ -122,7 +122,7 @@ def _plot_panel(axes: Axes, key: str, summary: Summary) -> None:
     place_labels(axes, labels)
 
 
-def _label_axes(axes: Axes, x: str, y: str) -> None:
+def _label_axes(axes: Axes, x: str) -> None:
     from matplotlib.ticker import FormatStrFormatter, LogLocator, NullFormatter
 
     axes.set_xscale("log")
@@ -131,6 +131,6 @@ def _label_axes(axes: Axes, x: str, y: str) -> None:
     axes.xaxis.set_minor_formatter(NullFormatter())
     axes.margins(x=0.12)  # room for the names of the fastest and the slowest
     axes.set_xlabel(f"{x} (log scale, lower is better)")
-    axes.set_ylabel(f"{y} (linear scale, lower is better)")
+    axes.set_ylabel("MPJPE mm of the same file (linear scale, lower is better)")
     axes.grid(alpha=0.25, which="both")
     axes.legend(fontsize=8, loc="best")
