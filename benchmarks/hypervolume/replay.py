@@ -32,9 +32,8 @@ class Candidate:
 
 @dataclass(frozen=True)
 class Stop:
-    """CPU time of a search that stops after `candidates`, and the networks that it exports."""
+    """CPU time of a stopped search, and the networks that it exports."""
 
-    candidates: int
     cpu_s: float
     exported: tuple[Arch, ...]
 
@@ -74,7 +73,7 @@ def stop_search(world: World, estimator: str, candidates: Sequence[Candidate], f
     once = world.recorded.estimators[estimator].once if estimator in world.recorded.estimators else 0.0
     spent = once + sum(one.cpu_s for one in candidates)
     spent += sum(world.recorded.full(one.arch) + world.export_s for one in chosen if not one.in_full)
-    return Stop(len(candidates), spent, tuple(one.arch for one in chosen))
+    return Stop(spent, tuple(one.arch for one in chosen))
 
 
 def volume(world: World, archs: Sequence[Arch], corner: Points) -> float:

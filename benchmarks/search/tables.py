@@ -29,11 +29,10 @@ class Table:
     """A search space whose networks have been evaluated.
 
     `truth(networks (N, D))` returns errors in % and costs (N, 2). `observe(network, seed)` returns the error and the
-    cost that a search with this seed sees. `worst` and `median` are errors over all networks.
+    cost that a search with this seed sees. `worst` and `median` are errors over all networks: those of the two
+    reference points, whose cost is the largest.
     """
 
-    name: str
-    cost_unit: str
     sizes: tuple[int, ...]
     ordered: bool
     truth: Callable[[NDArray[np.int64]], Points]
@@ -51,10 +50,6 @@ class Table:
             points = self.truth(networks)
             return points[non_dominated_rank(points) == 0]
         return _evolved_front(self)
-
-    def reference_errors(self) -> dict[str, float]:
-        """Return the error of each of the two reference points; both have the largest cost."""
-        return {"worst": self.worst, "median": self.median}
 
     def regret(self, points: Points, reference_error: float) -> float:
         """Return the fraction of the front's hypervolume that `points` (N, 2) lack, in % x decades of cost."""
@@ -84,7 +79,7 @@ def nas_bench_macro() -> Table:
     def observe(network: Network, seed: int) -> tuple[float, float]:
         return float(errors[network][random.Random(f"run {seed} {network}").randrange(3)]), float(costs[network])
 
-    return _enumerated("macro", "M MACs", errors.mean(-1), costs, observe, lambda network: float(costs[network]), True)
+    return _enumerated(errors.mean(-1), costs, observe, lambda network: float(costs[network]), True)
 
 
 def nas_bench_201_on(device: str) -> Table:
@@ -104,7 +99,7 @@ def nas_bench_201_on(device: str) -> Table:
     def known_cost(network: Network) -> float:
         return float(costs[network]) * _cost_factor(network)
 
-    return _enumerated(f"nb201-{device}", "ms", errors, costs, observe, known_cost, False)
+    return _enumerated(errors, costs, observe, known_cost, False)
 
 
 def accel_nasbench() -> Table:
@@ -128,7 +123,7 @@ def accel_nasbench() -> Table:
         return model.latency(network) * _cost_factor(network)
 
     return Table(
-        "accel", "ms", model.sizes, True, truth, observe, known_cost,
+        model.sizes, True, truth, observe, known_cost,
         float(model.latencies(pool).max()), float(errors.max()), float(np.median(errors)),
     )  # fmt: skip
 
@@ -156,13 +151,11 @@ def regrets(table: Table, networks: Sequence[Network], seed: int, stops: Sequenc
     chosen = [true[front_by_observation(observed[:stop])] for stop in stops]
     return {
         name: [round(table.regret(points, error), 5) for points in chosen]
-        for name, error in table.reference_errors().items()
+        for name, error in (("worst", table.worst), ("median", table.median))
     }
 
 
 def _enumerated(
-    name: str,
-    cost_unit: str,
     errors: NDArray[np.float64],
     costs: NDArray[np.float64],
     observe: Callable[[Network, int], tuple[float, float]],
@@ -174,7 +167,7 @@ def _enumerated(
         return np.column_stack([errors[place], costs[place]])
 
     return Table(
-        name, cost_unit, errors.shape, ordered, truth, observe, known_cost,
+        errors.shape, ordered, truth, observe, known_cost,
         float(costs.max()), float(errors.max()), float(np.median(errors)),
     )  # fmt: skip
 

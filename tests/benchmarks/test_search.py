@@ -45,7 +45,7 @@ def toy(ordered: bool = True) -> Table:
         error, cost = truth(np.array([network]))[0]
         return float(error), float(cost)
 
-    return Table("toy", "ms", SIZES, ordered, truth, observe, lambda network: observe(network, 0)[1], 11.0, 50.0, 30.0)
+    return Table(SIZES, ordered, truth, observe, lambda network: observe(network, 0)[1], 11.0, 50.0, 30.0)
 
 
 def test_real_tables_have_the_published_values(real_tables: None) -> None:
