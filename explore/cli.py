@@ -48,6 +48,13 @@ class Parser(argparse.ArgumentParser):
     def __init__(self, **options: Any) -> None:
         super().__init__(**{"formatter_class": Formatter} | options)
 
+    def parse_known_args(self, *given: Any) -> Any:  # type: ignore[override]
+        """Reject unknown arguments in the parser that found them, so that the error names the help of a subcommand."""
+        args, unknown = super().parse_known_args(*given)
+        if unknown:
+            self.error(f"unrecognized arguments: {' '.join(unknown)}")
+        return args, unknown
+
     def error(self, message: str) -> None:  # type: ignore[override]
         """Raise an InputError; an unknown option is answered with the most similar one."""
         kind, _, rest = message.partition("unrecognized arguments: ")
@@ -55,6 +62,8 @@ class Parser(argparse.ArgumentParser):
             message += did_you_mean(rest.split()[0].partition("=")[0], visible_options(self))
         elif choice := re.search(r"invalid choice: '(.*)' \(choose from (.*)\)$", message):
             message += did_you_mean(choice[1], choice[2].replace("'", "").split(", "))
+        message = re.sub("invalid int value: (.*)", r"\1 is not a whole number", message)
+        message = re.sub("invalid float value: (.*)", r"\1 is not a number", message)
         raise InputError(f"{self.prog}: {message}; see {self.prog} --help")
 
     def _print_message(self, message: str, file: Any = None) -> None:

@@ -48,7 +48,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--model", action="append", metavar="BUNDLE",
         help="bundle folder written by search or export; repeat it to compare models (default: the bundled real-192)")  # fmt: skip
     boxes = parser.add_mutually_exclusive_group()
-    boxes.add_argument("--bbox", type=_numbers(4), action="append", metavar="X,Y,W,H",
+    boxes.add_argument("--bbox", type=_numbers("X,Y,W,H"), action="append", metavar="X,Y,W,H",
         help="box of a person in px, in every frame of a video; repeat it for each person (default: detect people)")  # fmt: skip
     boxes.add_argument(
         "--boxes", type=Path, metavar="FILE", help="CSV or JSON file with the boxes of many images or frames"
@@ -59,7 +59,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="distance of the pelvis along the optical axis, once for each --bbox or for --full-image "
         "(default: estimate from the box)")  # fmt: skip
     add("--focal", type=float, metavar="PX", help="focal length (default: from EXIF, else the longer side)")
-    add("--principal", type=_numbers(2), metavar="X,Y", help="principal point in px (default: the centre)")
+    add("--principal", type=_numbers("X,Y"), metavar="X,Y", help="principal point in px (default: the centre)")
     add("--seconds", type=float, default=math.inf, metavar="S",
         help="length to read of a video or camera (default: all; Ctrl-C stops and keeps the results)")  # fmt: skip
     add("--out", type=Path, default=Path("."), metavar="DIR",
@@ -81,16 +81,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--listen", metavar="HOST:PORT", help="address of --web (default: 127.0.0.1 and a free port)")
     add("--cert", metavar="FILE|self",
         help="serve --web over https with a PEM file of certificate and key, or a new self-signed one (needs openssl)")  # fmt: skip
+    parser.set_defaults(defaults=vars(parser.parse_args([])))
 
 
-def _numbers(count: int) -> Callable[[str], tuple[float, ...]]:
+def _numbers(form: str) -> Callable[[str], tuple[float, ...]]:
+    """Return a function that parses as many numbers as `form` names."""
+
     def parse(text: str) -> tuple[float, ...]:
-        values = tuple(float(part) for part in text.split(","))
-        if len(values) != count:
-            raise ValueError
+        try:
+            values = tuple(float(part) for part in text.split(","))
+        except ValueError:
+            values = ()
+        if len(values) != len(form.split(",")):
+            raise argparse.ArgumentTypeError(f"'{text}' is not {form}; give {len(form.split(','))} numbers of px")
         return values
 
-    parse.__name__ = f"list of {count} numbers"  # argparse prints: invalid list of 4 numbers value
     return parse
 
 
@@ -264,9 +269,7 @@ def _times_table(times: dict[str, Any], name: str) -> Table:
 
 
 def _check_web(args: argparse.Namespace) -> None:
-    parser = argparse.ArgumentParser()
-    add_arguments(parser)
-    for name, default in vars(parser.parse_args([])).items():
+    for name, default in args.defaults.items():
         if name not in WEB_OPTIONS and getattr(args, name) != default:
             option = "INPUT" if name == "inputs" else f"--{name.replace('_', '-')}"
             raise InputError(

@@ -106,6 +106,8 @@ def test_usage_of_the_installed_script(monkeypatch: pytest.MonkeyPatch, capsys: 
         (["search", "--trails", "3"], "did you mean '--trials'?"),
         (["data", "synth", "--levle=full"], "did you mean '--level'?"),
         (["data", "lable", "photos"], "did you mean 'label'?"),
+        (["data", "label", "a", "--out=b", "--evry=3"], "did you mean '--every'?; see explore.py data label --help"),
+        (["data", "check", "mpii:a", "--sheat=b"], "did you mean '--sheet'?; see explore.py data check --help"),
         (["profile"], "--paper"),
         (["profile", "--paper", "--describe"], "give presets or files"),
         (["profile", "paper-M"], "paper-L"),
