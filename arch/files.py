@@ -20,6 +20,7 @@ from arch.errors import InputError
 
 # A temporary file names its process, so that the next run removes what a killed one left (`remove_leftovers`).
 LEFTOVER = re.compile(r"\.(?P<name>.+)\.(?P<host>[0-9a-f]{8})-(?P<pid>\d+)-\w+(?P<old>-old)?\.part(\.\w+)?", re.DOTALL)
+FILE_SUFFIXES = (".png", ".jpg", ".jpeg", ".mp4", ".webm", ".json", ".html", ".zip", ".safetensors", ".task", ".tflite")
 MAX_KEPT_NAME = 100  # bytes of a file's name in that of its temporary file
 
 
@@ -125,8 +126,10 @@ def _naming(path: Path) -> Iterator[None]:
         raise
 
 
-def check_output(path: str | Path, where: str) -> None:
+def check_output(path: str | Path, where: str, suffix: str = "") -> None:
     """Check that `write_atomic` can write a file, by a temporary file in the nearest folder that exists.
+
+    suffix: that its name must have, such as .png; empty: any
 
     Raises:
         InputError: it cannot; the message starts with `where` and the path.
@@ -141,6 +144,8 @@ def check_output(path: str | Path, where: str) -> None:
         _try_writing(path.absolute().parents, path, where)
     except OSError as error:
         raise InputError(f"{where} {path}: {error.strerror}; give a path that can be written") from None
+    if not path.name.lower().endswith(suffix):
+        raise InputError(f"{where} {path}: the file is written as {suffix}; give a name that ends in {suffix}")
 
 
 def check_output_folder(path: str | Path, where: str) -> None:
@@ -153,6 +158,8 @@ def check_output_folder(path: str | Path, where: str) -> None:
     try:
         if path.exists() and not path.is_dir():
             raise InputError(f"{where} {path}: not a folder; give the path of a folder")
+        if path.suffix.lower() in FILE_SUFFIXES and not path.exists():
+            raise InputError(f"{where} {path}: the name of a {path.suffix} file; give the path of a folder")
         _try_writing((path.absolute(), *path.absolute().parents), path, where)
     except OSError as error:
         raise InputError(f"{where} {path}: {error.strerror}; give a folder that can be written") from None

@@ -113,7 +113,7 @@ def _synth(args: argparse.Namespace) -> int:
     if not 32 <= args.frame <= 1024:
         raise InputError(f"--frame {args.frame}: out of range; give 32 to 1024 px")
     if args.sheet:
-        check_output(args.sheet, "--sheet")
+        check_output(args.sheet, "--sheet", ".png")
     values = take(args, DatasetConfig, {}).model_dump(include=set(RENDERING))
     values |= {"level": args.level, "size": args.frame}
     config = parse(SyntheticConfig, values, "command line")
@@ -195,7 +195,7 @@ def _check(args: argparse.Namespace) -> int:
         raise InputError(f"--decode {args.decode}: negative; give 0 or more")
     config = take(args, DataConfig, {})
     out = args.sheet or Path(f"{reader}-check.png")
-    check_output(out, "--sheet")
+    check_output(out, "--sheet", ".png")
     with Display() as display:
         display.stage(f"check {path}")
         options = reader_options(config, args.data)

@@ -48,7 +48,7 @@ def _page(args: argparse.Namespace) -> int:
     if not folder.is_dir():
         raise InputError(f"{folder}: no such folder; give the folder of a study, such as results/NAME")
     path = Path(args.out) if args.out else folder / "index.html"
-    check_output(path, "--out")
+    check_output(path, "--out", ".html")
     summary = refresh(folder, path, args.reference)
     size, rows = path.stat().st_size, len(summary.complete) + len(summary.exported) + len(summary.references)
     if args.json:

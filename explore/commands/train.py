@@ -98,9 +98,7 @@ def run(args: argparse.Namespace) -> int:
         given = parse(FileConfig, load_yaml(args.config), args.config).model_dump(exclude_unset=True)
         args = argparse.Namespace(**flattened(given) | vars(args))
     out = Path(getattr(args, "out", RunConfig.model_fields["out"].default))
-    if out.suffix.lower() in (".state", ".json"):
-        raise InputError(f"--out {out}: {out.suffix} is the suffix of a file beside the checkpoint; use .safetensors")
-    check_output(out, "--out")
+    check_output(out, "--out", ".safetensors")
     for suffix in (".state", ".json"):
         check_output(out.with_suffix(suffix), f"--out {out}:")
     check_output_folder(out.with_name(f"{out.stem}-sheets"), f"--out {out}:")

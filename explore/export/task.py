@@ -76,7 +76,7 @@ def check(where: Path, path: Path, framing: str, skeleton: Skeleton | None, forc
     Raises:
         InputError: the network does not fit MediaPipe, or the file cannot be written.
     """
-    check_output(path, "task")
+    check_output(path, "task", ".task")
     try:
         if skeleton:
             body_of(skeleton)

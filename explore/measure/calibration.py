@@ -45,7 +45,7 @@ def calibrate(config: CalibrateConfig, address: str, settings: Settings, progres
     target = address.partition("?")[0].replace("://", "-").replace("/", "")
     files = f"{config.runtime}-{config.quantization}-{Path(config.space).stem}-{config.input_size}"
     path = Path(config.out or Path("results", "predictors", f"{target}-{files}-{settings.threads[0]}.json"))
-    check_output(path, "--out")
+    check_output(path, "--out", ".json")
     rows = measure_networks(config, address, settings, path.with_suffix(".jsonl"), progress)
     references = [row["row"] for row in rows if "row" in row]
     reference_ms = float(np.median([row["median_ms"] for row in references]))

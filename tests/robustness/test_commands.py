@@ -77,7 +77,7 @@ def test_rendered_sets(content: str, tmp_path: Path, capsys: pytest.CaptureFixtu
     path = tmp_path / "set" / "dataset.json"
     path.parent.mkdir()
     path.write_text(content)
-    arguments = ["train", "--arch", "paper-XS-relu@64", "--data", f"synthetic:{path.parent}", "--out", "OUT/a"]
+    arguments = ["train", "--arch=paper-XS-relu@64", f"--data=synthetic:{path.parent}", "--out=OUT/a.safetensors"]
     failure(arguments, path if "level" not in content else path.parent, tmp_path, capsys)
 
 
@@ -144,9 +144,12 @@ REJECTED = {  # options that no computer could work with: arguments, expected me
     "proxy": (["proxy", "--storage=sqlite:////tmp/s.db", "--listen=127.0.0.1:99999"], "--listen 127.0.0.1:99999: give"),
     "calibrate": (["measure", "--calibrate=local", "--out=FOLDER"], "--out FOLDER: a folder"),
     "focal": (["predict", "a.png", "--focal=1e300"], "--focal 1e+300: give a positive number of px, at most"),
-    "focal NaN": (["predict", "a.png", "--focal=nan"], "--focal nan: give a positive number"),
     "root depth": (["predict", "a.png", "--root-depth=1e300"], "--root-depth 1e+300: give a positive number of mm"),
     "principal": (["predict", "a.png", "--principal=1e300,0"], "--principal 1e+300,0: give px"),
+    "three numbers": (["predict", "--bbox=1,2,3"], "explore.py predict: argument --bbox: '1,2,3' is not X,Y,W,H; give 4"),
+    "no numbers": (["predict", "--principal=a,b"], "explore.py predict: argument --principal: 'a,b' is not X,Y; give 2"),
+    "no number": (["predict", "--focal=x"], "explore.py predict: argument --focal: 'x' is not a number; see"),
+    "no whole number": (["profile", "--sample=x"], "explore.py profile: argument --sample: 'x' is not a whole number; see"),
     "batch of one": (["train", "--arch=paper-XS-relu@64", "--batch-size=1"], BATCH),
     "batch of one, supernet": (["train", "--supernet=mobile", "--batch-size=1"], BATCH),
     "threads": (["predict", "a.png", "--threads=100000000"], "--threads 100000000: give 1 to 256"),

@@ -19,6 +19,7 @@ from explore.progress import Display
 from explore.search.config import SearchConfig
 
 ROOT = Path(__file__).resolve().parents[2]
+BUNDLE = ROOT / "explore" / "predict" / "real-192"
 TRAIN = ("train", "--arch", "paper-XS-relu@64", "--samples", "64")
 
 
@@ -37,8 +38,9 @@ def test_output_of_train_is_checked_before_training(
     wrong = {
         ".": "a folder",
         str(tmp_path): "a folder",
-        "a.state": "suffix of a file beside the checkpoint",
-        "a.JSON": "suffix of a file beside the checkpoint",
+        "a.state": "give a name that ends in .safetensors",
+        "a.JSON": "give a name that ends in .safetensors",
+        "net": "give a name that ends in .safetensors",
         "file/a.safetensors": f"{tmp_path / 'file'} is not a folder",
         "taken.safetensors": "taken.json: a folder",
         "/dev/null": "not a regular file",
@@ -115,6 +117,12 @@ def test_unexpected_exceptions_are_one_line(capsys: pytest.CaptureFixture[str]) 
         ("data synth --level easy --sheet=FOLDER", "--sheet FOLDER: a folder; give the path of a file"),
         ("report FOLDER --out=FOLDER", "--out FOLDER: a folder; give the path of a file"),
         ("data convert none.json --images=FOLDER --out=FOLDER/a", "--out FOLDER/a: not a folder; give the path of a folder"),
+        ("data check custom:/nowhere --sheet=FOLDER/b.jpg", "--sheet FOLDER/b.jpg: the file is written as .png; give a name that ends in .png"),
+        ("data synth --sheet=FOLDER/b.jpg", "--sheet FOLDER/b.jpg: the file is written as .png; give a name that ends in .png"),
+        ("report FOLDER --out=FOLDER/b.pdf", "--out FOLDER/b.pdf: the file is written as .html; give a name that ends in .html"),
+        (f"export {BUNDLE} --task=FOLDER/b.zip --force", "task FOLDER/b.zip: the file is written as .task; give a name that ends in .task"),
+        ("measure --calibrate local --out=FOLDER/b.jsonl", "--out FOLDER/b.jsonl: the file is written as .json; give a name that ends in .json"),
+        ("predict a.jpg --out=FOLDER/b.png", "--out FOLDER/b.png: the name of a .png file; give the path of a folder"),
     ],
 )  # fmt: skip
 def test_outputs_are_checked_first(
