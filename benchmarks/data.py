@@ -61,13 +61,18 @@ def frames() -> Dataset:
     """Return CONFIG["images"] samples of about 1000 px; frames are repeated as needed."""
     given, images = os.environ.get("EDGEPOSE_HUMAN36M"), int(CONFIG["images"])
     if given:
-        found = sorted(Path(given).glob("annotations/Human36M_subject*_data.json"))
-        subjects = tuple(int(file.name.removeprefix("Human36M_subject").split("_")[0]) for file in found)
-        data = open_dataset(f"human36m:{given}", "train", Human36MOptions(train_subjects=subjects, train_step=1))
+        data = open_human36m(given)
     else:
         config = SyntheticConfig(level="full", size=1000, train_frames=24, test_frames=1)
         data = open_dataset("synthetic:full", "train", config)
     return data.take(np.resize(np.arange(len(data)), images))
+
+
+def open_human36m(folder: str) -> Dataset:
+    """Open all frames of all subjects in a Human3.6M folder."""
+    found = sorted(Path(folder).glob("annotations/Human36M_subject*_data.json"))
+    subjects = tuple(int(file.name.removeprefix("Human36M_subject").split("_")[0]) for file in found)
+    return open_dataset(f"human36m:{folder}", "train", Human36MOptions(train_subjects=subjects, train_step=1))
 
 
 def compare(data: Dataset, progress: Callable[[float], None]) -> tuple[list[dict[str, Any]], list[Claim]]:

@@ -7,8 +7,9 @@ anyway if the teacher is one of its candidates. Results are cached run by run: a
 
 from __future__ import annotations
 
-import json
+import shutil
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ import numpy as np
 from arch.files import content_hash, write_atomic
 from arch.space import Arch
 from benchmarks import Claim, decrease_of_each_seed
+from benchmarks.steps import part_of, run_steps
 from benchmarks.training_long import LONG
 from explore.data.config import DataConfig
 from explore.evaluation.evaluator import Evaluator, open_evaluators
@@ -51,12 +53,9 @@ def run(progress: Callable[[float], None]) -> tuple[Rows, list[Claim]]:
     weights, total = folder / "teacher.safetensors", 1 + len(KINDS) * len(CONFIG["seeds"])
 
     def trained(index: int, arch: Arch, samples: int, seed: int, **changes: Any) -> dict[str, Any]:
-        path = folder / f"{index}.json"
-        if not path.exists():
-            config = CandidateConfig(samples=samples, **changes)
-            found = _train(arch, evaluator, config, seed, path, lambda share: progress((index + share) / total))
-            write_atomic(path, json.dumps(found))
-        return dict(json.loads(path.read_text()))
+        config, report = CandidateConfig(samples=samples, **changes), part_of(progress, index, total)
+        train = partial(_train, arch, evaluator, config, seed, folder / str(index), report)
+        return run_steps(folder, {str(index): train}, report)[str(index)]
 
     rows = [{"student": "teacher", "seed": 0, **trained(0, teacher, CONFIG["teacher_samples"], 0)}]
     if not weights.exists():
@@ -72,9 +71,7 @@ def run(progress: Callable[[float], None]) -> tuple[Rows, list[Claim]]:
             found.append(trained(first + 2 + place, student, round(a_second * seconds), seed))
         rows += [{"student": kind, "seed": seed, **row} for kind, row in zip(KINDS, found, strict=True)]
         progress((first + len(KINDS)) / total)
-    for path in folder.iterdir():
-        path.unlink()
-    folder.rmdir()
+    shutil.rmtree(folder)
     return rows, claims(rows)
 
 

@@ -24,6 +24,7 @@ from benchmarks.int8_fronts import STUDY, bench_fronts, study_folder
 from benchmarks.int8_full_size import latencies
 from benchmarks.int8_recipes import evaluate_recipes
 from benchmarks.int8_table import markdown as markdown
+from benchmarks.steps import part_of
 from benchmarks.trained import trained
 from explore.evaluation.evaluator import Evaluator, open_evaluator
 from explore.host import default_cache
@@ -97,10 +98,7 @@ def _legalised(
     name = f"paper-XS-relu@{config.input_size}"
     rows = []
     for index, (activation, samples) in enumerate(given.items()):
-
-        def report(share: float, index: int = index) -> None:
-            progress((index + share) / len(given))
-
+        report = part_of(progress, index, len(given))
         rows.append(replace_and_measure(name, activation, samples, tuning, evaluator, folder, config, report))
     return rows
 

@@ -18,7 +18,9 @@ import numpy as np
 
 from arch.files import write_atomic
 from benchmarks import Claim, at_least, at_most
-from explore.data import Human36MOptions, open_dataset
+from benchmarks.data import open_human36m
+from benchmarks.steps import part_of
+from explore.data import open_dataset
 from explore.data.images import read_frame
 from explore.data.label import mapping
 from explore.data.label.teacher import Teacher, label_person, open_teacher
@@ -65,7 +67,9 @@ def run(progress: Callable[[float], None]) -> tuple[list[dict[str, Any]], list[C
     handmade, shipped = mapping.handmade_map(), mapping.joint_map(BLAZEPOSE33, "h36m18")
     sets = {"renders": test}
     if given := os.environ.get("EDGEPOSE_HUMAN36M"):
-        sets["human36m"] = collect(_human36m(given), teacher, lambda share: progress(0.9 + 0.1 * share))
+        data = open_human36m(given)
+        frames = data.take(evenly_spread(len(data), CONFIG["real"]))
+        sets["human36m"] = collect(frames, teacher, lambda share: progress(0.9 + 0.1 * share))
     maps = {"hand-made": (handmade, handmade), "fitted": fitted, "shipped": (shipped.image, shipped.world)}
     rows = [{"data": name, "map": kind, **errors(pairs, *found)}
             for name, pairs in sets.items() for kind, found in maps.items()]  # fmt: skip
@@ -88,21 +92,10 @@ def _fit_on_renders(teacher: Teacher, progress: Callable[[float], None]) -> tupl
             level=level, size=CONFIG["px"], train_frames=CONFIG["train"], test_frames=CONFIG["test"], seed=1
         )
         for number, split in enumerate(parts):
-
-            def within(share: float, done: float = index + number / 2) -> None:
-                progress(0.9 * (done + share / 2) / len(CONFIG["levels"]))
-
+            within = part_of(lambda share: progress(0.9 * share), 2 * index + number, 2 * len(CONFIG["levels"]))
             parts[split].append(collect(open_dataset(f"synthetic:{level}", split, config), teacher, within))
     train, test = (usable(joined(found)) for found in parts.values())
     return fit_maps(train), test
-
-
-def _human36m(folder: str) -> Dataset:
-    """Return frames of all subjects in a Human3.6M folder."""
-    found = sorted(Path(folder).glob("annotations/Human36M_subject*_data.json"))
-    subjects = tuple(int(file.name.removeprefix("Human36M_subject").split("_")[0]) for file in found)
-    data = open_dataset(f"human36m:{folder}", "train", Human36MOptions(train_subjects=subjects, train_step=1))
-    return data.take(evenly_spread(len(data), CONFIG["real"]))
 
 
 def collect(data: Dataset, teacher: Teacher, progress: Callable[[float], None]) -> Pairs:

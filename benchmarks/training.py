@@ -7,16 +7,18 @@ continues.
 
 from __future__ import annotations
 
-import json
+import shutil
 from collections.abc import Callable, Iterable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from arch.files import content_hash, write_atomic
+from arch.files import content_hash
 from arch.space import Arch, named_arch
 from benchmarks import Claim, decrease_of_each_seed
+from benchmarks.steps import part_of, run_steps
 from benchmarks.training_long import run_long
 from explore.data import open_dataset
 from explore.data.synthetic.config import SyntheticConfig
@@ -59,10 +61,7 @@ def run(
     kept = [{"part": "presets", "preset": row.get("recipe"), **row} for row in before]  # as version 0.1 named it
     found = {name: [row for row in kept if row["part"] == name] for name in PARTS}
     for turn, name in enumerate(running := [part] if part else list(PARTS)):
-
-        def report(share: float, turn: int = turn) -> None:
-            progress((turn + share) / len(running))
-
+        report = part_of(progress, turn, len(running))
         found[name] = run_presets(report) if name == "presets" else run_long(report)
     return [*found["presets"], *found["long"]], claims(found["presets"])
 
@@ -86,25 +85,16 @@ def run_presets(progress: Callable[[float], None]) -> list[dict[str, Any]]:
         (name, evaluators[1]) for name in SMALL_SET_VARIANTS if name in VARIANTS
     ]
     folder = default_cache() / f"bench-training-{content_hash([CONFIG, VARIANTS])}"
-    found: dict[tuple[str, int], list[dict[str, float]]] = {}
     runs = [(case, seed) for seed in CONFIG["seeds"] for case in cases if seed in seeds_of(*case)]
+    steps = {}
     for index, ((name, evaluator), seed) in enumerate(runs):
-
-        def report(share: float, index: int = index) -> None:
-            progress((index + share) / len(runs))
-
-        path = folder / f"{content_hash([name, len(evaluator.train), seed])}.json"
-        if not path.exists():
-            write_atomic(
-                path, json.dumps(_train(arch, evaluator, VARIANTS[name], seed, path.with_suffix(".state"), report))
-            )
-        found.setdefault((name, len(evaluator.train)), []).append(json.loads(path.read_text()))
-        report(1.0)
-    rows = [_row(name, frames, seeds, evaluators[0]) for (name, frames), seeds in found.items()]
-    for path in folder.iterdir():
-        path.unlink()
-    folder.rmdir()
-    return rows
+        key, report = content_hash([name, len(evaluator.train), seed]), part_of(progress, index, len(runs))
+        steps[key] = partial(_train, arch, evaluator, VARIANTS[name], seed, folder / f"{key}.state", report)
+    found: dict[tuple[str, int], list[dict[str, float]]] = {}
+    for ((name, evaluator), _), result in zip(runs, run_steps(folder, steps, progress).values(), strict=True):
+        found.setdefault((name, len(evaluator.train)), []).append(result)
+    shutil.rmtree(folder)
+    return [_row(name, frames, seeds, evaluators[0]) for (name, frames), seeds in found.items()]
 
 
 def _train(

@@ -6,15 +6,16 @@ are cached run by run: an interrupted benchmark continues.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from arch.files import content_hash, write_atomic
+from arch.files import content_hash
 from arch.space import Arch
+from benchmarks.steps import Progress, part_of, run_steps
 from explore.data.config import DataConfig
 from explore.evaluation.evaluator import Evaluator, open_evaluators
 from explore.host import default_cache
@@ -44,7 +45,7 @@ CHANGES: tuple[dict[str, Any], ...] = (
 RUNS = tuple(changes | {"samples": samples} for samples in FRAMES for changes in CHANGES)
 
 
-def run_long(progress: Callable[[float], None]) -> list[dict[str, Any]]:
+def run_long(progress: Progress) -> list[dict[str, Any]]:
     """Return a row for each run, with the errors on the validation part in mm."""
     import torch
 
@@ -52,28 +53,20 @@ def run_long(progress: Callable[[float], None]) -> list[dict[str, Any]]:
     arch = Arch(**LONG["arch"])
     data = DataConfig(**LONG["data"], input_size=arch.input_size)
     folder = default_cache() / f"bench-training-{content_hash([LONG, list(FRAMES.items())])}"
-    rows, evaluator = [], None
+    open_validation = cache(lambda: open_evaluators(data, 1).validation)
+    steps = {}
     for index, changes in enumerate(RUNS):
-
-        def report(share: float, index: int = index) -> None:
-            progress((index + share) / len(RUNS))
-
-        path = folder / f"{content_hash(changes)}.json"
-        if not path.exists():
-            evaluator = evaluator or open_evaluators(data, 1).validation
-            found = _train(arch, evaluator, changes, path.with_suffix(".state"), report)
-            write_atomic(path, json.dumps(found))
-        rows.append(json.loads(path.read_text()))
-        report(1.0)
-    return rows
+        key, report = content_hash(changes), part_of(progress, index, len(RUNS))
+        steps[key] = partial(_train, arch, open_validation, changes, folder / f"{key}.state", report)
+    return list(run_steps(folder, steps, progress).values())
 
 
 def _train(
-    arch: Arch, evaluator: Evaluator, changes: dict[str, Any], state: Path, report: Callable[[float], None]
+    arch: Arch, open_validation: Callable[[], Evaluator], changes: dict[str, Any], state: Path, report: Progress
 ) -> dict[str, Any]:
     from explore.train.loop import predict, train
 
-    values = LONG["start"] | changes
+    evaluator, values = open_validation(), LONG["start"] | changes
     seed, whole, frames = values.pop("seed"), evaluator.train, FRAMES[values["samples"]]
     data = whole.take(np.linspace(0, len(whole) - 1, frames).astype(int)) if frames < len(whole) else whole
     config = TrainConfig(**values)

@@ -17,9 +17,11 @@ import numpy as np
 
 from arch.space import Arch
 from benchmarks.estimators import reference
+from benchmarks.steps import Progress, part_of, run_missing
 from explore.estimate import EstimatorContext, TrainedNetwork, make
 from explore.estimate.config import EstimateConfig
 from explore.evaluation.evaluator import Evaluator
+from explore.host import locked
 from explore.train.config import TrainConfig
 
 ROWS = reference.FOLDER / "estimates.jsonl"
@@ -34,8 +36,8 @@ BUDGETS: dict[str, tuple[int, ...]] = {
 SUPERNET: dict[str, Any] = {"batch": 16, "rate": 4e-3, "augment": "light"}
 
 
-def estimate_all(evaluator: Evaluator, progress: Callable[[float], None]) -> list[dict[str, Any]]:
-    """Compute the missing estimates and return all rows."""
+def estimate_all(evaluator: Evaluator, progress: Progress) -> None:
+    """Compute the missing estimates and add their rows."""
     jobs = {
         f"{name}-{budget}-{arch.id}": (name, budget, arch)
         for name, budgets in BUDGETS.items()
@@ -45,10 +47,9 @@ def estimate_all(evaluator: Evaluator, progress: Callable[[float], None]) -> lis
 
     def do(job: str) -> None:
         name, budget, arch = jobs[job]
-        _JOBS[name](name, evaluator, budget, arch, lambda share: progress((list(jobs).index(job) + share) / len(jobs)))
+        _JOBS[name](name, evaluator, budget, arch, part_of(progress, list(jobs).index(job), len(jobs)))
 
-    reference.run_missing(list(jobs), lambda job: _has(*jobs[job]), do)
-    return reference.read_rows(ROWS)
+    run_missing(reference.folder(), jobs, lambda job: _has(*jobs[job]), do)
 
 
 def _has(name: str, budget: int, arch: Arch) -> bool:
@@ -62,7 +63,7 @@ def _add(name: str, budget: int, arch: Arch, mm: float, cpu_s: float, once_cpu_s
     reference.add_row(ROWS, row | ({"once_cpu_s": round(once_cpu_s, 1)} if once_cpu_s else {}))
 
 
-def _short_run(name: str, evaluator: Evaluator, budget: int, arch: Arch, progress: Callable[[float], None]) -> None:
+def _short_run(name: str, evaluator: Evaluator, budget: int, arch: Arch, progress: Progress) -> None:
     """Estimate with one run of `budget` samples, without doubling."""
     seed = reference.SET["seeds"][0]
     others = [
@@ -80,9 +81,9 @@ def _short_run(name: str, evaluator: Evaluator, budget: int, arch: Arch, progres
     _add(name, budget, arch, found.mpjpe_mm, found.cpu_seconds)
 
 
-def _supernet(name: str, evaluator: Evaluator, budget: int, arch: Arch, progress: Callable[[float], None]) -> None:
+def _supernet(name: str, evaluator: Evaluator, budget: int, arch: Arch, progress: Progress) -> None:
     checkpoint = reference.weights_of(f"supernet-{budget}", SEED)
-    with reference.exclusive("supernet"):
+    with locked(reference.folder() / "supernet.lock"):
         once = train_supernet(evaluator, budget, checkpoint, progress)
     options = EstimateConfig(supernet=str(checkpoint), space=reference.SET["space"])
     with tempfile.TemporaryDirectory() as folder:
@@ -92,7 +93,7 @@ def _supernet(name: str, evaluator: Evaluator, budget: int, arch: Arch, progress
     _add(name, budget, arch, found.mpjpe_mm, found.cpu_seconds, once)
 
 
-def train_supernet(evaluator: Evaluator, samples: int, path: Path, progress: Callable[[float], None]) -> float:
+def train_supernet(evaluator: Evaluator, samples: int, path: Path, progress: Progress) -> float:
     """A supernet's checkpoint at `path`, trained unless it is there; returns its CPU seconds."""
     from arch.elastic import SuperNet
     from explore.train.loop import train
@@ -119,7 +120,7 @@ def train_supernet(evaluator: Evaluator, samples: int, path: Path, progress: Cal
     return float(known["cpu_seconds"])
 
 
-def _predictor(name: str, evaluator: Evaluator, budget: int, arch: Arch, progress: Callable[[float], None]) -> None:
+def _predictor(name: str, evaluator: Evaluator, budget: int, arch: Arch, progress: Progress) -> None:
     from explore.estimate.predictor import fit
 
     truth, full = reference_mm(), reference_cpu_s()
@@ -131,7 +132,7 @@ def _predictor(name: str, evaluator: Evaluator, budget: int, arch: Arch, progres
     _add(name, budget, arch, found, spent, budget * float(np.mean(list(full.values()))))
 
 
-_JOBS: dict[str, Callable[[str, Evaluator, int, Arch, Callable[[float], None]], None]] = {
+_JOBS: dict[str, Callable[[str, Evaluator, int, Arch, Progress], None]] = {
     "short": _short_run,
     "inherit": _short_run,
     "supernet": _supernet,

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 from benchmarks.estimators import reference
+from benchmarks.steps import Progress, run_missing
 from explore.evaluation.evaluator import Evaluator
 from explore.export.exporter import normalise, predict_file
 from explore.train.loop import train_and_evaluate
@@ -20,8 +19,8 @@ RUNTIME, RECIPE = "litert", "int8-static"
 TIMEOUT = 300.0  # seconds of one conversion
 
 
-def evaluate_all(evaluator: Evaluator, progress: Callable[[float], None]) -> list[dict[str, Any]]:
-    """Return a row for each reference network with its first seed; missing weights are trained again."""
+def evaluate_all(evaluator: Evaluator, progress: Progress) -> None:
+    """Add the missing rows, one for each reference network with its first seed; missing weights are trained again."""
     seed = reference.SET["seeds"][0]
     archs = {f"int8-{arch.id}": arch for arch in reference.networks()}
 
@@ -29,7 +28,7 @@ def evaluate_all(evaluator: Evaluator, progress: Callable[[float], None]) -> lis
         return any(row["arch_id"] == archs[job].id for row in reference.read_rows(ROWS))
 
     if all(map(is_done, archs)):
-        return reference.read_rows(ROWS)
+        return
     chosen = recipe(RECIPE)
     calibration = normalise(evaluator.calibration(chosen.calibration_images, seed))
     images = evaluator.evaluation.images
@@ -48,5 +47,4 @@ def evaluate_all(evaluator: Evaluator, progress: Callable[[float], None]) -> lis
             reference.add_row(ROWS, {"arch_id": arch.id, "seed": seed, "mm": round(mm, 3)})
             progress((list(archs).index(job) + 1) / len(archs))
 
-        reference.run_missing(list(archs), is_done, do)
-    return reference.read_rows(ROWS)
+        run_missing(reference.folder(), archs, is_done, do)

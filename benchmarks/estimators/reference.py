@@ -9,8 +9,6 @@ from __future__ import annotations
 import json
 import math
 import random
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +17,11 @@ from arch.errors import InputError
 from arch.files import content_hash, write_atomic
 from arch.search_space import Space
 from arch.space import Arch
+from benchmarks.steps import Progress, part_of, run_missing
 from explore.data import open_dataset
 from explore.data.synthetic.config import SyntheticConfig
 from explore.evaluation.evaluator import Evaluator
-from explore.host import default_cache, locked, try_lock
+from explore.host import default_cache, locked
 from explore.train.config import TrainConfig
 
 SET: dict[str, Any] = {
@@ -66,16 +65,21 @@ def settings(samples: int = 0) -> TrainConfig:
     return TrainConfig.model_validate(SET["training"] | ({"samples": samples} if samples else {}))
 
 
-def open_evaluator(progress: Callable[[int, int], None] | None = None) -> Evaluator:
+def open_evaluator() -> Evaluator:
     """Open the data of the set, which is rendered on first use."""
     options = SyntheticConfig(level="easy", size=2 * SET["scale"], train_frames=SET["train"], test_frames=SET["test"])
-    parts = [open_dataset(SET["data"], split, options, progress=progress) for split in ("train", "test")]
+    parts = [open_dataset(SET["data"], split, options) for split in ("train", "test")]
     return Evaluator(parts[0], parts[1], SET["scale"])
 
 
+def folder() -> Path:
+    """Return the folder of weights and locks in the cache."""
+    return default_cache() / f"estimators-{set_hash()}"
+
+
 def weights_of(arch_id: str, seed: int) -> Path:
-    """Return the path of a reference network's weights in the cache."""
-    return default_cache() / f"estimators-{set_hash()}" / f"{arch_id}-{seed}.safetensors"
+    """Return the path of a reference network's weights."""
+    return folder() / f"{arch_id}-{seed}.safetensors"
 
 
 def set_hash() -> str:
@@ -98,51 +102,25 @@ def read_rows(path: Path) -> list[dict[str, Any]]:
 
 def add_row(path: Path, row: dict[str, Any]) -> None:
     """Append a row; the file is replaced atomically."""
-    with exclusive(path.stem):
+    with locked(folder() / f"{path.stem}.lock"):
         rows = [*read_rows(path), {"set": set_hash(), **row}]
         write_atomic(path, "".join(json.dumps(row) + "\n" for row in rows))
 
 
-@contextmanager
-def exclusive(name: str, wait: bool = True) -> Iterator[bool]:
-    """Hold the lock `name`; without `wait`, yield False if another process holds it."""
-    path = weights_of("locks", 0).with_name(f"{name}.lock")
-    if wait:
-        with locked(path):
-            yield True
-    elif held := try_lock(path):
-        with held:
-            yield True
-    else:
-        yield False
-
-
-def run_missing(names: list[str], is_done: Callable[[str], bool], do: Callable[[str], None]) -> None:
-    """Run all missing jobs; jobs that another process is running come last and are waited for."""
-    for wait in (False, True):
-        for name in names:
-            if is_done(name):
-                continue
-            with exclusive(name, wait) as mine:
-                if mine and not is_done(name):
-                    do(name)
-
-
-def train_all(evaluator: Evaluator, progress: Callable[[float], None]) -> list[dict[str, Any]]:
-    """Train the missing networks and return all rows."""
+def train_all(evaluator: Evaluator, progress: Progress) -> None:
+    """Train the missing networks and add their rows."""
     jobs = {f"{arch.id}-{seed}": (arch, seed) for seed in SET["seeds"] for arch in networks()}
 
     def is_done(name: str) -> bool:
         return any(f"{row['arch_id']}-{row['seed']}" == name for row in read_rows(ROWS))
 
     def do(name: str) -> None:
-        _train(*jobs[name], evaluator, lambda share: progress((list(jobs).index(name) + share) / len(jobs)))
+        _train(*jobs[name], evaluator, part_of(progress, list(jobs).index(name), len(jobs)))
 
-    run_missing(list(jobs), is_done, do)
-    return read_rows(ROWS)
+    run_missing(folder(), jobs, is_done, do)
 
 
-def _train(arch: Arch, seed: int, evaluator: Evaluator, progress: Callable[[float], None]) -> None:
+def _train(arch: Arch, seed: int, evaluator: Evaluator, progress: Progress) -> None:
     from explore.train.loop import train_and_evaluate
 
     trained = train_and_evaluate(

@@ -22,6 +22,7 @@ from benchmarks.hypervolume import export_cost
 from benchmarks.hypervolume.page import page, plot
 from benchmarks.hypervolume.replay import Candidate, replay, stop_search, volume
 from benchmarks.hypervolume.world import Recorded, World, leave_one_out, read_recorded
+from benchmarks.steps import part_of
 from explore.pareto import Points, non_dominated_rank
 from explore.search.config import SearchConfig
 
@@ -53,9 +54,7 @@ def run(progress: Callable[[float], None]) -> tuple[list[dict[str, Any]], list[C
     export_s = export_cost.seconds(known.archs[:: len(known.archs) // CONFIG["exported_for_cost"]])
     done: list[SeedResult] = []
     for seed in CONFIG["seeds"]:
-        done.append(
-            replay_seed(known, seed, export_s, lambda share: progress((len(done) + share) / len(CONFIG["seeds"])))
-        )
+        done.append(replay_seed(known, seed, export_s, part_of(progress, len(done), len(CONFIG["seeds"]))))
     return record(known, export_s, done)
 
 

@@ -26,8 +26,8 @@ from benchmarks.search.own_space import CONFIG as OWN_CONFIG
 from benchmarks.search.own_space import own_claims, own_rows
 from benchmarks.search.page import page, plot
 from benchmarks.search.results import Row, method_row, table_claims
-from benchmarks.search.steps import run_steps
 from benchmarks.search.tables import TABLES, Table, regrets
+from benchmarks.steps import part_of, run_steps
 from explore.host import default_cache
 from explore.search import samplers
 
@@ -52,7 +52,7 @@ def run(progress: Callable[[float], None], part: str = "", before: Iterable[Row]
     parts = [part] if part else list(PARTS)
     found = {name: [row for row in before if row["part"] == name] for name in PARTS}
     for turn, name in enumerate(parts):
-        within = partial(lambda turn, share: progress((turn + share) / len(parts)), turn)
+        within = part_of(progress, turn, len(parts))
         own = table_rows(within) if name == "tables" else own_rows(CONFIG, within, found[name])
         own = [{"part": name, **row} for row in own]
         found[name] = _merged(own, found[name]) if name == "tables" else own

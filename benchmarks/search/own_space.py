@@ -20,7 +20,7 @@ from arch.errors import WorkError
 from benchmarks import Claim, at_least
 from benchmarks.intervals import mean_interval
 from benchmarks.search.results import OURS, Row
-from benchmarks.search.steps import run_steps
+from benchmarks.steps import run_steps
 from explore.host import default_cache
 from explore.pareto import hypervolume
 from explore.search.config import SearchConfig

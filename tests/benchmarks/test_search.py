@@ -18,8 +18,8 @@ from benchmarks.__main__ import main
 from benchmarks.search import accel, own_space, sources
 from benchmarks.search.methods import METHODS, Method, Setting, name_of, optuna_search
 from benchmarks.search.results import lead, method_row, table_claims
-from benchmarks.search.steps import run_steps
 from benchmarks.search.tables import TABLES, Table, regrets
+from benchmarks.steps import run_steps
 from tests.helpers.layouts import REAL_DATA, REPOSITORY
 
 FOLDER = REAL_DATA / "nas_tables"
