@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 
 import cv2
@@ -48,11 +48,12 @@ def draw_box(panel: np.ndarray, bbox: np.ndarray, colour: str, thickness: int = 
 
 
 def draw_bones(
-    panel: np.ndarray, joints: np.ndarray, skeleton: Skeleton, thickness: int, order: Iterable[int] | None = None
+    panel: np.ndarray, joints: np.ndarray, skeleton: Skeleton, thickness: int, distances: np.ndarray | None = None
 ) -> None:
-    """Draw the lines between joints (J, 2) with an outline, in the given order of `view3d.lines_of`."""
+    """Draw the lines between joints (J, 2) with an outline, the nearest last. distances: (J,) of the joints"""
     colours, lines = view3d.line_colours(skeleton), view3d.lines_of(skeleton)
-    for index in range(len(lines)) if order is None else order:
+    depths = np.zeros(len(lines)) if distances is None else [-distances[list(line)].mean() for line in lines]
+    for index in np.argsort(depths, kind="stable"):
         start, end = joints[list(lines[index])]
         draw_line(panel, start, end, view3d.OUTLINE, thickness + 2)
         draw_line(panel, start, end, colours[index], thickness)

@@ -103,8 +103,7 @@ def _draw_view(panel: np.ndarray, people: list[Person], skeleton: Skeleton) -> N
         foot = project(root * [1, 1, 0])
         draw_line(panel, joints[skeleton.root], foot, colour, 1)
         draw_joints(panel, foot[None], colour, 2.5)
-        order = np.argsort([-distance[index, list(edge)].mean() for edge in view3d.lines_of(skeleton)], kind="stable")
-        draw_bones(panel, joints, skeleton, thickness, order)
+        draw_bones(panel, joints, skeleton, thickness, distance[index])
         draw_joints(panel, joints, colour, 0.5 * thickness + 1)
         label = f"{people[index].number} · {people[index].root_depth / 1000:.1f} m"
         draw_label(panel, joints[joints[:, 1].argmin()] - (0, 22), label, colour)

@@ -52,7 +52,7 @@ class FrameRenderer:
     `size` (w, h) px of the drawn frames is even, as video encoders require.
     """
 
-    def __init__(self, skeleton: Skeleton, width: int, height: int, title: str, models: int = 1) -> None:
+    def __init__(self, skeleton: Skeleton, width: int, height: int, title: str, models: int) -> None:
         self.skeleton, self.title, self.view = skeleton, title, SmoothedView()
         self.scale = min(HEIGHT / height, MAX_WIDTH / width) / (1 if models == 1 else 1.35)
         self.image_size = tuple(2 * max(round(side * self.scale / 2), 1) for side in (width, height))
@@ -107,9 +107,8 @@ class FrameRenderer:
             for start, end in view3d.lines_of(self.skeleton):
                 draw_line(panel, shadow[start], shadow[end], view3d.SHADOW, 2)
             thickness = int(np.clip(zoom * 1000 / distance.mean() / 42, 2, 6))
-            order = np.argsort([-distance[list(edge)].mean() for edge in view3d.lines_of(self.skeleton)], kind="stable")
             colour = person_colour(person.number - 1)
-            draw_bones(panel, joints, self.skeleton, thickness, order)
+            draw_bones(panel, joints, self.skeleton, thickness, distance)
             draw_joints(panel, joints, colour, 0.6 * thickness + 1)
             x, y = joints[joints[:, 1].argmin()] - (0, 16)
             draw_label(panel, (x, max(y, 9)), f"{person.number} · {person.root_depth / 1000:.1f} m", colour)
