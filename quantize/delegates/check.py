@@ -77,12 +77,7 @@ def reports(path: Path, names: Sequence[str]) -> list[DelegateReport]:
     Raises:
         InputError: the file cannot be read.
     """
-    return graph_reports(read_graph(path), names)
-
-
-def graph_reports(graph: Graph, names: Sequence[str]) -> list[DelegateReport]:
-    """Return the reports of a graph, see `reports`."""
-    found = []
+    graph, found = read_graph(path), []
     if "gpu" in names:
         found.append(_report("gpu", GPU, graph, fallback_reason))
         webgl = _report("webgl", GPU, graph, lambda node: fallback_reason(node) or webgl_reason(node, graph))

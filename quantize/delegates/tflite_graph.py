@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -26,14 +26,13 @@ class TensorInfo:
     """
 
     index: int
-    name: str
     dtype: str
     shape: tuple[int, ...]
-    dynamic: tuple[int, ...] = ()
-    constant: bool = False
-    scales: int = 0
-    blockwise: bool = False
-    symmetric: bool = True
+    dynamic: tuple[int, ...]
+    constant: bool
+    scales: int
+    blockwise: bool
+    symmetric: bool
 
     @property
     def rank(self) -> int:
@@ -58,7 +57,7 @@ class Node:
     version: int
     inputs: tuple[TensorInfo | None, ...]
     outputs: tuple[TensorInfo, ...]
-    options: dict[str, Any] = field(default_factory=dict)
+    options: dict[str, Any]
 
     @property
     def tensors(self) -> tuple[TensorInfo, ...]:
@@ -91,7 +90,6 @@ class Graph:
     """The only subgraph of a file."""
 
     nodes: tuple[Node, ...]
-    inputs: tuple[TensorInfo, ...]
     outputs: tuple[TensorInfo, ...]
 
 
@@ -101,6 +99,8 @@ def read_graph(path: Path) -> Graph:
     Raises:
         InputError: the file cannot be read, or has several subgraphs, which means control flow.
     """
+    from ai_edge_litert import schema_py_generated as schema
+
     try:
         model = read_model(path.read_bytes())
     except OSError as error:
@@ -109,13 +109,6 @@ def read_graph(path: Path) -> Graph:
         raise InputError(f"{path}: not a .tflite file ({type(error).__name__}); export it again") from None
     if not model.subgraphs or len(model.subgraphs) != 1:
         raise InputError(f"{path}: {len(model.subgraphs or ())} subgraphs; delegates accept files with one")
-    return graph_of(model)
-
-
-def graph_of(model: Any) -> Graph:
-    """Return the only subgraph of a `ModelT` of ai-edge-litert's schema."""
-    from ai_edge_litert import schema_py_generated as schema
-
     kinds, types = _names(schema.BuiltinOperator), _names(schema.TensorType)
     (graph,) = model.subgraphs
     tensors = [_tensor(index, tensor, model, types) for index, tensor in enumerate(graph.tensors)]
@@ -132,11 +125,7 @@ def graph_of(model: Any) -> Graph:
         if kind == "DEQUANTIZE" and inputs[0] is not None and inputs[0].constant and inputs[0].dtype == "float16":
             place = outputs[0].index
             tensors[place] = replace(tensors[place], constant=True)
-    return Graph(
-        tuple(nodes),
-        tuple(tensors[place] for place in _integers(graph.inputs)),
-        tuple(tensors[place] for place in _integers(graph.outputs)),
-    )
+    return Graph(tuple(nodes), tuple(tensors[place] for place in _integers(graph.outputs)))
 
 
 def _names(enum: Any) -> dict[int, str]:
@@ -155,13 +144,12 @@ def _tensor(index: int, tensor: Any, model: Any, types: dict[int, str]) -> Tenso
     details = getattr(quantization, "details", None)
     signature = _integers(tensor.shapeSignature)
     return TensorInfo(
-        index,
-        (tensor.name or b"").decode(errors="replace"),
-        types[tensor.type].lower(),
-        tuple(_integers(tensor.shape)),
-        tuple(place for place, size in enumerate(signature) if size < 0),
-        data is not None and len(data) > 0,
-        scales,
-        type(details).__name__.startswith("Blockwise"),
-        not any(points),
+        index=index,
+        dtype=types[tensor.type].lower(),
+        shape=tuple(_integers(tensor.shape)),
+        dynamic=tuple(place for place, size in enumerate(signature) if size < 0),
+        constant=data is not None and len(data) > 0,
+        scales=scales,
+        blockwise=type(details).__name__.startswith("Blockwise"),
+        symmetric=not any(points),
     )
