@@ -50,14 +50,14 @@ class Bundle:
         """Size of all files of the model."""
         return sum(file.bytes for file in self.manifest.files)
 
-    def verify(self, timeout_s: float = 60.0) -> Bundle:
+    def verify(self) -> Bundle:
         """Run the model once in a child process with limits; do this before loading a file from others (1 s).
 
         Raises:
             InputError: the runtime rejects the file, crashes, hangs or needs too much memory, or the output does not
                 fit the manifest.
         """
-        probe(self.model, self.manifest.runtime, self.arch.input_size, timeout_s, self.arch)
+        probe(self.model, self.manifest.runtime, self.arch)
         return self
 
     def session(self, threads: int = 1) -> Session:

@@ -44,15 +44,10 @@ class Converter:
 
         with Converter("convert.log") as converter:
             model = converter.export(arch, weights, "litert", recipe("int8-static"), images, "out/litert")
-
-    Attributes:
-        seconds: duration of the last export, in the child and in total.
     """
 
-    def __init__(self, log: str | Path, threads: int = 1) -> None:
+    def __init__(self, log: str | Path) -> None:
         self.log = Path(log)
-        self.threads = threads
-        self.seconds: dict[str, float] = {}
         self._child: subprocess.Popen[bytes] | None = None
         self._lock = threading.Lock()
 
@@ -92,37 +87,28 @@ class Converter:
             array = Path(scratch, "calibration.npy")
             if chosen is not None:
                 np.save(array, chosen, allow_pickle=False)
-            started = time.monotonic()
-            answer = self._request(
-                {
-                    "module": runtimes.RUNTIMES[runtime],
-                    "arch": arch.model_dump(),
-                    "weights": str(Path(weights).absolute()),
-                    "recipe": recipe.model_dump(),
-                    "calibration": str(array) if chosen is not None else None,
-                    "folder": str(made),
-                },
-                title,
-                timeout_s,
-            )
-            self.seconds = {"child": answer["seconds"], "total": time.monotonic() - started}
-            model: str = answer["model"]
+            request = {
+                "module": runtimes.RUNTIMES[runtime],
+                "arch": arch.model_dump(),
+                "weights": str(Path(weights).absolute()),
+                "recipe": recipe.model_dump(),
+                "calibration": str(array) if chosen is not None else None,
+                "folder": str(made),
+            }
+            model = self._request(request, title, timeout_s)
             if not (made / model).is_file():
                 raise ConversionError(f"{title}: the converter wrote no {model}")
         return folder / model
 
-    def export_task_tail(
-        self, arch: Arch, body: Body, depth_scale: float, folder: str | Path, timeout_s: float = 300.0
-    ) -> Path:
+    def export_task_tail(self, arch: Arch, body: Body, depth_scale: float, folder: Path, timeout_s: float) -> Path:
         """Convert the float end of a MediaPipe graph (`quantize.task_tail`) and return its file in `folder`.
 
         Raises:
             ConversionError: the converter failed, crashed or took longer than `timeout_s` seconds.
         """
-        folder = Path(folder).absolute()
         with self._lock, atomic_dir(folder) as made:
             request = {"arch": arch.model_dump(), "body": body.model_dump(), "depth_scale": depth_scale}
-            model = self._request(request | {"folder": str(made)}, f"landmarks of {arch.name}", timeout_s)["model"]
+            model = self._request(request | {"folder": str(made.absolute())}, f"landmarks of {arch.name}", timeout_s)
         return folder / model
 
     def close(self) -> None:
@@ -131,12 +117,12 @@ class Converter:
             _kill(self._child)
             self._child = None
 
-    def _request(self, request: dict[str, Any], title: str, timeout_s: float) -> dict[str, Any]:
-        """Send a request to the child, which is started if necessary, and return its answer."""
+    def _request(self, request: dict[str, Any], title: str, timeout_s: float) -> str:
+        """Send a request to the child, which is started if necessary, and return the name of the model file."""
         if self._child is not None and self._child.poll() is not None:
             self.close()
         if self._child is None:
-            self._child = _start(self.log, self.threads)
+            self._child = _start(self.log)
         child = self._child
         start = self.log.stat().st_size
         try:
@@ -150,20 +136,20 @@ class Converter:
                 raise _failed(title, reason, self.log, start) from None
             raise
         answer: dict[str, Any] = json.loads(line)
-        if answer.get("kind") == "input":
-            raise InputError(answer["error"])
+        if "input_error" in answer:
+            raise InputError(answer["input_error"])
         if "error" in answer:
             raise _failed(title, answer["error"], self.log, start)
-        return answer
+        return str(answer["model"])
 
 
-def _start(log: Path, threads: int) -> subprocess.Popen[bytes]:
+def _start(log: Path) -> subprocess.Popen[bytes]:
     """Start a child in a session of its own, so that its whole process group can be killed."""
     log.parent.mkdir(parents=True, exist_ok=True)
-    variables = dict.fromkeys(THREAD_VARIABLES, str(threads)) | {"PYTHONUNBUFFERED": "1"}
+    variables = dict.fromkeys(THREAD_VARIABLES, "1") | {"PYTHONUNBUFFERED": "1"}
     with open(log, "ab") as output:
         return subprocess.Popen(
-            [sys.executable, "-m", "quantize.convert_child", str(threads)],
+            [sys.executable, "-m", "quantize.convert_child"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=output,

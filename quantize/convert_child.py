@@ -6,8 +6,6 @@ import gc
 import importlib
 import json
 import os
-import sys
-import time
 import traceback
 from pathlib import Path
 from typing import IO, Any
@@ -15,14 +13,14 @@ from typing import IO, Any
 from quantize.child_process import die_with_parent
 
 
-def main(threads: int) -> None:
+def main() -> None:
     """Serve requests until the parent closes the pipe or dies."""
     die_with_parent()
     requests, answers = private_pipes()
 
     import torch
 
-    torch.set_num_threads(threads)
+    torch.set_num_threads(1)
     for line in requests:
         answer = serve(json.loads(line))
         answers.write(json.dumps(answer) + "\n")
@@ -43,18 +41,17 @@ def serve(request: dict[str, Any]) -> dict[str, Any]:
     """Export a network; an exception is returned as an answer, and its traceback goes to the log."""
     from arch.errors import InputError, shortened
 
-    started = time.monotonic()
     gc.disable()  # garbage collection takes a seventh of a LiteRT conversion
     try:
         model = export(request)
     except InputError as error:
-        return {"kind": "input", "error": str(error)}
+        return {"input_error": str(error)}
     except Exception as error:
         traceback.print_exc()
-        return {"kind": "failed", "error": f"{type(error).__name__}: {shortened(error, 300)}"}
+        return {"error": f"{type(error).__name__}: {shortened(error, 300)}"}
     finally:
         gc.enable()
-    return {"model": model.name, "seconds": time.monotonic() - started}
+    return {"model": model.name}
 
 
 def export(request: dict[str, Any]) -> Path:
@@ -78,4 +75,4 @@ def export(request: dict[str, Any]) -> Path:
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]))
+    main()

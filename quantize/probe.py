@@ -19,17 +19,16 @@ OK = 0
 REJECTED = 3
 
 
-def probe(path: str | Path, runtime: str, size: int, timeout_s: float = 60.0, arch: Arch | None = None) -> None:
-    """Load a model file and run it on a black image of `size` px in a child with limits on time and memory.
-
-    With `arch`, the output must also have the shape that the head of that network decodes.
+def probe(path: str | Path, runtime: str, arch: Arch, timeout_s: float = 60.0) -> None:
+    """Load the model file of a network and run it on a black image in a child with limits on time and memory.
 
     Raises:
-        InputError: the runtime rejects the file, crashes or needs too much memory, or the output is not finite.
+        InputError: the runtime rejects the file, crashes or needs too much memory, or the output is not finite or has
+            another shape than the head of the network decodes.
     """
     absolute = Path(path).absolute()
-    raw_shape = () if arch is None else (1, *HEADS[arch.head].raw_shape(arch.head_spec))
-    arguments = (runtimes.RUNTIMES[runtime], str(absolute), str(size), *map(str, raw_shape))
+    raw_shape = (1, *HEADS[arch.head].raw_shape(arch.head_spec))
+    arguments = (runtimes.RUNTIMES[runtime], str(absolute), str(arch.input_size), *map(str, raw_shape))
     try:
         done = child_process.run_module("quantize.probe", *arguments, timeout_s=timeout_s)
     except subprocess.TimeoutExpired:
@@ -42,7 +41,7 @@ def probe(path: str | Path, runtime: str, size: int, timeout_s: float = 60.0, ar
     raise InputError(f"{path}: rejected: {reason}")
 
 
-def main(module: str, path: str, size: int, raw_shape: tuple[int, ...] = ()) -> int:
+def main(module: str, path: str, size: int, raw_shape: tuple[int, ...]) -> int:
     """Run the model in this process, the child, and return the exit status."""
     if sys.platform == "linux":
         import resource
@@ -58,7 +57,7 @@ def main(module: str, path: str, size: int, raw_shape: tuple[int, ...] = ()) -> 
     if not np.isfinite(raw).all():
         print("its output for a black image is not finite", file=sys.stderr)
         return REJECTED
-    if raw_shape and raw.shape != raw_shape:
+    if raw.shape != raw_shape:
         print(f"its output has shape {raw.shape}, the network in the manifest {raw_shape}", file=sys.stderr)
         return REJECTED
     return OK

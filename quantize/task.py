@@ -34,7 +34,7 @@ FILE_HEADER, EXTRA_FIELD = 30 + 4, 0xD935  # bytes before a name and its padding
 
 
 def landmark_model(
-    model: Path, tail: Path, mean: Sequence[float], std: Sequence[float], description: str, licence: str = ""
+    model: Path, tail: Path, mean: Sequence[float], std: Sequence[float], description: str, licence: str
 ) -> bytes:
     """Return the landmark model of a .task file.
 

@@ -36,8 +36,8 @@ class ImageInput:
     size: int
     mean: tuple[float, ...]
     std: tuple[float, ...]
-    low: tuple[float, ...] = ()
-    high: tuple[float, ...] = ()
+    low: tuple[float, ...]
+    high: tuple[float, ...]
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ def image_metadata(
     unit = _union(builder, NORMALIZATION, _table(builder, _floats(builder, image.mean), _floats(builder, image.std)))
     side = _table(builder, np.uint32(image.size), np.uint32(image.size))
     content = _union(builder, IMAGE_PROPERTIES, _table(builder, np.int8(RGB), side))
-    stats = _table(builder, _floats(builder, image.high), _floats(builder, image.low)) if image.low else None
+    stats = _table(builder, _floats(builder, image.high), _floats(builder, image.low))
     texts = (builder.CreateString(image.name), builder.CreateString(image.description))
     entry = _table(builder, *texts, None, content, _offsets(builder, [unit]), stats)
     exits = []

@@ -15,6 +15,7 @@ from arch.errors import InputError
 from quantize import runtimes
 from quantize.probe import probe
 from quantize.runtimes import RUNTIMES
+from tests.helpers.networks import small_arch
 from tests.helpers.runtimes import every_runtime
 
 
@@ -57,7 +58,7 @@ def test_faults_are_reported(how: str, message: str, tmp_path: Path, monkeypatch
     monkeypatch.setitem(RUNTIMES, "faulty", __name__)
     (tmp_path / "model").write_text(how)
     with pytest.raises(InputError, match=message) as caught:
-        probe(tmp_path / "model", "faulty", 32, timeout_s=3 if how == "hang" else 60)
+        probe(tmp_path / "model", "faulty", small_arch(), timeout_s=3 if how == "hang" else 60)
     assert "\n" not in str(caught.value) and str(caught.value).startswith(f"{tmp_path / 'model'}: ")
 
 
@@ -66,9 +67,9 @@ def test_valid_file_passes_and_half_of_it_fails(
     runtime: str, exported: Callable[[str, str, str], Path], tmp_path: Path
 ) -> None:
     model = exported(runtime, "heatmap-2.5d", "float")
-    probe(model, runtime, 64)
+    probe(model, runtime, small_arch())
     for name in runtimes.get(runtime).FILES:
         data = (model.parent / name).read_bytes()
         (tmp_path / name).write_bytes(data[: len(data) // 2])
     with pytest.raises(InputError, match=r"rejected: .*cannot load it: "):
-        probe(tmp_path / model.name, runtime, 64)
+        probe(tmp_path / model.name, runtime, small_arch())
