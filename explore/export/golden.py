@@ -129,9 +129,8 @@ def _predict(
     px, mm = place(joints)
     movement = max(float(np.linalg.norm(place(other)[1] - mm, axis=1).max()) for other in changed)
     part, count = _first_joints(raw, bundle.arch.head, bundle.arch.num_joints)
-    layout = (
-        manifest.outputs[0].layout if manifest.outputs else "NCHW" if raw.ndim == 4 else "NJB"
-    )  # version 0.1 has no outputs
+    # version 0.1 has no outputs
+    layout = manifest.outputs[0].layout if manifest.outputs else "NCHW" if raw.ndim == 4 else "NJB"
     if layout == "NHWC":
         part = part.transpose(0, 2, 3, 1)
     files[f"{name}.ppm"] = b"P6\n%d %d\n255\n" % (rules.size, rules.size) + crop.tobytes()
@@ -158,12 +157,10 @@ def _first_joints(raw: Array, head: str, joints: int) -> tuple[Array, int]:
     count = min(joints, max(1, MAX_RAW * joints // raw.size))
     if not HEADS[head].MAPS:
         return raw[:, :count], count
-    maps = (
-        raw.reshape(1, -1, joints, *raw.shape[2:])
-        if HEADS[head].DEPTH_VALUES
-        else raw.reshape(1, joints, -1, *raw.shape[2:])
-    )
-    part = maps[:, :, :count] if HEADS[head].DEPTH_VALUES else maps[:, :count]
+    if HEADS[head].DEPTH_VALUES:
+        part = raw.reshape(1, -1, joints, *raw.shape[2:])[:, :, :count]
+    else:
+        part = raw.reshape(1, joints, -1, *raw.shape[2:])[:, :count]
     return part.reshape(1, -1, *raw.shape[2:]), count
 
 

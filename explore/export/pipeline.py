@@ -206,10 +206,14 @@ def _check_options(arch: Arch, runtimes: tuple[str, ...], chosen: Recipe, option
         operator_check.check(arch, runtime, chosen)
     if chosen.qat_samples:
         qat.check()
+    if options.verify not in (None, "tensorflow", "mediapipe"):
+        raise InputError(f"verify: '{options.verify}' is unknown; give tensorflow or mediapipe")
     if options.verify == "mediapipe":
         task_verify.check(options.task)
-    if options.verify not in (None, "mediapipe") or options.saved_model:
-        tensorflow.check(None if options.verify == "mediapipe" else options.verify, runtimes)
+    if options.verify == "tensorflow" and "litert" not in runtimes:
+        raise InputError("verify: tensorflow runs .tflite files only; add litert to --runtimes")
+    if options.verify == "tensorflow" or options.saved_model:
+        tensorflow.check()
     if options.coreml:
         coreml.check()
     if options.web and ("litert" not in runtimes or chosen.input_dtype != "float32"):

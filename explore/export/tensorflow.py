@@ -29,16 +29,12 @@ FLOAT_MM, INT8_MM = 0.1, 1.0  # tolerated mean deviation; INT8 kernels may round
 TIMEOUT_S = 600.0
 
 
-def check(verify: str | None, runtimes: tuple[str, ...]) -> None:
-    """Check the options that need TensorFlow.
+def check() -> None:
+    """Check that TensorFlow is installed.
 
     Raises:
-        InputError: `verify` is not tensorflow, there is no .tflite to verify, or TensorFlow is not installed.
+        InputError: it is not.
     """
-    if verify not in (None, "tensorflow"):
-        raise InputError(f"verify: '{verify}' is unknown; give tensorflow or mediapipe")
-    if verify and "litert" not in runtimes:
-        raise InputError("verify: tensorflow runs .tflite files only; add litert to --runtimes")
     if importlib.util.find_spec("tensorflow") is None:
         raise InputError("tensorflow: not installed (1.9 GB); run: pip install 'edgepose[tensorflow]'")
 

@@ -20,7 +20,6 @@ from explore.config import parse
 from explore.data import SYNTHETIC_LEVELS, join
 from explore.data.config import DatasetConfig
 from explore.data.mix import to_skeleton
-from explore.data.sample import Dataset
 from explore.data.skeleton import BLAZEPOSE33, Skeleton, mapping, pair_joints
 from explore.evaluation.evaluator import Evaluator
 from explore.export.config import ExportConfig
@@ -45,21 +44,25 @@ class TrainingData:
     record: TrainedOn | None
     is_named: bool
 
-    def check_joints(self, data: Dataset) -> None:
-        """Raise an InputError unless the data set has every scored joint of the network.
+    def with_joints(self, evaluator: Evaluator) -> Evaluator:
+        """Return the evaluator with the joints of the network, in the order of its output.
 
         Joints are matched by side and part. Without a record only their number is known.
+
+        Raises:
+            InputError: a scored joint of the network is missing.
         """
-        where, given = f"{self.checkpoint}: data {self.config.data}", ", ".join(data.skeleton.names)
+        own = evaluator.train.skeleton
+        where, given = f"{self.checkpoint}: data {self.config.data}", ", ".join(own.names)
         if self.record is None:
-            if len(data.skeleton) != self.arch.num_joints:
+            if len(own) != self.arch.num_joints:
                 raise InputError(
-                    f"{where}: {len(data.skeleton)} joints ({given}), but the network predicts {self.arch.num_joints}; "
+                    f"{where}: {len(own)} joints ({given}), but the network predicts {self.arch.num_joints}; "
                     "give the data set that it was trained on with --data"
                 )
-            return
+            return evaluator
         skeleton = skeleton_of(self.record.skeleton)
-        missing = mapping(data.skeleton, skeleton) < 0
+        missing = mapping(own, skeleton) < 0
         names = [skeleton.names[joint] for joint in skeleton.scored if missing[joint]]
         if names:
             rendered = skeleton.name == BLAZEPOSE33.name and self.config.data.startswith("synthetic:")
@@ -68,17 +71,6 @@ class TrainingData:
                 f"{where}: no joint {', '.join(names)} among {given}; the network predicts "
                 f"{', '.join(skeleton.names)}; give {advice}"
             )
-
-    def with_joints(self, evaluator: Evaluator) -> Evaluator:
-        """Return the evaluator with the joints of the network, in the order of its output.
-
-        Raises:
-            InputError: a joint is missing.
-        """
-        self.check_joints(evaluator.train)
-        if self.record is None:
-            return evaluator
-        skeleton, own = skeleton_of(self.record.skeleton), evaluator.train.skeleton
         if (own.names, own.root) == (skeleton.names, skeleton.root):
             return evaluator
         train, data = (to_skeleton(part, skeleton) for part in (evaluator.train, evaluator.data))
