@@ -37,7 +37,7 @@ from explore.measure.emulated.cpus import CODE_PATHS, CPUS, Cpu
 from explore.measure.emulated.emulator import Array, Emulator, Job
 from explore.measure.emulated.images import sample_crops
 from explore.measure.rows import DeviceError
-from explore.measure.untrained import Conversion, convert_all
+from explore.measure.untrained import Conversion, convert_models
 from quantize import bundle, operator_check, runtimes
 from quantize.agreement import Agreement, compare
 from quantize.checkpoint import load_network
@@ -228,9 +228,7 @@ def _converted(folder: Path) -> list[File]:
         for arch in archs
         for runtime in RUNTIMES
     ]
-    for made in convert_all(conversions, 1, folder):
-        if isinstance(made, Exception):
-            raise made
+    for made in convert_models(conversions, 1, folder):
         found.append(File(f"{made.arch.name}, random weights", made.runtime, RECIPE, made.arch, made.files))
     return found
 

@@ -27,7 +27,7 @@ from explore.measure.emulated.emulator import Emulator, Job
 from explore.measure.latency import Disturbed, retry_disturbed
 from explore.measure.rows import DeviceError
 from explore.measure.sampling import reference, sample_test_set
-from explore.measure.untrained import Conversion, convert_all
+from explore.measure.untrained import Conversion, convert_models
 from quantize import operator_check
 from quantize.recipes import recipe
 
@@ -80,17 +80,14 @@ def networks() -> list[Arch]:
 
 
 def models(archs: Iterable[Arch], runtime: str) -> Iterable[Model]:
-    """Yield the model of each network with random weights; files that exist are kept.
+    """Return the models of networks with random weights; files that exist are kept.
 
     Raises:
         ConversionError: a network could not be converted.
     """
     place = folder() / "files" / runtime
     chosen = recipe(SETTINGS.quantization)
-    for made in convert_all([Conversion(arch, runtime, chosen, place / arch.id) for arch in archs], 1, folder()):
-        if isinstance(made, Exception):
-            raise made
-        yield made
+    return convert_models([Conversion(arch, runtime, chosen, place / arch.id) for arch in archs], 1, folder())
 
 
 def count_all(emulator: Emulator, progress: Progress) -> None:

@@ -7,7 +7,6 @@ whose files are not committed are taken from the study.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +18,7 @@ from explore.evaluation.evaluator import Evaluator, open_evaluator
 from explore.host import default_cache
 from explore.measure.config import MeasureConfig
 from explore.measure.latency import Latency, measure, retry_disturbed
-from explore.measure.untrained import Conversion, convert_all
+from explore.measure.untrained import Conversion, convert_models
 from explore.report.iso_accuracy import IsoAccuracy, Point, at_iso_accuracy, spread
 from explore.report.rows import ExportedRow
 from explore.report.study_folder import config_of, read_summary
@@ -27,7 +26,6 @@ from explore.report.summary import Summary
 from explore.search.config import SearchConfig
 from quantize import runtimes
 from quantize.bundle import load
-from quantize.convert import ConversionError
 from quantize.recipes import recipe
 
 RULES = MeasureConfig(rounds=12, calls=30, max_seconds=60.0)
@@ -64,16 +62,18 @@ def _files(
 ) -> dict[str, Path]:
     """Return a model file with random weights for each network name; existing files are reused."""
     place = default_cache() / "bench-headline"
-    folders = {row.name: place / f"{row.arch_id}-{config.runtime}-{row.recipe}" for row in rows}
     jobs = [
-        Conversion(summary.snapshot.networks[row.arch_id], config.runtime, recipe(row.recipe), folders[row.name])
+        Conversion(
+            summary.snapshot.networks[row.arch_id], config.runtime, recipe(row.recipe),
+            place / f"{row.arch_id}-{config.runtime}-{row.recipe}",
+        )
         for row in rows
-    ]
-    for index, made in enumerate(convert_all(jobs, 0, place)):
-        if isinstance(made, ConversionError):
-            raise made
-        progress((index + 1) / len(jobs))
-    return {name: folder / runtimes.get(config.runtime).FILES[0] for name, folder in folders.items()}
+    ]  # fmt: skip
+    files = {}
+    for row, model in zip(rows, convert_models(jobs, 0, place), strict=True):
+        files[row.name] = model.files[0]
+        progress(len(files) / len(jobs))
+    return files
 
 
 def _timed(files: dict[str, Path], config: SearchConfig) -> dict[str, Latency]:
@@ -95,13 +95,12 @@ def _error(bundle: Path, evaluator: Evaluator) -> float | None:
 
 
 def _row(row: ExportedRow, latencies: dict[str, Latency], errors: dict[str, float]) -> dict[str, Any]:
-    name = row.name
-    again = latencies[name]
+    again = latencies[row.name]
     return {
-        "network": name,
+        "network": row.name,
         "compared_with": row.baseline,
         "mpjpe_mm": row.mpjpe_mm,
-        "mpjpe_again_mm": errors.get(name),
+        "mpjpe_again_mm": errors.get(row.name),
         "latency_ms": row.latency_ms,
         "latency_again_ms": again.median_ms,
         "latency_again_low_ms": again.low_ms,
@@ -110,34 +109,27 @@ def _row(row: ExportedRow, latencies: dict[str, Latency], errors: dict[str, floa
 
 
 def _errors(rows: list[ExportedRow], errors: dict[str, float]) -> list[Claim]:
-    claims = []
-    for row in rows:
-        name, before = row.name, row.mpjpe_mm
-        if name in errors:
-            claims.append(
-                Claim(
-                    name=f"{name}: MPJPE of the committed file",
-                    target=f"{before:.1f} mm, within {WITHIN_MM}",
-                    measured=f"{errors[name]:.1f} mm",
-                    passed=abs(errors[name] - before) <= WITHIN_MM,
-                )
-            )
-    return claims
+    return [
+        Claim(
+            name=f"{row.name}: MPJPE of the committed file",
+            target=f"{row.mpjpe_mm:.1f} mm, within {WITHIN_MM}",
+            measured=f"{errors[row.name]:.1f} mm",
+            passed=abs(errors[row.name] - row.mpjpe_mm) <= WITHIN_MM,
+        )
+        for row in rows
+        if row.name in errors
+    ]
 
 
 def _faster(rows: list[ExportedRow], latencies: dict[str, Latency], mean_pose_mm: float | None) -> list[Claim]:
     """Compare the iso-accuracy speed-ups of the new latencies with the study's, by point estimates of errors."""
-    again = {
-        name: Point(name, 0.0, latency.median_ms, spread(latency.low_ms, latency.high_ms))
+    before = {row.name: Point(row.name, row.mpjpe_mm, row.latency_ms) for row in rows}
+    after = {
+        name: Point(name, before[name].mm, latency.median_ms, spread(latency.low_ms, latency.high_ms))
         for name, latency in latencies.items()
     }
-    before = {
-        row.name: Point(row.name, row.mpjpe_mm, row.latency_ms)
-        for row in rows
-    }  # fmt: skip
     own = [row.name for row in rows if not row.baseline]
     others = [row.name for row in rows if row.baseline]
-    after = {name: replace(again[name], mm=point.mm) for name, point in before.items()}
     compared = [
         {
             one.other.name: one

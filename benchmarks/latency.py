@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 from benchmarks import Claim, latency_steady, latency_table10, latency_tools
+from benchmarks.latency_table10 import File
 from explore.host import default_cache
-from explore.measure.untrained import Conversion, convert_all
-from quantize.convert import ConversionError
+from explore.measure.rows import Model
+from explore.measure.untrained import Conversion, convert_models
 from quantize.recipes import recipe
 
 PARTS = (latency_steady, latency_tools, latency_table10)
@@ -22,31 +22,27 @@ def run(progress: Callable[[float], None]) -> tuple[list[dict[str, Any]], list[C
     Raises:
         ConversionError: an export failed.
     """
-    make_files(lambda share: progress(0.5 * share))
+    models = make_models(lambda share: progress(0.5 * share))
     rows: list[dict[str, Any]] = []
     claims: list[Claim] = []
     for index, part in enumerate(PARTS):
-        more, found = part.run(folder())
+        more, found = part.run(models)
         rows += more
         claims += found
         progress(0.5 + 0.5 * (index + 1) / len(PARTS))
     return rows, claims
 
 
-def make_files(progress: Callable[[float], None]) -> None:
-    """Export the files that the cache lacks, about half of the duration of a first run."""
-    wanted = dict.fromkeys(file for part in PARTS for file in part.files())
-    jobs = [Conversion(arch, runtime, recipe(name), path(arch.id, runtime, name)) for arch, runtime, name in wanted]
-    for index, made in enumerate(convert_all(jobs, 0, folder())):
-        if isinstance(made, ConversionError):
-            raise made
-        progress((index + 1) / len(jobs))
-
-
-def folder() -> Path:
-    return default_cache() / "bench-latency"
-
-
-def path(arch_id: str, runtime: str, recipe_name: str) -> Path:
-    """Return the folder of a network's model file."""
-    return folder() / f"{arch_id}-{runtime}-{recipe_name}"
+def make_models(progress: Callable[[float], None]) -> dict[File, Model]:
+    """Export the files that the cache lacks, about half of the duration of a first run; return all models."""
+    folder = default_cache() / "bench-latency"
+    wanted = list(dict.fromkeys(file for part in PARTS for file in part.files()))
+    jobs = [
+        Conversion(arch, runtime, recipe(name), folder / f"{arch.id}-{runtime}-{name}")
+        for arch, runtime, name in wanted
+    ]
+    models: dict[File, Model] = {}
+    for file, model in zip(wanted, convert_models(jobs, 0, folder), strict=True):
+        models[file] = model
+        progress(len(models) / len(jobs))
+    return models

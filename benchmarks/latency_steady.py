@@ -1,4 +1,4 @@
-"""Repeatability of the latency ratio of two networks, on an idle machine and background a busy process."""
+"""Repeatability of the latency ratio of two networks, on an idle machine and beside a busy process."""
 
 from __future__ import annotations
 
@@ -6,8 +6,7 @@ import contextlib
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
-from pathlib import Path
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -18,7 +17,6 @@ from explore.measure.config import MeasureConfig
 from explore.measure.devices import Settings, open_device
 from explore.measure.latency import Disturbed
 from explore.measure.rows import Model
-from quantize.runtimes import get
 
 NAMES = ("paper-XS-relu@64", "paper-L-relu@64")
 RUNTIME, RECIPE = "litert", "int8-static"
@@ -34,15 +32,12 @@ def files() -> list[File]:
     return [(preset(name), RUNTIME, RECIPE) for name in NAMES]
 
 
-def run(folder: Path) -> tuple[list[dict[str, Any]], list[Claim]]:
+def run(models: Mapping[File, Model]) -> tuple[list[dict[str, Any]], list[Claim]]:
     """Return a row for each call; claims: 19 of 20 ratios within 3% of the idle median, or rejected as disturbed."""
-    models = [
-        Model(arch.name, (folder / f"{arch.id}-{RUNTIME}-{RECIPE}" / get(RUNTIME).FILES[0],), RUNTIME, RECIPE, arch)
-        for arch, _, _ in files()
-    ]
-    rows = [_call(models, "idle") for _ in range(CALLS)]
+    pair = [models[file] for file in files()]
+    rows = [_call(pair, "idle") for _ in range(CALLS)]
     with busy(max(os.sched_getaffinity(0))):
-        rows += [_call(models, "busy process on one core") for _ in range(CALLS)]
+        rows += [_call(pair, "busy process on one core") for _ in range(CALLS)]
     ratios = [row["ratio"] for row in rows if row["background"] == "idle" and row["ratio"]]
     middle = float(np.median(ratios)) if ratios else float("nan")
     claims = []

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable
-from pathlib import Path
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -15,6 +14,7 @@ from benchmarks import Claim
 from benchmarks.latency_mediapipe import pose_landmarker
 from explore.measure.config import MeasureConfig
 from explore.measure.latency import Disturbed, measure, retry_disturbed
+from explore.measure.rows import Model
 from quantize import operator_check, runtimes
 from quantize.recipes import recipe
 
@@ -46,7 +46,7 @@ def files() -> list[File]:
     ]
 
 
-def run(folder: Path) -> tuple[list[dict[str, Any]], list[Claim]]:
+def run(models: Mapping[File, Model]) -> tuple[list[dict[str, Any]], list[Claim]]:
     """Return a row for each file and thread count, and a claim for each runtime, recipe and thread count.
 
     The claims compare the order of the ReLU networks with the paper's.
@@ -56,13 +56,13 @@ def run(folder: Path) -> tuple[list[dict[str, Any]], list[Claim]]:
     for runtime, name, threads in itertools.product(RUNTIMES, RECIPES, THREADS):
         rows += [
             {"part": "table10", "runtime": runtime, "threads": threads, **row, "paper_ms": printed.get(row["row"])}
-            for row in _group(runtime, name, threads, folder)
+            for row in _group(runtime, name, threads, models)
         ]
     groups = dict.fromkeys((row["runtime"], row["recipe"], row["threads"]) for row in rows)
     return rows, [_claim(rows, *group) for group in groups]
 
 
-def _group(runtime: str, recipe_name: str, threads: int, folder: Path) -> list[dict[str, Any]]:
+def _group(runtime: str, recipe_name: str, threads: int, models: Mapping[File, Model]) -> list[dict[str, Any]]:
     """Measure the files of one runtime and recipe in interleaved rounds; longer rounds would often be disturbed."""
     abouts: dict[str, dict[str, Any]] = {}
     calls: dict[str, Callable[[], None]] = {}
@@ -70,11 +70,10 @@ def _group(runtime: str, recipe_name: str, threads: int, folder: Path) -> list[d
     picture = np.random.default_rng(0).normal(size=(1, 3, 256, 256)).astype(np.float32)
     for arch, mine, name in files():
         if (mine, name) == (runtime, recipe_name):
-            file = folder / f"{arch.id}-{runtime}-{name}" / runtimes.get(runtime).FILES[0]
             row, activation = names[arch.id]
             key = f"{arch.id} {name}"
             abouts[key] = {"row": row, "activation": activation, "recipe": name}
-            calls[key] = runtimes.get(runtime).load(file, threads).prepare(picture)
+            calls[key] = runtimes.get(runtime).load(models[arch, runtime, name].files[0], threads).prepare(picture)
     other = pose_landmarker(threads) if (runtime, recipe_name) == ("litert", "float") else None
     if other is not None:
         abouts["mediapipe"] = {"row": "MediaPipe pose_landmark_full", "activation": "", "recipe": "as published"}

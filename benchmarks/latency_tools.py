@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+from collections.abc import Mapping
 from importlib.util import find_spec
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,7 +16,6 @@ from benchmarks import Claim
 from explore.measure.devices import Settings, open_device
 from explore.measure.latency import Disturbed
 from explore.measure.rows import Model
-from quantize.runtimes import get
 
 NAME = "paper-XS-relu"
 RECIPES = ("float", "int8-static")
@@ -48,9 +47,9 @@ def files() -> list[File]:
     return [(preset(NAME), runtime, recipe) for runtime in TOOLS for recipe in RECIPES]
 
 
-def run(folder: Path) -> tuple[list[dict[str, Any]], list[Claim]]:
+def run(models: Mapping[File, Model]) -> tuple[list[dict[str, Any]], list[Claim]]:
     """Return a row for each file with both medians; claims: within 5% for each runtime."""
-    rows = [_row(arch, runtime, recipe, folder) for arch, runtime, recipe in files()]
+    rows = [_row(models[file]) for file in files()]
     claims = []
     for runtime, (_, tool, _, _) in TOOLS.items():
         gaps = [row["ours_ms"] / row["theirs_ms"] - 1 for row in rows if row["runtime"] == runtime and "ours_ms" in row]
@@ -65,17 +64,16 @@ def run(folder: Path) -> tuple[list[dict[str, Any]], list[Claim]]:
     return rows, claims
 
 
-def _row(arch: Arch, runtime: str, recipe: str, folder: Path) -> dict[str, Any]:
-    module, tool, command, why = TOOLS[runtime]
-    row = {"part": "tools", "network": arch.name, "runtime": runtime, "recipe": recipe, "tool": tool, "differs": why}
+def _row(model: Model) -> dict[str, Any]:
+    module, tool, command, why = TOOLS[model.runtime]
+    row = {"part": "tools", "network": model.arch.name, "runtime": model.runtime, "recipe": model.recipe}
+    row |= {"tool": tool, "differs": why}
     if find_spec(module) is None:
         return row | {"missing": f"{module} is not installed"}
-    parts = tuple(folder / f"{arch.id}-{runtime}-{recipe}" / name for name in get(runtime).FILES)
-    model = Model(arch.name, parts, runtime, recipe, arch)
     ours, theirs = [], []
     for _ in range(TURNS):
         done = subprocess.run(
-            [sys.executable, *command, str(parts[0])], capture_output=True, text=True, timeout=LIMIT_S
+            [sys.executable, *command, str(model.files[0])], capture_output=True, text=True, timeout=LIMIT_S
         )
         median = re.search(r"median\)?:\s*([\d.]+)\s*ms", done.stdout + done.stderr, re.IGNORECASE)
         if median is None:

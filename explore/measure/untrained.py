@@ -59,6 +59,14 @@ def convert_all(conversions: Sequence[Conversion], workers: int, logs: Path) -> 
             converter.close()
 
 
+def convert_models(conversions: Sequence[Conversion], workers: int, logs: Path) -> Iterator[Model]:
+    """Yield the model of each conversion, as `convert_all`; raise the first ConversionError."""
+    for model in convert_all(conversions, workers, logs):
+        if isinstance(model, ConversionError):
+            raise model
+        yield model
+
+
 def _convert(converter: Converter, conversion: Conversion) -> Model:
     arch, recipe, folder = conversion.arch, conversion.recipe, conversion.folder
     files = tuple(folder / name for name in runtimes.get(conversion.runtime).FILES)

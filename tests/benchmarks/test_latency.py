@@ -15,6 +15,7 @@ import pytest
 from arch.errors import InputError
 from benchmarks import latency, latency_mediapipe, latency_steady, latency_table10, latency_tools
 from explore.measure.latency import Disturbed
+from explore.measure.rows import Model
 
 
 class FakeDevice:
@@ -33,6 +34,11 @@ class FakeDevice:
         return [row, row]
 
 
+def models_of(part: Any) -> dict[latency.File, Model]:
+    """Return models without files."""
+    return {(arch, *rest): Model(arch.name, (), *rest, arch) for arch, *rest in part.files()}
+
+
 @pytest.mark.parametrize(
     ("busy", "passed"),
     [
@@ -43,12 +49,12 @@ class FakeDevice:
     ],
 )
 def test_19_of_20_ratios_are_close_or_rejected(
-    busy: list[float | None], passed: bool, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    busy: list[float | None], passed: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     device = FakeDevice([9.0] * 20 + busy)
     monkeypatch.setattr(latency_steady, "open_device", lambda address: device)
     monkeypatch.setattr(latency_steady, "busy", _nobody)
-    rows, claims = latency_steady.run(tmp_path)
+    rows, claims = latency_steady.run(models_of(latency_steady))
     assert len(rows) == 40 and [claim.passed for claim in claims] == [True, passed]
 
 
@@ -89,9 +95,9 @@ def test_order_of_table_10() -> None:
 
 
 @pytest.mark.parametrize("runtime", latency_tools.TOOLS)
-def test_missing_tool_is_reported(runtime: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_missing_tool_is_reported(runtime: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(latency_tools, "find_spec", lambda name: None)
-    rows, claims = latency_tools.run(tmp_path)
+    rows, claims = latency_tools.run(models_of(latency_tools))
     assert all("is not installed" in row["missing"] for row in rows) and not any(claim.passed for claim in claims)
 
 
