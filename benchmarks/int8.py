@@ -28,7 +28,6 @@ from benchmarks.steps import part_of
 from benchmarks.trained import trained
 from explore.evaluation.evaluator import Evaluator, open_evaluator
 from explore.host import default_cache
-from explore.measure.config import MeasureConfig
 from explore.progress import Display
 from explore.search.config import SearchConfig
 from quantize.recipes import Recipe, recipe
@@ -43,7 +42,6 @@ CONFIG: dict[str, Any] = {
 FASTER = {"litert": 2.3, "openvino": 2.5}  # target for L
 FASTER_XS = 1.6
 COLD_S, WARM_S = 20.0, 8.0
-AT_SCALE = MeasureConfig(rounds=8, calls=5, max_seconds=60.0)
 
 
 def run(progress: Callable[[float], None]) -> tuple[list[dict[str, Any]], list[Claim]]:
@@ -70,7 +68,7 @@ def run(progress: Callable[[float], None]) -> tuple[list[dict[str, Any]], list[C
     rows += _legalised(evaluator, folder, config, lambda share: progress(0.65 + 0.15 * share))
     for name in CONFIG["networks"]:
         arch = named_arch(f"{name}@{CONFIG['full_scale']}")
-        made = latencies(arch, runtimes, ("float", "int8-static"), folder / "scale", AT_SCALE)
+        made = latencies(arch, runtimes, ("float", "int8-static"), folder / "scale")
         rows, claims = rows + made, claims + _faster(name, made)
         progress(0.9)
     made = conversion_seconds(runtimes)

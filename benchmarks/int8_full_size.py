@@ -19,10 +19,10 @@ from quantize.convert import Converter
 from quantize.recipes import recipe
 from quantize.runtimes import Array
 
+RULES = MeasureConfig(rounds=8, calls=5, max_seconds=60.0)
 
-def latencies(
-    arch: Arch, names: Sequence[str], recipes: Sequence[str], folder: Path, settings: MeasureConfig
-) -> list[dict[str, Any]]:
+
+def latencies(arch: Arch, names: Sequence[str], recipes: Sequence[str], folder: Path) -> list[dict[str, Any]]:
     """Return a row for each runtime and recipe, measured in interleaved rounds.
 
     A row has latency_ms, and speedup over the runtime's float file with its 95% interval (speedup_low, speedup_high).
@@ -39,7 +39,7 @@ def latencies(
                 calls[f"{name} {recipe_name}"] = (
                     runtimes.get(name).load(export(arch, name, recipe_name, folder)).prepare(x[:1])
                 )
-    found = retry_disturbed(lambda: measure(calls, settings, f"{names[0]} float"))
+    found = retry_disturbed(lambda: measure(calls, RULES, f"{names[0]} float"))
     rows = []
     for key, latency in found.items():
         name, recipe_name = key.split(" ")

@@ -50,6 +50,7 @@ STORAGES = ("sqlite", "journal", "postgresql")
 SAMPLERS = ("random", "tpe", "nsga2", "gp")
 Row = dict[str, Any]
 Progress = Callable[[float, str], None]
+HOURS = 4.0  # of a simulated search
 PARTS: dict[str, Callable[[Progress], list[Row]]] = {}  # `scale:NAME` repeats one
 
 
@@ -312,13 +313,13 @@ ADVICE = {
 }
 
 
-def _simulate(workers: int, each: float, beats: float, hours: float = 4.0) -> dict[str, Any]:
+def _simulate(workers: int, each: float, beats: float) -> dict[str, Any]:
     """Simulate trials as events: the stages, then a turn at the storage, which serves one at a time and heartbeats."""
     rng = random.Random(workers)
     service = each / max(1e-6, 1 - beats)  # heartbeats take their part of the storage
     ends = [rng.expovariate(1.0) * 5 for _ in range(workers)]
     free, done, busy = 0.0, 0, 0.0
-    horizon = hours * 3600
+    horizon = HOURS * 3600
     heapq.heapify(ends)
     while ends[0] < horizon:
         free = max(heapq.heappop(ends), free) + service
@@ -328,7 +329,7 @@ def _simulate(workers: int, each: float, beats: float, hours: float = 4.0) -> di
         heapq.heappush(ends, free + length)
     ideal = workers * horizon / sum(STAGE_S.values())
     return {
-        "trials_per_hour": round(done / hours),
+        "trials_per_hour": round(done / HOURS),
         "efficiency": round(min(1.0, done / ideal), 3),
         "storage_busy": round(min(1.0, busy / horizon * (1 - beats) + beats), 3),
     }
