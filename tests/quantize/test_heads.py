@@ -1,13 +1,10 @@
-"""Item 5: no program decodes an unknown head as a depth map, and the README's embedding example runs for every head."""
+"""No program decodes an unknown head as a depth map, and the README's embedding example runs for every head."""
 
 from __future__ import annotations
 
 import json
 import re
 import runpy
-import shutil
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -24,10 +21,11 @@ from explore.measure.probe.server import ProbeError
 from quantize import bundle, sdk
 from quantize.recipes import recipe
 from quantize.sdk import edgepose_decoder as decoder
+from tests.helpers.browser import in_javascript
+from tests.helpers.layouts import REPOSITORY
 from tests.helpers.networks import HEADS, small_arch, write_bundle
-from tests.quantize.conftest import case, converter, exported  # noqa: F401  # fixtures
+from tests.helpers.runtimes import run_py
 
-ROOT = Path(__file__).resolve().parents[2]
 BOX = (20.0, 10.0, 60.0, 100.0)
 
 
@@ -40,12 +38,12 @@ def photo() -> np.ndarray:
 @pytest.mark.parametrize("head", HEADS)
 def test_the_readme_example_runs_for_every_head(
     head: str,
-    exported: Callable[[str, str, str], Path],  # noqa: F811
+    exported: Callable[[str, str, str], Path],
     photo: np.ndarray,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    found = re.search(r"```python\n(manifest = .*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    found = re.search(r"```python\n(manifest = .*?)```", (REPOSITORY / "README.md").read_text(), re.DOTALL)
     assert found
     model = exported("litert", head, "float")
     made = write_bundle(tmp_path / "b", model, "litert", arch=small_arch(head), recipe=recipe("float"))
@@ -70,8 +68,7 @@ def test_run_py_rejects_an_unknown_head_in_one_line(tmp_path: Path) -> None:
     values["postprocessing"]["head"] = "heatmap-4d"
     (made.path / "manifest.json").write_text(json.dumps(values | {"checksum": content_hash(values, 16)}))
     for arguments in ([str(tmp_path / "photo.png")], ["--check"]):
-        command = [sys.executable, "-P", str(made.path / "run.py"), *arguments]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=60, cwd="/")
+        done = run_py(made.path, *arguments)
         assert done.returncode == 2 and not done.stdout
         assert done.stderr.splitlines() == [
             "manifest.json: postprocessing.head: 'heatmap-4d' is unknown to this run.py; use a newer one"
@@ -87,9 +84,6 @@ def test_the_measuring_program_rejects_an_unknown_head_before_it_loads_the_model
 
 
 def test_the_web_page_rejects_an_unknown_head() -> None:
-    node = shutil.which("node")
-    if node is None:
-        pytest.skip("no node here (Debian: nodejs)")
-    code = "import(process.argv[1]).then((js) => js.decode([], { head: 'heatmap-4d' })).catch((e) => console.log(e.message))"
-    done = subprocess.run([node, "-e", code, str(sdk.path("javascript"))], capture_output=True, text=True, timeout=60)
-    assert done.stdout.strip() == "head heatmap-4d is unknown to this decoder; use a newer one", done.stderr
+    expression = "(() => { try { js.decode([], { head: 'heatmap-4d' }) } catch (error) { return error.message } })()"
+    message = in_javascript(sdk.path("javascript"), expression)
+    assert message == "head heatmap-4d is unknown to this decoder; use a newer one"

@@ -1,4 +1,4 @@
-"""Item 8: entries of a box file apply to the file that they name; names that match no input are an error."""
+"""Entries of a box file apply to the file that they name; names that match no input are an error."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from explore.cli import main
+from tests.helpers.layouts import OLD_BUNDLE
 
-MODEL = Path(__file__).resolve().parents[2] / "results" / "version-0.1" / "bundles" / "4d9892a5a7" / "litert"
 BOX = {"bbox": [10, 10, 60, 90]}
 CSV = "{},x,y,w,h\n"
 
@@ -28,7 +28,7 @@ def album(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def predict(*inputs: str, boxes: object) -> int:
     path = Path("boxes.csv" if isinstance(boxes, str) else "boxes.json")
     path.write_text(boxes if isinstance(boxes, str) else json.dumps(boxes))
-    return main(["predict", *inputs, "--boxes", str(path), "--model", str(MODEL), "--json", "--out", "out"])
+    return main(["predict", *inputs, "--boxes", str(path), "--model", str(OLD_BUNDLE), "--json", "--out", "out"])
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Item 8: the times of a variable-rate video are the timestamps of its container, also for tracker and drawn video."""
+"""The times of a variable-rate video are the timestamps of its container, also for tracker and drawn video."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ import pytest
 from explore.cli import main
 from explore.predict.inputs import VideoReader, VideoSource, silence_opencv
 from explore.predict.tracker import Tracker
+from tests.helpers.layouts import OLD_BUNDLE
 from tests.helpers.mp4 import set_durations
 
-MODEL = Path(__file__).resolve().parents[2] / "results" / "version-0.1" / "bundles" / "4d9892a5a7" / "litert"
 DURATIONS = [40, 40, 40, 500, 40, 40, 1000, 40, 40, 40]  # ms
 TIMES = [0.0, *np.cumsum(DURATIONS)[:-1] / 1000]
 
@@ -46,7 +46,9 @@ def test_reader_gives_the_timestamps(video: Path) -> None:
 def test_records_and_drawn_video_have_the_timestamps(
     video: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main(["predict", str(video), "--model", str(MODEL), "--full-image", "--json", "--out", str(tmp_path)]) == 0
+    assert (
+        main(["predict", str(video), "--model", str(OLD_BUNDLE), "--full-image", "--json", "--out", str(tmp_path)]) == 0
+    )
     (result,) = json.loads(capsys.readouterr().out)
     assert result["frames"] == 10 and result["seconds"] == pytest.approx(1.78 + 1 / result["fps"], abs=0.01)
     frames = [json.loads(line) for line in (tmp_path / "variable-pose.jsonl").read_text().splitlines()[1:]]
@@ -61,7 +63,7 @@ def test_records_and_drawn_video_have_the_timestamps(
 
 
 def test_seconds_counts_time_and_not_frames(video: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    arguments = [str(video), "--model", str(MODEL), "--full-image", "--seconds", "0.65", "--json"]
+    arguments = [str(video), "--model", str(OLD_BUNDLE), "--full-image", "--seconds", "0.65", "--json"]
     assert main(["predict", *arguments, "--out", str(tmp_path)]) == 0
     assert json.loads(capsys.readouterr().out)[0]["frames"] == 5
 
@@ -84,7 +86,7 @@ def test_frames_without_timestamps_are_spaced_evenly_and_reported(
             return getattr(self.capture, name)
 
     monkeypatch.setattr(cv2, "VideoCapture", Stopped)
-    arguments = [str(video), "--model", str(MODEL), "--full-image", "--json", "--out", str(tmp_path)]
+    arguments = [str(video), "--model", str(OLD_BUNDLE), "--full-image", "--json", "--out", str(tmp_path)]
     assert main(["predict", *arguments]) == 0
     printed = capsys.readouterr()
     frames = [json.loads(line) for line in (tmp_path / "variable-pose.jsonl").read_text().splitlines()[1:]]

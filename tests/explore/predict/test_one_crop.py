@@ -1,11 +1,9 @@
-"""Item 4: predict, run.py, evaluation, the web page and the measuring program make the same crop of a photo and box."""
+"""The command predict, run.py, evaluation, the web page and the measuring program make the same crop of a photo and box."""
 
 from __future__ import annotations
 
 import json
 import shutil
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -22,8 +20,10 @@ from explore.export import golden
 from explore.measure.probe import runtimes
 from quantize import bundle, runner, sdk
 from quantize.sdk import edgepose_decoder as decoder
+from tests.helpers.browser import in_javascript
+from tests.helpers.layouts import OLD_BUNDLE
+from tests.helpers.runtimes import run_py
 
-REFERENCE = Path(__file__).resolve().parents[2] / "results" / "version-0.1" / "bundles" / "4d9892a5a7" / "litert"
 BOXES = {
     "inside": (61.4, 40.2, 90.7, 120.5),
     "over the edge": (-40.0, -25.0, 150.0, 160.0),
@@ -46,14 +46,9 @@ def scene(width: int = 320, height: int = 240, fine: bool = True) -> np.ndarray:
 def checked(tmp_path_factory: pytest.TempPathFactory) -> bundle.Bundle:
     """A bundle with a stored prediction and the current run.py."""
     folder = tmp_path_factory.mktemp("bundle") / "b"
-    shutil.copytree(REFERENCE, folder)
+    shutil.copytree(OLD_BUNDLE, folder)
     opened = bundle.load(folder)
     return bundle.add_golden(opened, golden.stored_predictions(opened))
-
-
-def run_py(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-P", str(folder / "run.py"), *arguments]
-    return subprocess.run(command, capture_output=True, text=True, timeout=120, cwd="/")
 
 
 @pytest.mark.parametrize("size", [64, 256])
@@ -75,31 +70,16 @@ def test_programs_make_the_same_crop(width: int, height: int, box: tuple[float, 
 
 
 def test_the_web_page_makes_the_same_crop() -> None:
-    node = shutil.which("node")
-    if node is None:
-        pytest.skip("no node here (Debian: nodejs)")
-    photos = [scene(), scene(640, 480)]
-    cases = [(photo, box, size) for photo in photos for box in BOXES.values() for size in (64, 100)]
-    given = [
-        {
-            "picture": {"data": np.dstack([photo, photo[:, :, :1]]).ravel().tolist(), "width": photo.shape[1], "height": photo.shape[0]},
-            "boxes": list(BOXES.values()),
-        }
-        for photo in photos
-    ]  # fmt: skip
-    code = """
-    const given = JSON.parse(require('fs').readFileSync(0, 'utf8'));
-    import(process.argv[1]).then((js) => console.log(JSON.stringify(given.map(({ picture, boxes }) => boxes.map((box) =>
-      [64, 100].map((size) => Array.from(js.sampleRegion(
-        picture, js.regionOfBox(box, picture.width, picture.height, 1.25), size))))))));
-    """
-    command = [node, "-e", code, str(sdk.path("javascript"))]
-    done = subprocess.run(command, input=json.dumps(given), capture_output=True, text=True, timeout=120)
-    assert done.returncode == 0, done.stderr
-    crops = [values for photo in json.loads(done.stdout) for box in photo for values in box]
-    for values, (photo, box, size) in zip(crops, cases, strict=True):
-        expected = crop(photo, clip_box(box, photo.shape[1], photo.shape[0]), size)[0]
-        assert (np.array(values).reshape(size, size, 3) == expected).all()
+    expression = """given.boxes.map((box) => [64, 100].map((size) => Array.from(
+      js.sampleRegion(given.picture, js.regionOfBox(box, given.picture.width, given.picture.height, 1.25), size))))"""
+    for photo in (scene(), scene(640, 480)):
+        height, width = photo.shape[:2]
+        picture = {"data": np.dstack([photo, photo[:, :, :1]]).ravel().tolist(), "width": width, "height": height}
+        found = in_javascript(sdk.path("javascript"), expression, picture=picture, boxes=list(BOXES.values()))
+        for crops, box in zip(found, BOXES.values(), strict=True):
+            for values, size in zip(crops, (64, 100), strict=True):
+                expected = crop(photo, clip_box(box, width, height), size)[0]
+                assert (np.array(values).reshape(size, size, 3) == expected).all()
 
 
 def photo_files() -> dict[str, Callable[[Path], None]]:
@@ -206,7 +186,7 @@ def test_check_reveals_another_crop_or_decoding(checked: bundle.Bundle, fault: s
 
 
 def test_bundles_without_a_stored_prediction_still_work(checked: bundle.Bundle, tmp_path: Path) -> None:
-    shutil.copytree(REFERENCE, tmp_path / "old")
+    shutil.copytree(OLD_BUNDLE, tmp_path / "old")
     old: Any = bundle.annotate(bundle.load(tmp_path / "old"), metrics={"note_mm": 1.0})  # writes the current run.py
     done = run_py(old.path, "--check")
     assert done.returncode == 2 and "no stored prediction; export it again" in done.stderr

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from arch.network import build
 from quantize import qat, runtimes
-from quantize.checkpoint import save_network
-from quantize.convert import Converter
-from quantize.recipes import recipe
-from tests.helpers.networks import small_arch, smooth_images
 
 
 def int8_weights(runtime: str, path: Path) -> list[np.ndarray]:
@@ -31,16 +27,9 @@ def int8_weights(runtime: str, path: Path) -> list[np.ndarray]:
 
 
 @pytest.mark.parametrize("runtime", ["onnxruntime", "openvino"])
-def test_sums_of_two_products_fit_into_16_bits(runtime: str, tmp_path: Path) -> None:
+def test_sums_of_two_products_fit_into_16_bits(runtime: str, exported: Callable[[str, str, str], Path]) -> None:
     """Without VNNI, u8 * s8 + u8 * s8 is added in 16 bits."""
-    arch = small_arch()
-    save_network(tmp_path / "net.safetensors", build(arch, seed=0).eval())
-    images = smooth_images(24, arch.input_size, 0)
-    with Converter(tmp_path / "log") as converter:
-        path = converter.export(
-            arch, tmp_path / "net.safetensors", runtime, recipe("int8-static"), images, tmp_path / runtime
-        )
-    weights = int8_weights(runtime, path)
+    weights = int8_weights(runtime, exported(runtime, "heatmap-2.5d", "int8-static"))
     largest = max(int(np.abs(array.astype(int)).max()) for array in weights)
     assert len(weights) > 20 and 60 < largest <= 64
     assert 2 * 255 * largest < 2**15
