@@ -185,7 +185,7 @@ def _convert(args: argparse.Namespace) -> int:
 
 def _check(args: argparse.Namespace) -> int:
     from explore.data.validate import validate
-    from explore.evaluation.evaluator import reader_options
+    from explore.evaluation.evaluator import check_keys, reader_options
 
     reader, _, path = args.data.partition(":")
     if reader not in READERS or not path:
@@ -193,7 +193,8 @@ def _check(args: argparse.Namespace) -> int:
         raise InputError(f"data {args.data!r} cannot be checked{did_you_mean(reader, READERS)}; give {known}")
     if args.decode < 0:
         raise InputError(f"--decode {args.decode}: negative; give 0 or more")
-    config = take(args, DataConfig, {})
+    config = take(args, DataConfig, {}).model_copy(update={"data": args.data})
+    check_keys(config)
     out = args.sheet or Path(f"{reader}-check.png")
     check_output(out, "--sheet", ".png")
     with Display() as display:

@@ -156,6 +156,10 @@ def _train_network(args: argparse.Namespace) -> int:
             engine.barrier()
         for line in training_notes(evaluator.train, evaluator.data):
             display.log(line)
+        for key in sorted(options.dataset.model_fields_set & {"val_subjects", "val_fraction", "val_frames"}):
+            display.log(
+                f"note: dataset.{key}: recorded for export --max-drop; train --arch holds no validation part out"
+            )
         config = _with_length(args, options, config, epoch_length(evaluator.train), bool(evaluator.train.masks))
         joints = len(evaluator.train.skeleton)
         if arch.num_joints != joints:

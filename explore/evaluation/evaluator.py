@@ -31,6 +31,11 @@ if TYPE_CHECKING:
     from explore.data.synthetic.config import SyntheticConfig
 
 Part = Literal["validation", "test"]
+APPLIES_TO = {  # readers and the keys of DatasetConfig that have an effect on their data only
+    "Human3.6M": (("human36m",), ("protocol", "test_subjects", "test_step", "detected")),
+    "Human3.6M and MPI-INF-3DHP": (("human36m", "mpi_inf_3dhp"), ("train_subjects", "train_step")),
+    "the embedded data set": (("synthetic",), ("test_frames", "val_frames", "frame", "seed", "poses", "skeleton")),
+}
 
 
 @pydantic.dataclasses.dataclass(frozen=True)
@@ -156,6 +161,8 @@ def divide(
     test = comparable(train, test)
     if validation is None:
         train, validation = hold_out(train, config.val_subjects, config.val_fraction)
+    elif config.val_subjects is not None:
+        raise InputError("dataset.val_subjects: the embedded data set renders a validation part of its own; omit it")
     check_disjoint(training=train, validation=validation, test=test)
     return train, validation, test
 
@@ -167,13 +174,20 @@ def comparable(train: Dataset, test: Dataset) -> Dataset:
     return test
 
 
+def check_keys(config: DataConfig) -> None:
+    """Raise an InputError for a key of `dataset` that has no effect on the data."""
+    specs = (*parse_data(config.data), *parse_data(config.dataset.test_on or config.data))
+    readers = {data.partition(":")[0] for data in specs}
+    for name, (known, keys) in APPLIES_TO.items():
+        for key in keys if readers.isdisjoint(known) else ():
+            if getattr(config.dataset, key) != DatasetConfig.model_fields[key].default:
+                raise InputError(f"dataset.{key}: applies to {name} only, not to {config.data}; omit it")
+
+
 def _train_and_test(config: DataConfig, workers: int, progress: Progress | None) -> tuple[Dataset, Dataset]:
     tested = config.dataset.test_on or config.data
     framing = config.dataset.framing
-    if not any(data.startswith("human36m:") for data in (*parse_data(config.data), *parse_data(tested))):
-        for key in ("protocol", "test_subjects", "test_step", "detected"):
-            if getattr(config.dataset, key) != DatasetConfig.model_fields[key].default:
-                raise InputError(f"dataset.{key}: applies to Human3.6M only, not to {config.data}; omit it")
+    check_keys(config)
     if framing == "roi" and config.dataset.detected:
         raise InputError(
             "dataset.detected: gives boxes only, but framing roi needs joints; omit it, or use framing box"

@@ -94,12 +94,39 @@ def test_study_folders(name: str, content: str | None, tmp_path: Path, capsys: p
     failure(["report", str(path.parent), "--out", "OUT/page.html"], path, tmp_path, capsys)
 
 
-@pytest.mark.parametrize("option", ["protocol=1", "test-subjects=9", "test-step=2", "detected=a.json"])
-def test_options_of_another_data_set(option: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    key = "dataset." + option.split("=")[0].replace("-", "_")
-    for command in (["train", "--arch=paper-XS-relu@64"], ["search", "--results=OUT", "--trials=1", "--budget=none"]):
-        line = failure([*command, f"--dataset.{option}"], Path(key), tmp_path, capsys)
-        assert line == f"error: {key}: applies to Human3.6M only, not to synthetic:easy; omit it"
+@pytest.mark.parametrize(
+    ("option", "name", "data"),
+    [
+        ("protocol=1", "Human3.6M", "synthetic:easy"),
+        ("test-subjects=9", "Human3.6M", "mpi_inf_3dhp:FOLDER"),
+        ("test-step=2", "Human3.6M", "custom:FOLDER"),
+        ("detected=a.json", "Human3.6M", "synthetic:easy"),
+        ("train-subjects=1", "Human3.6M and MPI-INF-3DHP", "custom:FOLDER"),
+        ("train-step=2", "Human3.6M and MPI-INF-3DHP", "synthetic:easy"),
+        ("val-frames=9", "the embedded data set", "human36m:FOLDER"),
+        ("poses=cmu:a", "the embedded data set", "custom:FOLDER"),
+    ],
+)
+def test_options_of_another_data_set(
+    option: str, name: str, data: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    key, data = "dataset." + option.split("=")[0].replace("-", "_"), data.replace("FOLDER", str(tmp_path))
+    commands = [["train", "--arch=paper-XS-relu@64"], ["search", "--results=OUT", "--trials=1", "--budget=none"]]
+    calls = [[*command, f"--data={data}"] for command in commands]
+    if name.startswith("Human3.6M") and "synthetic" not in data:
+        calls.append(["data", "check", data])
+    for call in calls:
+        line = failure([*call, f"--dataset.{option}"], Path(key), tmp_path, capsys)
+        assert line == f"error: {key}: applies to {name} only, not to {data}; omit it"
+
+
+def test_validation_subjects_of_the_embedded_data_set(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("EDGEPOSE_CACHE", str(tmp_path / "cache"))
+    frames = [f"--dataset.{part}-frames=4" for part in ("train", "val", "test")]
+    call = ["train", "--supernet=elastic", *frames, "--dataset.val-subjects=3", "--out=OUT/a.safetensors"]
+    assert "renders a validation part of its own; omit it" in failure(call, Path("val_subjects"), tmp_path, capsys)
 
 
 ANNOTATIONS = {  # of a custom set: content of train.json, expected message
@@ -146,10 +173,10 @@ REJECTED = {  # options that no computer could work with: arguments, expected me
     "focal": (["predict", "a.png", "--focal=1e300"], "--focal 1e+300: give a positive number of px, at most"),
     "root depth": (["predict", "a.png", "--root-depth=1e300"], "--root-depth 1e+300: give a positive number of mm"),
     "principal": (["predict", "a.png", "--principal=1e300,0"], "--principal 1e+300,0: give px"),
-    "three numbers": (["predict", "--bbox=1,2,3"], "explore.py predict: argument --bbox: '1,2,3' is not X,Y,W,H; give 4"),
-    "no numbers": (["predict", "--principal=a,b"], "explore.py predict: argument --principal: 'a,b' is not X,Y; give 2"),
+    "three numbers": (["predict", "--bbox=1,2,3"], "explore.py predict: argument --bbox: '1,2,3' is not X,Y,W,H; give"),
+    "no numbers": (["predict", "--principal=a,b"], "explore.py predict: argument --principal: 'a,b' is not X,Y; give"),
     "no number": (["predict", "--focal=x"], "explore.py predict: argument --focal: 'x' is not a number; see"),
-    "no whole number": (["profile", "--sample=x"], "explore.py profile: argument --sample: 'x' is not a whole number; see"),
+    "no whole number": (["profile", "--sample=x"], "explore.py profile: argument --sample: 'x' is not a whole number;"),
     "batch of one": (["train", "--arch=paper-XS-relu@64", "--batch-size=1"], BATCH),
     "batch of one, supernet": (["train", "--supernet=mobile", "--batch-size=1"], BATCH),
     "threads": (["predict", "a.png", "--threads=100000000"], "--threads 100000000: give 1 to 256"),

@@ -171,7 +171,7 @@ def test_2d_data_alone_is_rejected_and_the_number_of_joints_follows_the_data(tmp
     assert load_network(tmp_path / "net.safetensors")[0].arch.num_joints == 21
 
 
-def test_faulty_samples_are_counted_and_named_in_the_result(tmp_path: Path, capsys) -> None:
+def test_faulty_samples_and_useless_options_are_named(tmp_path: Path, capsys) -> None:
     layouts.custom(tmp_path, 200)
     path = tmp_path / "annotations" / "train.json"
     content = json.loads(path.read_text())
@@ -183,9 +183,10 @@ def test_faulty_samples_are_counted_and_named_in_the_result(tmp_path: Path, caps
     path.with_name("test.json").write_text(json.dumps(content))
     image.write_bytes(image.read_bytes()[:-100])
     out = tmp_path / "net.safetensors"
-    options = ["--samples", "200", "--evaluations", "0", "--out", str(out), "--json"]
+    options = ["--samples", "200", "--evaluations", "0", "--dataset.val-subjects=1", "--out", str(out)]
     assert main(["train", "--arch", arch_file(tmp_path), "--data", f"custom:{tmp_path}", *options]) == 0
-    facts = json.loads(capsys.readouterr().out)
+    assert "note: dataset.val_subjects: recorded for export --max-drop; " in capsys.readouterr().err
+    facts = json.loads(out.with_suffix(".json").read_text())
     assert facts["skipped"] == {"box": 1}
     assert len(facts["passed_over"]) == 1 and "5.jpg: the image is cut off" in facts["passed_over"][0]
 
