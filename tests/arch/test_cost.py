@@ -39,15 +39,9 @@ def test_presets_match_torch(name: str) -> None:
     assert (ours.params, ours.macs) == counted(preset(name))
 
 
-@pytest.mark.parametrize("arch", samples(40, 0), ids=lambda arch: arch.id)
-def test_samples_of_full_match_torch(arch: Arch) -> None:
-    ours = cost(arch)
-    assert (ours.params, ours.macs) == counted(arch)
-
-
-@pytest.mark.slow
-def test_500_samples_of_full_match_torch() -> None:
-    for arch in samples(500, 1):
+@pytest.mark.parametrize("count", [40, pytest.param(500, marks=pytest.mark.slow)])
+def test_samples_of_full_match_torch(count: int) -> None:
+    for arch in samples(count, 0):
         ours = cost(arch)
         assert (ours.params, ours.macs) == counted(arch), arch
 

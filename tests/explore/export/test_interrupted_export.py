@@ -3,10 +3,6 @@
 from __future__ import annotations
 
 import resource
-import signal
-import subprocess
-import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,8 +11,6 @@ import pytest
 from explore.cli import main
 from quantize import bundle
 from tests.helpers.networks import QUICK_EXPORT
-
-ROOT = Path(__file__).resolve().parents[3]
 
 
 @pytest.fixture(scope="module")
@@ -60,19 +54,3 @@ def test_keyboard_interrupt_while_a_bundle_is_written(
     assert main([*exported, "--quantization=float"]) == 130
     assert "interrupted" in capsys.readouterr().err
     assert files(exported) == before
-
-
-def test_killed_while_converting(exported: list[str]) -> None:
-    before = files(exported)
-    log = Path(exported[2].removeprefix("--out=")) / "converter.log"
-    log.unlink()
-    command = [sys.executable, str(ROOT / "explore.py"), *exported, "--quantization=int8-float-stem"]
-    process = subprocess.Popen(command, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
-    deadline = time.monotonic() + 100
-    while not log.exists():
-        assert process.poll() is None and time.monotonic() < deadline
-        time.sleep(0.02)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
-    assert files(exported) == before
-    assert bundle.load(log.parent / "onnxruntime").manifest.recipe.name == "int8-static"

@@ -21,10 +21,10 @@ from explore.predict import drawing, photo_figure, pipeline, view3d
 from explore.predict.boxes import Box, BoxEntry, boxes_of_frame
 from explore.predict.camera import Camera, choose_camera, equivalent_focal, root_depth_from_side
 from quantize.manifest import Skeleton
+from tests.helpers.layouts import REAL_DATA, REPOSITORY
 from tests.helpers.networks import H36M, random_bundle
 
-ROOT = Path(__file__).resolve().parents[3]
-STREET = ROOT.parent / "shared" / "data" / "photo" / "street.jpg"
+STREET = REAL_DATA / "photo" / "street.jpg"
 STREET_BOXES = ("139.41,102.25,222.39,241.57", "287.17,61.52,74.88,165.61", "540.04,48.81,99.96,223.36",
                 "372.58,170.84,266.63,217.19")  # fmt: skip
 STANDING = np.array([
@@ -301,8 +301,6 @@ def test_several_photos(bundle, photo, tmp_path, capsys):
         (["--bbox", "500,20,50,60"], "people.jpg: --bbox 500,20,50,60: (500, 20, 50, 60) lies outside the image"),
         (["--bbox", "5,20,0,60"], "has no area"),
         (["--bbox", "5,20,nan,60"], "not four finite numbers"),
-        (["--bbox", "5,20,60"], "--bbox: invalid list of 4 numbers value: '5,20,60'"),
-        (["--bbox", "a,b,c,d"], "invalid list of 4 numbers"),
         (["--focal", "0"], "--focal 0: give a positive"),
         (["--focal", "nan"], "--focal nan: give a positive"),
         (["--principal", "nan,3"], "--principal nan,3: give px"),
@@ -316,14 +314,7 @@ def test_wrong_options_give_one_line(bundle, photo, tmp_path, capsys, arguments,
     check_rejected(capsys, tmp_path, message, photo, "--model", bundle.path, *arguments)
 
 
-@pytest.mark.parametrize("content", [b"", b"not a picture", None], ids=["empty", "text", "cut"])
-def test_broken_photo_is_rejected_before_anything_is_written(bundle, photo, tmp_path, capsys, content):
-    bad = tmp_path / "bad.jpg"
-    bad.write_bytes(photo.read_bytes()[:900] if content is None else content)
-    check_rejected(capsys, tmp_path, "bad.jpg: ", photo, bad, "--model", bundle.path)
-
-
-def test_inputs_with_the_same_output_and_bbox_for_two_photos_are_rejected(bundle, photo, tmp_path, capsys):
+def test_inputs_are_checked_before_anything_is_written(bundle, photo, tmp_path, capsys):
     (tmp_path / "more").mkdir()
     twin = tmp_path / "more" / photo.name
     twin.write_bytes(photo.read_bytes())
@@ -333,13 +324,10 @@ def test_inputs_with_the_same_output_and_bbox_for_two_photos_are_rejected(bundle
     check_rejected(
         capsys, tmp_path, "applies to one image, 2 given", photo, other, "--model", bundle.path, "--bbox", "1,1,9,9"
     )
-    check_rejected(capsys, tmp_path, "gone.jpg: cannot be read", tmp_path / "gone.jpg", "--model", bundle.path)
-
-
-def test_output_folder_that_is_a_file_is_rejected(bundle, photo, tmp_path, capsys):
-    (tmp_path / "taken").write_text("")
-    assert predict(photo, "--model", bundle.path, "--out", tmp_path / "taken") == 2
-    assert "taken: not a folder" in capsys.readouterr().err
+    gone, broken = tmp_path / "gone.jpg", tmp_path / "broken.jpg"
+    broken.write_bytes(photo.read_bytes()[:900])
+    check_rejected(capsys, tmp_path, "gone.jpg: cannot be read", gone, "--model", bundle.path)
+    check_rejected(capsys, tmp_path, "broken.jpg: ", photo, broken, "--model", bundle.path)
 
 
 def check_rejected(capsys, tmp_path, message, *arguments):
@@ -358,7 +346,7 @@ def test_predict_does_not_import_torch(bundle, photo, tmp_path):
         "sys.exit(f'loaded: {loaded}' if loaded else code)"
     )
     arguments = ["predict", str(photo), "--model", str(bundle.path), "--out", str(tmp_path)]
-    done = subprocess.run([sys.executable, "-c", code, *arguments], cwd=ROOT, capture_output=True, text=True)
+    done = subprocess.run([sys.executable, "-c", code, *arguments], cwd=REPOSITORY, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
 
 
