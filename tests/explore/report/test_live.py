@@ -11,7 +11,6 @@ from pathlib import Path
 import optuna
 import pytest
 
-from arch.cost import cost
 from arch.errors import InputError
 from arch.search_space import Space
 from explore.report.live import live_page
@@ -21,6 +20,7 @@ from explore.report.summarise import ended_minutes
 from explore.search.config import SearchConfig
 from explore.search.records import TrialRecord
 from explore.search.study import open_study
+from tests.helpers.studies import write_candidate
 
 
 def write_storage(folder: Path, count: int) -> SearchConfig:
@@ -35,16 +35,7 @@ def write_storage(folder: Path, count: int) -> SearchConfig:
         mm, ms = 200 - 50 * trial.params["width"] + number / 10, 0.1 + trial.params["width"]
         arch = space.sample(random.Random(number))
         trial.set_user_attr("arch", arch.id)
-        spent = cost(arch)
-        result = {
-            "name": arch.name, "arch_id": arch.id, "arch": arch.model_dump(mode="json"), "config_hash": config.hash,
-            "runtime": "litert", "recipe": "int8-static", "file": "model.tflite", "bytes": 10**6, "samples": 4000,
-            "mpjpe_mm": mm, "pa_mpjpe_mm": mm, "float_mpjpe_mm": mm, "latency_ms": ms, "latency": {}, "export_s": 1.0,
-            **{key: getattr(spent, key) for key in spent.__dataclass_fields__},
-        }  # fmt: skip
-        path = folder / "candidates" / arch.id / "result.json"
-        path.parent.mkdir(parents=True)
-        path.write_text(json.dumps(result))
+        write_candidate(config, arch, mpjpe_mm=mm, latency_ms=ms)
         study.tell(trial, [mm, ms])
     return config
 

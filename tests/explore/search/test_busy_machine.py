@@ -32,6 +32,7 @@ from explore.search.predicted_latency import predicted_ratio
 from explore.search.records import read_records
 from explore.search.remeasure import remeasure
 from tests.helpers.search import RENDERED, busy_processes, command, environment, run_command, trials
+from tests.helpers.studies import write_candidate
 
 # Busy processes disturb the measurements of other tests.
 pytestmark = [pytest.mark.alone, pytest.mark.timeout(1500)]
@@ -99,19 +100,11 @@ def test_latency_from_macs_goes_through_the_measured_files(tmp_path: Path) -> No
     small, large = preset("paper-XS-relu@64"), preset("paper-L-relu@64")
     ratio, source = predicted_ratio(config, "int8-static")
     assert source == "MACs" and ratio(small) == pytest.approx(1.0) and ratio(large) > 5
-    path = config.folder / "candidates" / large.id / "result.json"
-    path.parent.mkdir(parents=True)
-    from arch.cost import cost
-
-    result = {
-        "name": "L", "arch_id": large.id, "arch": large.model_dump(mode="json"), "config_hash": "", "runtime": "litert",
-        "recipe": "int8-static", "file": "f", "bytes": 1, "mpjpe_mm": 1.0, "pa_mpjpe_mm": 1.0, "float_mpjpe_mm": 1.0,
-        "export_s": 1.0, "latency_ms": 1.0, "latency": {"ratio": 2 * ratio(large)}, **vars(cost(large)),
-    }  # fmt: skip
-    path.write_text(json.dumps(result))
+    figures = {"latency_ms": 1.0, "latency": {"ratio": 2 * ratio(large)}}
+    write_candidate(config, large, **figures)
     again, _ = predicted_ratio(config, "int8-static")
     assert again(small) == pytest.approx(2.0)
-    path.write_text(json.dumps(result | {"latency_source": "MACs"}))
+    write_candidate(config, large, **figures, latency_source="MACs")
     again, _ = predicted_ratio(config, "int8-static")
     assert again(small) == pytest.approx(1.0), "predictions teach nothing"
 

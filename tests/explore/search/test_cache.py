@@ -14,10 +14,10 @@ from arch.space import preset
 from explore.evaluation.evaluator import Evaluator
 from explore.host import try_lock
 from explore.search import cache, candidate
-from explore.search.candidate import network_figures
 from explore.search.config import SearchConfig
 from explore.search.results import CandidateResult
 from explore.train.config import CandidateConfig
+from tests.helpers.studies import write_candidate
 
 ARCH = preset("paper-XS-relu@64")
 RECIPE = "int8-static"
@@ -40,12 +40,7 @@ def evaluate(config: SearchConfig) -> tuple[CandidateResult, bool]:
     folder = config.folder / "candidates" / ARCH.id
     (folder / "litert").mkdir(parents=True, exist_ok=True)
     (folder / "litert" / "model.tflite").write_bytes(b"model")
-    result = CandidateResult(
-        **network_figures(ARCH, config), float_mpjpe_mm=1.0, runtime="litert", recipe=RECIPE,
-        file="litert/model.tflite", bytes=5, mpjpe_mm=1.0, pa_mpjpe_mm=1.0, export_s=1.0, latency_ms=1.0,
-        latency={"ratio": 0.5},
-    )  # fmt: skip
-    (folder / "result.json").write_text(result.model_dump_json())
+    result = write_candidate(config, ARCH, file="litert/model.tflite", latency_ms=1.0, latency={"ratio": 0.5})
     cache.keep_result(config, EVALUATOR, ARCH, RECIPE)
     return result, True
 

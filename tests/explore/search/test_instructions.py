@@ -15,12 +15,12 @@ from explore.report.columns import COUNT_PREFIX, column, key_of, with_devices
 from explore.report.rows import ExportedRow
 from explore.report.tables import read_table
 from explore.search import instructions, objectives
-from explore.search.candidate import network_figures
 from explore.search.config import SearchConfig
 from explore.search.quantities import parse_limit, quantity
 from explore.search.results import CandidateResult
 from tests.helpers.emulated import emulated
 from tests.helpers.search import RENDERED, busy_processes, command, environment, trials
+from tests.helpers.studies import write_candidate
 
 NAME = "instructions@cortex-a76"
 KEY = "instructions cortex-a76"
@@ -33,15 +33,7 @@ def config_of(tmp_path: Path, *limits: str) -> SearchConfig:
 
 def counted(tmp_path: Path, arch: Arch, count: int) -> CandidateResult:
     """Write the result of a candidate whose instructions are counted."""
-    result = CandidateResult(
-        **network_figures(arch, SearchConfig()), float_mpjpe_mm=150.0, mpjpe_mm=151.0, pa_mpjpe_mm=100.0,
-        runtime="litert", recipe="int8-static", file="model.tflite", bytes=100_000, export_s=1.0,
-        instructions={"cortex-a76": count},
-    )  # fmt: skip
-    path = tmp_path / "s" / "candidates" / arch.id / "result.json"
-    path.parent.mkdir(parents=True)
-    path.write_text(result.model_dump_json())
-    return result
+    return write_candidate(config_of(tmp_path), arch, instructions={"cortex-a76": count})
 
 
 def test_name_column_and_units() -> None:

@@ -15,16 +15,15 @@ from optuna.trial import TrialState
 
 from arch.cost import cost
 from arch.search_space import Space
-from arch.space import Arch
 from explore.search import fingerprint
 from explore.search.config import SearchConfig
 from explore.search.leases import LATENCY, LeaseMonitor
 from explore.search.proposals import NOISE, Proposal, error_at_end, make_draft, propose
-from explore.search.recipes_of_trial import ordered_values, result_file
-from explore.search.results import CandidateResult
+from explore.search.recipes_of_trial import ordered_values
 from explore.search.rungs import STEPS
 from explore.search.study import EXHAUSTED, Task, baselines, next_task, open_study, prepare_study
 from tests.helpers.search import TINY_SPACE
+from tests.helpers.studies import write_candidate
 
 SAMPLERS = ("cost-aware", "tpe", "nsga2", "gp", "random")
 
@@ -47,14 +46,6 @@ def measured(task: Task, objectives: Sequence[str]) -> list[float]:
     found = cost(task.arch)
     values = {"mpjpe": 200 - 5 * (found.macs / 1e6) ** 0.5, "latency": found.macs / 1e8 + 0.1, "params": found.params}
     return [float(values[name]) for name in objectives]
-
-
-def made_result(arch: Arch, latency_ms: float) -> CandidateResult:
-    return CandidateResult(
-        name="a", arch_id=arch.id, arch=arch, config_hash="", float_mpjpe_mm=150.0, mpjpe_mm=151.0, pa_mpjpe_mm=100.0,
-        runtime="litert", recipe="int8-static", file="a.tflite", bytes=1, export_s=1.0, latency_ms=latency_ms,
-        **vars(cost(arch)),
-    )  # fmt: skip
 
 
 @pytest.mark.parametrize("sampler", SAMPLERS)
@@ -136,11 +127,9 @@ def test_the_papers_networks_are_good_points_in_a_draft(tmp_path: Path) -> None:
 def test_latencies_that_were_measured_later_replace_predicted_ones_in_a_draft(tmp_path: Path) -> None:
     config = config_of(tmp_path, trials=4, objectives=("mpjpe", "latency"))
     study, tasks = run(config)
-    path = result_file(config, tasks[0].arch.id, "int8-static")
-    path.parent.mkdir(parents=True)
-    path.write_text(made_result(tasks[0].arch, latency_ms=7.5).model_dump_json())
+    result = write_candidate(config, tasks[0].arch, latency_ms=7.5)
     copies = make_draft(study, config, fingerprint.space_of(config)).trials
-    assert copies[0].values == [made_result(tasks[0].arch, latency_ms=7.5).mpjpe_mm, 7.5]
+    assert copies[0].values == [result.mpjpe_mm, 7.5]
     assert [copy.values for copy in copies[1:]] == [trial.values for trial in study.trials[1:]]
 
 
