@@ -123,7 +123,7 @@ def train_supernet(evaluator: Evaluator, samples: int, path: Path, progress: Pro
 def _predictor(name: str, evaluator: Evaluator, budget: int, arch: Arch, progress: Progress) -> None:
     from explore.estimate.predictor import fit
 
-    truth, full = reference_mm(), reference_cpu_s()
+    truth, full = mean_over_seeds("mm"), mean_over_seeds("cpu_s")
     others = [other for other in reference.networks() if other.id != arch.id]
     chosen = random.Random(f"{arch.id} {budget}").sample(others, budget)
     started = time.process_time()
@@ -140,14 +140,9 @@ _JOBS: dict[str, Callable[[str, Evaluator, int, Arch, Progress], None]] = {
 }
 
 
-def reference_mm() -> dict[str, float]:
-    """Return the mean error of each reference network over its seeds, mm."""
-    return {arch_id: float(np.mean(list(found.values()))) for arch_id, found in by_seed("mm").items()}
-
-
-def reference_cpu_s() -> dict[str, float]:
-    """Return the mean CPU seconds of each reference network over its seeds."""
-    return {arch_id: float(np.mean(list(found.values()))) for arch_id, found in by_seed("cpu_s").items()}
+def mean_over_seeds(key: str) -> dict[str, float]:
+    """Return the mean of a column of the reference rows (`mm`, `cpu_s`) by network."""
+    return {arch_id: float(np.mean(list(found.values()))) for arch_id, found in by_seed(key).items()}
 
 
 def by_seed(key: str) -> dict[str, dict[int, float]]:

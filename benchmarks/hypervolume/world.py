@@ -76,7 +76,7 @@ def read_recorded() -> Recorded:
         InputError: a reference network is missing, or fewer than two have two seeds.
     """
     space, archs = reference.space(), reference.networks()
-    mm, cpu_s = estimates.by_seed("mm"), estimates.reference_cpu_s()
+    mm, cpu_s = estimates.by_seed("mm"), estimates.mean_over_seeds("cpu_s")
     if missing := [arch.id for arch in archs if not mm[arch.id]]:
         raise InputError(f"{reference.ROWS}: {len(missing)} networks are missing; run: python -m benchmarks estimators")
     both = np.array([list(found.values())[:2] for found in mm.values() if len(found) > 1])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 from collections.abc import Iterator
 from contextlib import contextmanager
+from io import TextIOWrapper
 from pathlib import Path
 
 
@@ -24,27 +25,26 @@ class MeasurementLock:
     @contextmanager
     def shared(self) -> Iterator[None]:
         """Hold the lock for work that would disturb a measurement; wait while one runs or waits."""
-        fcntl.flock(self._gate, fcntl.LOCK_SH)
-        fcntl.flock(self._gate, fcntl.LOCK_UN)
-        fcntl.flock(self._lock, fcntl.LOCK_SH)
-        try:
+        with _held(self._gate, fcntl.LOCK_SH):
+            pass
+        with _held(self._lock, fcntl.LOCK_SH):
             yield
-        finally:
-            fcntl.flock(self._lock, fcntl.LOCK_UN)
 
     @contextmanager
     def exclusive(self) -> Iterator[None]:
         """Hold the lock for a measurement; wait until all other work pauses."""
-        fcntl.flock(self._gate, fcntl.LOCK_EX)
-        try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX)
-            try:
-                yield
-            finally:
-                fcntl.flock(self._lock, fcntl.LOCK_UN)
-        finally:
-            fcntl.flock(self._gate, fcntl.LOCK_UN)
+        with _held(self._gate, fcntl.LOCK_EX), _held(self._lock, fcntl.LOCK_EX):
+            yield
 
     def close(self) -> None:
         self._gate.close()
         self._lock.close()
+
+
+@contextmanager
+def _held(file: TextIOWrapper, kind: int) -> Iterator[None]:
+    fcntl.flock(file, kind)
+    try:
+        yield
+    finally:
+        fcntl.flock(file, fcntl.LOCK_UN)
