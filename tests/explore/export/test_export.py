@@ -58,10 +58,10 @@ def test_failed_check_writes_nothing_without_force(
     assert main(["export", *given]) == 1
     output = capsys.readouterr().out
     assert "FAILED: float file matches the network" in output and "onnxruntime: not written" in output
-    assert not (tmp_path / "onnxruntime").exists()
-    (row,) = export(capsys, *given, "--force")
-    assert not row["checks_passed"]
-    assert not bundle.load(row["bundle"]).manifest.certificate["checks"][-1]["passed"]
+    assert "next:" not in output and not (tmp_path / "onnxruntime").exists()
+    assert main(["export", *given, "--force"]) == 0
+    assert "next: no bundle passed all checks" in capsys.readouterr().out
+    assert not bundle.load(tmp_path / "onnxruntime").manifest.certificate["checks"][-1]["passed"]
 
 
 def test_replace_activations(checkpoint: Checkpoint, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

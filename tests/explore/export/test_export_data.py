@@ -15,7 +15,7 @@ from explore.export.exporter import Exporter
 from explore.export.training_data import describe_training
 from explore.train.loop import to_input
 from explore.train.provenance import LICENCES, trained_on
-from quantize import bundle, certificate
+from quantize import bundle
 from quantize.checkpoint import TRAINED_ON, load_network, load_tensors, save_network
 from tests.helpers.layouts import custom_with
 from tests.helpers.networks import QUICK_EXPORT, adapt_batch_norm, small_arch
@@ -131,18 +131,3 @@ def test_max_drop_uses_the_validation_part_and_figures_the_test_part(
     found = export(path, "--max-drop=900")
     assert parts == [("float", "test"), ("int8-static", "validation"), ("int8-static", "test")]
     assert found.evaluation.part == "test" and found.evaluation.mpjpe_interval.value == found.metrics["mpjpe_mm"]
-
-
-def test_a_bundle_that_failed_a_check_is_not_recommended(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    path = checkpoint(tmp_path / "net.safetensors", custom_with(tmp_path / "own", 12, OWN))
-    monkeypatch.setattr(certificate, "DROP_MM", -1e6)
-    monkeypatch.setattr(certificate, "DROP_SHARE", -1e6)
-    assert main(["export", str(path), f"--out={tmp_path / 'out'}", *QUICK]) == 1
-    output = capsys.readouterr().out
-    assert "FAILED: MPJPE increase over the float file: " in output and "next:" not in output
-    assert not (tmp_path / "out" / "onnxruntime").exists()
-    found = export(path)
-    assert "next: no bundle passed all checks" in capsys.readouterr().out
-    assert not certificate.Certificate.model_validate(found.certificate).passed
