@@ -102,7 +102,7 @@ class Validation:
 
 
 def choose_finalists(
-    config: SearchConfig, study: optuna.Study, others: dict[str, Arch], validation: Validation | None = None
+    config: SearchConfig, study: optuna.Study, others: dict[str, Arch], validation: Validation
 ) -> list[Finalist]:
     """Choose networks along the front, the paper's within the limits, and the study's references.
 
@@ -124,7 +124,7 @@ def choose_finalists(
         )
     ids = {arch.id for arch in others.values()}
     own = [t for t in within if t.user_attrs["arch"] not in ids] or within
-    chosen, probability = _along_front(config, [result_of(config, t) for t in own], validation or Validation())
+    chosen, probability = _along_front(config, [result_of(config, t) for t in own], validation)
     tried_first = [t for t in within if "baseline" in t.user_attrs]
     pairs = [_network_and_recipe(config, own[index]) for index in chosen]
     compared = [_network_and_recipe(config, trial) for trial in tried_first]
@@ -287,10 +287,9 @@ def run_finalist(context: EvalContext, finalist: Finalist) -> FinalistResult:
             if not latencies and runtime == config.runtime:
                 row |= unmeasured_latency(config, arch, name)
         rows.append(FinalistRow(**row))
-    figures_of_network = network_figures(arch, config)
     result = FinalistResult(
         **training.model_dump(),
-        **figures_of_network,
+        **network_figures(arch, config),
         recipes=finalist.recipe_names,
         rows=rows,
         equal_samples=equal_samples,

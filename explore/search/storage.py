@@ -8,7 +8,6 @@ network delays a search and does not end it.
 from __future__ import annotations
 
 import abc
-import contextlib
 import errno
 import fcntl
 import functools
@@ -284,7 +283,7 @@ def _causes(error: BaseException) -> Iterator[BaseException]:
 def _reason(error: BaseException) -> str:
     """Return the driver's message as one line."""
     deepest = list(_causes(error))[-1]
-    text = getattr(deepest, "details", lambda: None)() if hasattr(deepest, "details") else str(deepest)
+    text = deepest.details() if hasattr(deepest, "details") else str(deepest)
     return shortened(text or type(deepest).__name__, 300)
 
 
@@ -394,8 +393,7 @@ class Journal(JournalFileBackend):
 
     def append_logs(self, logs: list[dict[str, Any]]) -> None:
         self.lock.acquire()
-        with contextlib.ExitStack() as stack:
-            stack.callback(self.lock.release)
+        try:
             size = self.path.stat().st_size
             whole = _end_of_last_line(self.path, size)
             if whole < size:
@@ -409,6 +407,8 @@ class Journal(JournalFileBackend):
             except OSError:
                 os.truncate(self.path, whole)
                 raise
+        finally:
+            self.lock.release()
 
 
 def _end_of_last_line(path: Path, size: int) -> int:

@@ -22,7 +22,7 @@ from explore.search import fingerprint, run, worker
 from explore.search.candidate import run_candidate
 from explore.search.config import SearchConfig
 from explore.search.context import EvalContext
-from explore.search.finalists import Finalist, choose_finalists, run_finalist
+from explore.search.finalists import Finalist, Validation, choose_finalists, run_finalist
 from explore.search.latency import make_reference
 from explore.search.recipes_of_trial import check_recipes, exported_recipes, searched_recipes
 from explore.search.records import read_records
@@ -82,7 +82,7 @@ def search(folder: Path, monkeypatch: pytest.MonkeyPatch, **options: object) -> 
         tools = worker.RealWork(context)
         worker.work(config, "reference", tools, report)
         worker.work(config, "candidates", tools, report)
-        choose_finalists(config, study, {})
+        choose_finalists(config, study, {}, Validation())
         worker.work(config, "finalists", tools, report)
     write_study_report(config, parts, {}, read_records(config), 1.0)
     return config.folder
