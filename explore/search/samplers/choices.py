@@ -65,9 +65,13 @@ def count(distribution: BaseDistribution) -> int:
 
 def uniform(distribution: BaseDistribution, rng: np.random.Generator) -> Any:
     """Draw a value uniformly, on the logarithmic scale where the distribution has one."""
-    number, is_log = count(distribution), isinstance(distribution, Numeric) and distribution.log
-    if number and not is_log:
-        return at(distribution, int(rng.integers(number)) / max(1, number - 1))
+    if isinstance(distribution, CategoricalDistribution):
+        return distribution.choices[int(rng.integers(len(distribution.choices)))]
+    if isinstance(distribution, IntDistribution) and not distribution.log:
+        return distribution.low + distribution.step * int(rng.integers(count(distribution)))
+    number = count(distribution)
+    if number and not getattr(distribution, "log", False):
+        return at(distribution, float(rng.integers(number)) / max(1, number - 1))
     return at(distribution, float(rng.random()))
 
 
