@@ -1,11 +1,14 @@
-"""Chromium with playwright, LiteRT.js, and a plain static server. A test is skipped where one of them is missing."""
+"""Node, Chromium with playwright, LiteRT.js, and a plain static server. A test is skipped where one of them is missing."""
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import functools
 import http.server
+import json
 import shutil
+import subprocess
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,6 +17,22 @@ from typing import Any
 import pytest
 
 from explore import web_server
+
+
+def in_javascript(module_path: Path, expression: str, **given: Any) -> Any:
+    """Return the value of a JavaScript expression; `js` is a module, `given` holds the inputs."""
+    node = shutil.which("node")
+    if node is None:
+        pytest.skip("no node here (Debian: nodejs)")
+    module = base64.b64encode(module_path.read_bytes()).decode()
+    code = (
+        "const given = JSON.parse(require('fs').readFileSync(0, 'utf8'));"
+        f"import('data:text/javascript;base64,{module}')"
+        f".then((js) => console.log(JSON.stringify({expression})));"
+    )
+    done = subprocess.run([node, "-e", code], input=json.dumps(given), capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
 
 
 def chromium() -> str:

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -21,12 +18,7 @@ from quantize.manifest import Postprocessing
 from quantize.recipes import recipe
 from quantize.sdk import edgepose_decoder as decoder
 from tests.helpers.networks import HEADS, Case, small_arch, write_bundle
-from tests.helpers.runtimes import every_runtime
-
-
-def raw_shape(arch: Arch) -> tuple[int, ...]:
-    return HEADS_BY_NAME[arch.head].raw_shape(arch.head_spec)
-
+from tests.helpers.runtimes import every_runtime, run_py
 
 RESULTS = Path(__file__).resolve().parents[2] / "results"
 BOX = (30.5, 12.0, 60.0, 90.0)
@@ -44,7 +36,8 @@ def decoded(raw: np.ndarray, arch: Arch, depth_scale: float) -> tuple[np.ndarray
 @pytest.mark.parametrize("head", HEADS)
 def test_standalone_decode_equals_the_toolkit(head: str) -> None:
     arch, scale = small_arch(head), 16.0 if HEADS_BY_NAME[head].DEPTH_VALUES else 1.0
-    raw = np.random.default_rng(0).normal(size=(1, *raw_shape(arch))).astype(np.float32) * 3
+    shape = HEADS_BY_NAME[head].raw_shape(arch.head_spec)
+    raw = np.random.default_rng(0).normal(size=(1, *shape)).astype(np.float32) * 3
     expected, confidence = decode_with_confidence(raw, arch, scale)
     joints, found = decoded(raw, arch, scale)
     assert np.abs(joints - expected[0]).max() < 1e-4
@@ -67,22 +60,13 @@ def photo(tmp_path: Path) -> Path:
     return path
 
 
-def run_alone(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """Run run.py without this project on the module path."""
-    environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
-    command = [sys.executable, "-P", str(folder / "run.py"), *arguments]
-    return subprocess.run(command, capture_output=True, text=True, timeout=120, cwd="/", env=environment)
-
-
 @every_runtime
-def test_run_alone(
+def test_run_py(
     runtime: str, exported: Callable[[str, str, str], Path], case: Callable[[str], Case], photo: Path, tmp_path: Path
 ) -> None:
     made = write_bundle(tmp_path / "b", exported(runtime, "heatmap-2.5d", "float"), runtime, recipe=recipe("float"))
     box = ",".join(map(str, BOX))
-    done = run_alone(
-        made.path, str(photo), "--bbox", box, "--root-depth", "3000", "--draw", str(tmp_path / "drawn.png")
-    )
+    done = run_py(made.path, str(photo), "--bbox", box, "--root-depth", "3000", "--draw", str(tmp_path / "drawn.png"))
     assert done.returncode == 0, done.stderr
     answer = json.loads(done.stdout.splitlines()[-1])
     assert answer["joints"] == list(made.manifest.skeleton.joints)
@@ -98,7 +82,7 @@ def test_run_alone(
     assert person["confidence"] == [round(value, 4) for value in person["confidence"]]
     assert np.array(person["camera_mm"])[:, 2] == pytest.approx(expected[:, 2] + 3000, abs=1)
     assert Image.open(tmp_path / "drawn.png").size == (128, 128)
-    done = run_alone(made.path, str(photo), "--draw", str(tmp_path / "drawn.abc"))
+    done = run_py(made.path, str(photo), "--draw", str(tmp_path / "drawn.abc"))
     assert done.returncode == 2 and "drawn.abc: cannot be written" in done.stderr
 
 
@@ -119,25 +103,22 @@ def test_crop_follows_pixels() -> None:
     assert edge[:15, :15].max() == 0 and edge[20:, 20:].max() > 0
 
 
-@pytest.mark.parametrize("box", ["1,2,3", "1,2,0,5", "1,2,nan,5"])
-def test_wrong_input_gives_one_line(box: str, tmp_path: Path, photo: Path) -> None:
+def test_unusable_files_give_one_line(tmp_path: Path, photo: Path) -> None:
     model = tmp_path / "model.onnx"
     model.write_bytes(b"x")
     made = write_bundle(tmp_path / "b", model)
-    done = run_alone(made.path, str(photo), "--bbox", box)
-    assert done.returncode == 2 and "give x,y,w,h in px" in done.stderr and "Traceback" not in done.stderr
     for name, advice in (("model.onnx", "give a photo"), ("photo.heic", "install pillow-heif")):
         (tmp_path / name).write_bytes(b"x")
-        done = run_alone(made.path, str(tmp_path / name))
+        done = run_py(made.path, str(tmp_path / name))
         assert done.returncode == 2 and "cannot be read as an image" in done.stderr and advice in done.stderr
         assert "Traceback" not in done.stderr
     written = (made.path / "manifest.json").read_text()
     (made.path / "manifest.json").write_text(written.replace('"Apache-2.0"', '"MIT"'))
-    done = run_alone(made.path, str(photo))
+    done = run_py(made.path, str(photo))
     assert done.returncode == 2 and "was changed after it was written" in done.stderr
     (made.path / "manifest.json").write_text(written)
     made.model.write_bytes(b"y")
-    done = run_alone(made.path, str(photo))
+    done = run_py(made.path, str(photo))
     assert done.returncode == 2 and "SHA-256 differs from manifest.json" in done.stderr
 
 
@@ -148,13 +129,16 @@ def test_wrong_input_gives_one_line(box: str, tmp_path: Path, photo: Path) -> No
         (["--root-depth", "3000", "--focal", "-5"], "--focal: '-5': give a positive number"),
         (["--root-depth", "inf"], "--root-depth: 'inf': give a positive number"),
         (["--focal", "900"], "--focal: applies to camera coordinates only; add --root-depth"),
-        (["--bbox", "1,2,x,4"], "--bbox: '1,2,x,4': give x,y,w,h in px"),
+        *(
+            (["--bbox", box], f"--bbox: '{box}': give x,y,w,h in px")
+            for box in ("1,2,x,4", "1,2,3", "1,2,0,5", "1,2,nan,5")
+        ),
         (["--boxes", "a.csv"], "unrecognized arguments: --boxes a.csv; see --help"),
     ],
 )
 def test_wrong_options_give_one_line(given: list[str], message: str, tmp_path: Path, photo: Path) -> None:
     (tmp_path / "run.py").write_bytes(sdk.run_program())
-    done = run_alone(tmp_path, str(photo), *given)
+    done = run_py(tmp_path, str(photo), *given)
     assert done.returncode == 2 and message in done.stderr and done.stderr.count("\n") == 1
 
 

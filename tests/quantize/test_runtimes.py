@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 
 from arch.cost import cost, step_counts
-from arch.decode import without_gain
 from arch.errors import InputError
 from arch.network import build
 from quantize import runtimes
@@ -19,28 +18,13 @@ from quantize.convert import Converter
 from quantize.graph import inference_module
 from quantize.operator_check import failed_checks
 from quantize.recipes import recipe
-from quantize.runtimes import Array
 from quantize.runtimes.operators import Operator, summarise
 from tests.helpers.networks import HEADS, Case, settled_net, small_arch, smooth_images
-from tests.helpers.runtimes import every_runtime
+from tests.helpers.runtimes import every_runtime, run_file, snr
 
 Cases = Callable[[str], Case]
 Exported = Callable[[str, str, str], Path]
 every_head = pytest.mark.parametrize("head", HEADS)
-
-
-def run_file(runtime: str, path: Path, given: Case) -> Array:
-    """Return the raw output of a file for the unseen images, on the scale of torch."""
-    session = runtimes.get(runtime).load(path)
-    raw = session.run(given.unseen)
-    session.close()
-    assert raw.dtype == np.float32 and raw.shape == given.raw.shape
-    return without_gain(raw, given.arch, runtimes.depth_scale(runtime, given.arch))
-
-
-def snr(ours: Array, reference: Array) -> float:
-    """Return the signal-to-noise ratio in dB."""
-    return float(10 * np.log10((reference**2).mean() / ((ours - reference) ** 2).mean()))
 
 
 @every_runtime

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,6 +15,7 @@ from explore.cli import main
 from quantize import sdk
 from quantize.runner import fault_of
 from tests.helpers.layouts import REPOSITORY, pictures
+from tests.helpers.runtimes import run_py
 
 BUNDLE = REPOSITORY / "explore" / "predict" / "real-192"
 INFINITE, NAN = float("inf"), float("nan")
@@ -117,13 +116,7 @@ def test_run_py_names_the_key(folder: Path) -> None:
         edit(folder, change)
         if name in ("size of another network", "input of the network", "joints of the network"):
             continue  # run.py has no network to compare with
-        done = subprocess.run(
-            [sys.executable, "run.py", "../photo.png"],
-            cwd=folder / "bundle",
-            capture_output=True,
-            text=True,
-            timeout=60,
-        )
+        done = run_py(folder / "bundle", str(folder / "photo.png"))
         assert done.returncode == 2 and done.stdout == "", name
         assert done.stderr.startswith(f"manifest.json: {key}") and done.stderr.count("\n") == 1, (name, done.stderr)
 
@@ -135,7 +128,7 @@ def test_files_that_are_no_manifest(content: str, folder: Path, capsys: pytest.C
     (folder / "bundle" / "manifest.json").write_bytes(content.encode("latin-1"))
     assert main(["predict", str(folder / "photo.png"), "--model", str(folder / "bundle")]) == 2
     assert capsys.readouterr().err.startswith(f"error: {folder / 'bundle' / 'manifest.json'}: ")
-    done = subprocess.run([sys.executable, "run.py", "--check"], cwd=folder / "bundle", capture_output=True, text=True)
+    done = run_py(folder / "bundle", "--check")
     assert done.returncode == 2 and done.stderr.startswith("manifest.json: ") and done.stderr.count("\n") == 1
 
 

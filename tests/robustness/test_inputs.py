@@ -6,7 +6,6 @@ import json
 import os
 import shutil
 import struct
-import subprocess
 import sys
 import zlib
 from pathlib import Path
@@ -21,6 +20,7 @@ from explore.data.images import read_image
 from explore.predict.inputs import parse_inputs
 from quantize import sdk
 from tests.helpers.layouts import REPOSITORY
+from tests.helpers.runtimes import run_py
 
 BUNDLE = next((REPOSITORY / "results" / "version-0.1" / "bundles").glob("*/litert"))
 
@@ -68,6 +68,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "cut.jpg").write_bytes((folder / "good.jpg").read_bytes()[:400])
     (folder / "empty.webp").write_bytes(b"")
     (folder / "text.tif").write_text("no picture")
+    (folder / "notes.txt").write_text("neither photo nor video")
     (folder / "bad.mp4").write_bytes(bytes(100))
     (folder / "folder.png").mkdir()
     (folder / "bad.heic").write_bytes(b"\0\0\0\x18ftypheic" + bytes(200))
@@ -104,8 +105,7 @@ def test_a_file_that_is_named_is_an_error(
 def test_run_py(name: str, folder: Path, tmp_path: Path) -> None:
     shutil.copytree(REPOSITORY / "explore" / "predict" / "real-192", tmp_path / "b")
     (tmp_path / "b" / "run.py").write_bytes(sdk.run_program())
-    command = [sys.executable, str(tmp_path / "b" / "run.py"), str(folder / name)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    done = run_py(tmp_path / "b", str(folder / name))
     if name.startswith("good"):
         assert done.returncode == 0 and json.loads(done.stdout)["people"], done.stderr
     else:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,7 +11,7 @@ import pytest
 from explore.cli import main
 from quantize.certificate import Certificate
 from tests.helpers.networks import QUICK_EXPORT
-from tests.helpers.runtimes import needs_executorch
+from tests.helpers.runtimes import needs_executorch, run_py
 
 
 @needs_executorch
@@ -26,6 +24,5 @@ def test_bundle_with_certificate(
     certificate = Certificate.model_validate(row["certificate"])
     assert certificate.passed and certificate.int8_share == 1 and certificate.weight_bits == 8
     assert row["latency_ms"] > 0 and row["bytes"] < row["float_bytes"]
-    command = [sys.executable, "-P", f"{row['bundle']}/run.py", "--check"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120, cwd="/")
+    done = run_py(Path(row["bundle"]), "--check")
     assert done.returncode == 0 and "FAIL" not in done.stdout, done.stdout + done.stderr

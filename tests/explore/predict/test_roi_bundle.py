@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from pathlib import Path
-from typing import Any
 
 import cv2
 import numpy as np
@@ -22,6 +19,7 @@ from explore.export import golden
 from quantize import bundle as bundles
 from quantize.bundle import Bundle
 from tests.helpers.networks import random_bundle
+from tests.helpers.runtimes import run_py
 
 
 @pytest.fixture(scope="module")
@@ -69,13 +67,8 @@ def test_given_box_starts_from_the_circle_of_the_detector(
 
 
 def test_run_py_checks_and_predicts(bundle: Bundle, photo: Path) -> None:
-    def run(*arguments: str) -> Any:
-        return subprocess.run(
-            [sys.executable, str(bundle.path / "run.py"), *arguments], capture_output=True, text=True, timeout=120
-        )
-
-    assert run("--check").returncode == 0
-    done = run(str(photo), "--bbox", "20,5,200,230")
+    assert run_py(bundle.path, "--check").returncode == 0
+    done = run_py(bundle.path, str(photo), "--bbox", "20,5,200,230")
     assert done.returncode == 0, done.stderr
     assert np.isfinite(json.loads(done.stdout)["people"][0]["joints_px_mm"]).all()
 

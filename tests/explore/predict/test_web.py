@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import base64
 import http.client
 import json
 import shutil
 import ssl
-import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -27,27 +25,11 @@ from explore.predict.boxes import Box
 from explore.predict.camera import choose_camera
 from explore.predict.detector import Detector, iou
 from quantize import bundle as bundles
-from tests.helpers.browser import litertjs, page_with_camera
+from tests.helpers.browser import in_javascript, litertjs, page_with_camera
+from tests.helpers.layouts import OLD_BUNDLE
 
-MODEL = Path(__file__).resolve().parents[3] / "results/version-0.1/bundles/4d9892a5a7/litert"
 SIZE = (480, 360)
 DETECTOR = web.PAGE / "detector.js"
-
-
-def in_javascript(module_path: Path, expression: str, **given: Any) -> Any:
-    """Return the value of a JavaScript expression; `js` is a module, `given` holds the inputs."""
-    node = shutil.which("node")
-    if node is None:
-        pytest.skip("no node here (Debian: nodejs)")
-    module = base64.b64encode(module_path.read_bytes()).decode()
-    code = (
-        "const given = JSON.parse(require('fs').readFileSync(0, 'utf8'));"
-        f"import('data:text/javascript;base64,{module}')"
-        f".then((js) => console.log(JSON.stringify({expression})));"
-    )
-    done = subprocess.run([node, "-e", code], input=json.dumps(given), capture_output=True, text=True, timeout=30)
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout)
 
 
 def test_page_decodes_detections_like_the_detector() -> None:
@@ -59,7 +41,7 @@ def test_page_decodes_detections_like_the_detector() -> None:
     for box in expected[1]:  # in the order of the scores
         if not detector.is_known(box, apart):
             apart.append(box)
-    config = web.page_config(bundles.load(MODEL))["detector"]
+    config = web.page_config(bundles.load(OLD_BUNDLE))["detector"]
     decoded = in_javascript(
         DETECTOR,
         "js.decodeDetections(given.scores, given.points, js.anchors(), given.config)",
@@ -71,7 +53,7 @@ def test_page_decodes_detections_like_the_detector() -> None:
 
 
 def test_page_reads_the_constants_of_detector_and_tracker() -> None:
-    config = web.page_config(bundles.load(MODEL))
+    config = web.page_config(bundles.load(OLD_BUNDLE))
     scripts = "".join((web.PAGE / name).read_text() for name in web.SCRIPTS)
     assert config["tracker"]["duplicate_iou"] == tracker.DUPLICATE_IOU
     for name in (*config["detector"], *config["tracker"]):
@@ -85,7 +67,7 @@ def test_page_reads_the_constants_of_detector_and_tracker() -> None:
 def site(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[web.Site]:
     """A server whose folder of LiteRT.js is empty."""
     monkeypatch.setattr(web_server, "installed", lambda progress: tmp_path)
-    made = web.Site(str(MODEL), None, getattr(request, "param", None))
+    made = web.Site(str(OLD_BUNDLE), None, getattr(request, "param", None))
     yield made
     made.close()
 
@@ -134,7 +116,7 @@ def test_served_files_need_the_token(site: web.Site, capsys: pytest.CaptureFixtu
         (["--listen", "192.0.2.1:0"], "--listen 192.0.2.1:0: "),
         (["--cert", "gone.pem"], "--cert gone.pem: no certificate and key"),
         (["photo.jpg"], "INPUT: has no effect with --web"),
-        (["--model", str(MODEL)], "--model: has no effect with --web"),
+        (["--model", str(OLD_BUNDLE)], "--model: has no effect with --web"),
         (["--focal", "900"], "--focal: has no effect with --web"),
         (["--bbox", "1,2,30,40"], "--bbox: has no effect with --web"),
         (["--full-image"], "--full-image: has no effect with --web"),
@@ -145,7 +127,7 @@ def test_wrong_options_give_one_line(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str], given: list[str], message: str
 ) -> None:
     monkeypatch.setattr(web_server, "installed", lambda progress: tmp_path)
-    assert main(["predict", "--web", str(MODEL), *given]) == 2
+    assert main(["predict", "--web", str(OLD_BUNDLE), *given]) == 2
     error = capsys.readouterr().err
     assert error.startswith("error: ") and error.count("\n") == 1 and message in error
 
@@ -177,7 +159,7 @@ def wait_for_frame(page: Any, frame: int, timeout_s: float = 60.0) -> None:
 def test_page_shows_the_person_in_front_of_the_camera(camera: tuple[Path, np.ndarray], tmp_path: Path) -> None:
     video, image = camera
     with litertjs():
-        site = web.Site(str(MODEL), None, None)
+        site = web.Site(str(OLD_BUNDLE), None, None)
     try:
         with page_with_camera(video, viewport={"width": 390, "height": 800}) as (page, faults):
             page.goto(site.address)
@@ -196,7 +178,7 @@ def test_page_shows_the_person_in_front_of_the_camera(camera: tuple[Path, np.nda
     (detected,) = Detector().detect(image)
     zoom = np.array([seen["width"] / SIZE[0], seen["height"] / SIZE[1]] * 2)
     assert iou(np.array([found["box"]]), (detected.bbox * zoom)[None])[0, 0] > 0.85
-    bundle = bundles.load(MODEL)
+    bundle = bundles.load(OLD_BUNDLE)
     intrinsics = choose_camera(seen["width"], seen["height"])
     frame = cv2.resize(image, (seen["width"], seen["height"]))
     model = pipeline.Model("model", bundle, bundle.session())
