@@ -10,13 +10,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from arch.decode import without_gain
 from arch.space import preset
 from quantize import litert_quantizer, operator_check, runtimes
 from quantize.recipes import OPTIONS, recipe
 from quantize.runtimes.litert import interpreter
 from tests.helpers.networks import HEADS, Case
-from tests.helpers.runtimes import every_runtime
+from tests.helpers.runtimes import every_runtime, run_file, snr
 
 Cases = Callable[[str], Case]
 Exported = Callable[..., Path]
@@ -30,12 +29,9 @@ CHOICES = [
 ]
 
 
-def snr(path: Path, runtime: str, given: Case) -> float:
+def snr_of(path: Path, runtime: str, given: Case) -> float:
     """Return the signal-to-noise ratio of a file's output to that of torch, dB."""
-    session = runtimes.get(runtime).load(path)
-    ours = without_gain(session.run(given.unseen), given.arch, runtimes.depth_scale(runtime, given.arch))
-    session.close()
-    return float(10 * np.log10((given.raw**2).mean() / ((ours - given.raw) ** 2).mean()))
+    return snr(run_file(runtime, path, given), given.raw)
 
 
 def weights_and_activations(path: Path) -> tuple[list[Any], list[Any]]:
@@ -57,7 +53,7 @@ def test_weight_only_file_is_small_precise_and_float(head: str, case: Cases, exp
         # OpenVINO computes fully connected layers with 8-bit weights in INT8
         dynamic = 0.05 if (runtime, head) == ("openvino", "simcc") else 0
         assert summary.bytes < 0.75 * full.bytes and summary.int8_share <= dynamic and summary.partitions == 1
-        assert snr(path, runtime, case(head)) > 25
+        assert snr_of(path, runtime, case(head)) > 25
 
 
 @pytest.mark.parametrize("head", HEADS)
@@ -67,7 +63,7 @@ def test_dynamic_file_computes_convolutions_in_int8(head: str, case: Cases, expo
     assert summary.partitions == 1 and not summary.fallbacks
     assert summary.operators["CONV_2D dynamic-int8"] > 10 and summary.operators["DEPTHWISE_CONV_2D float32"] > 5
     assert 0.5 < summary.int8_share < 1
-    assert snr(path, "litert", case(head)) > 20
+    assert snr_of(path, "litert", case(head)) > 20
 
 
 @pytest.mark.parametrize("head", HEADS)
@@ -79,7 +75,7 @@ def test_w8a16_file_runs_without_the_delegate(head: str, case: Cases, exported: 
     )
     assert summary.delegated < 0.1 and summary.partitions != 1
     assert "XNNPACK has no INT16 kernels" in operator_check.failed_checks(case(head).arch, "litert", recipe("w8a16"))[0]
-    assert snr(path, "litert", case(head)) > 24  # that of INT8 weights; 13 if biases of dead channels overflowed
+    assert snr_of(path, "litert", case(head)) > 24  # that of INT8 weights; 13 if biases of dead channels overflowed
     _, activations = weights_and_activations(path)
     assert all((each["zero_points"] == 0).all() for each in activations)
 
@@ -93,7 +89,7 @@ def test_an_option_changes_the_file(runtime: str, option: str, case: Cases, expo
     assert summary(path).partitions == 1 or option == "weight_range=octav"
     ours, theirs = (runtimes.get(runtime).load(file).run(given.unseen) for file in (path, default))
     assert not np.array_equal(ours, theirs)
-    assert snr(path, runtime, given) > 8
+    assert snr_of(path, runtime, given) > 8
 
 
 def test_options_of_litert_files(exported: Exported) -> None:

@@ -23,8 +23,6 @@ from quantize.checkpoint import load_network, load_tensors
 from tests.helpers.kills import FINISHED, INTERRUPTED, leftovers, run_to_its_end, run_until
 from tests.helpers.networks import QUICK_EXPORT, small_arch
 
-Moment = tuple[str, Callable[[Path], bool]]
-
 MAIN = "; import sys; from explore.cli import main; sys.exit(main(sys.argv[1:]))"
 SLOW_TRAINING = (  # a state after every step, and time to send a signal
     "import time; from explore.train import loop, state; loop.CHECKPOINT_SECONDS = 0.0; State = state.TrainingState; "
@@ -83,11 +81,11 @@ def test_train(signals: tuple[int, ...], tmp_path: Path) -> None:
     state, out, before = tmp_path / "out" / "a.state", tmp_path / "out" / "a.safetensors", 0
     for index, number in enumerate(signals):
         first = steps_of(state)
-        moments: list[Moment] = [
-            ("in training", lambda _, least=first + 3: steps_of(state) >= least),  # type: ignore[misc]
-            ("while the data is rendered", lambda folder: len(list(folder.rglob("*.jpg"))) > 3),
-        ]
-        interrupt(call, tmp_path, number, moments[index == 0][1])
+        while_rendering, in_training = (
+            lambda folder: len(list(folder.rglob("*.jpg"))) > 3,
+            lambda _, least=first + 3: steps_of(state) >= least,  # type: ignore[misc]
+        )
+        interrupt(call, tmp_path, number, in_training if index else while_rendering)
         assert not out.exists() and steps_of(state) >= before
         before = steps_of(state)
     assert before > 0
@@ -124,11 +122,11 @@ def is_between(folder: Path) -> bool:
     return log.exists() and first.exists() and first.stat().st_mtime > log.stat().st_mtime
 
 
-EXPORT_MOMENTS: list[Moment] = [
-    ("converting", lambda folder: (folder / "out" / "converter.log").exists()),
-    ("between two bundles", is_between),
-    ("writing the first", lambda folder: any((folder / "out").glob(".onnxruntime.*"))),
-    ("writing the second", lambda folder: any((folder / "out").glob(".openvino.*"))),
+EXPORT_MOMENTS: list[Callable[[Path], bool]] = [
+    lambda folder: (folder / "out" / "converter.log").exists(),  # converting
+    is_between,
+    lambda folder: any((folder / "out").glob(".onnxruntime.*")),  # writing the first bundle
+    lambda folder: any((folder / "out").glob(".openvino.*")),
 ]
 
 
@@ -140,7 +138,7 @@ def test_export(signals: tuple[int, ...], checkpoint: Path, tmp_path: Path) -> N
     call, before = command("pass", "export", "net.safetensors", *options), list[str]()
     for index, number in enumerate(signals):
         (tmp_path / "out" / "converter.log").unlink(missing_ok=True)
-        was_running = interrupt(call, tmp_path, number, EXPORT_MOMENTS[index][1], to_all=index % 2 == 0)
+        was_running = interrupt(call, tmp_path, number, EXPORT_MOMENTS[index], to_all=index % 2 == 0)
         assert was_running or index > 0  # the later moments are short
         assert set(bundles(tmp_path / "out")) >= set(before)
         before = bundles(tmp_path / "out")

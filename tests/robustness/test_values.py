@@ -24,6 +24,8 @@ SETTINGS = {  # of a search: a line of YAML, the key and the fault
     "trials: true": "trials: true and false have no meaning here",
     "rungs: [true]": "rungs: true and false",
     "dataset: {train_subjects: [true]}": "dataset.train_subjects: true and false",
+    "dataset: {test_subjects: []}": "dataset.test_subjects: is empty; list at least one value",
+    "dataset: {test_subjects: 9}": "dataset.test_subjects: is not a list; write [A, B, ...]",
     "dataset: {protocol: true}": "dataset.protocol: true and false",
     "candidate: {learning_rate: true}": "candidate.learning_rate: true and false",
     "trials: 1.5": "trials: ",
@@ -38,7 +40,7 @@ SETTINGS = {  # of a search: a line of YAML, the key and the fault
     "budget: 99999999999999999999d": "budget: '99999999999999999999d' is no duration",
     "eta: 1": "eta: ",
     "limits: [latency=nanms]": "limits: ",
-    "candidate: [1]": "candidate: ",
+    "candidate: [1]": "candidate: is not a mapping; write lines of the form `key: value`",
     "study: [a, b]": "study: ",
 }
 ARCHS = {
