@@ -39,11 +39,17 @@ def describe(error: ValidationError, model: type[BaseModel]) -> str:
         message = unknown_key(str(location[-1]), _owner(model, location[:-1]).model_fields)
     elif first["type"] == "too_short":
         message = "is empty; list at least one value"
+    elif first["type"] == "tuple_type":
+        message = "is not a list; write [A, B, ...]"
+    elif first["type"] in ("model_type", "dict_type"):
+        message = "is not a mapping; write lines of the form `key: value`"
     else:
         message = shortened(first["msg"].removeprefix("Value error, "), 400)
         given = repr(first["input"])
         if first["type"] != "value_error" and len(given) < 80 and not isinstance(first["input"], dict | list):
             message += f" (given: {given})"
+        if location and isinstance(location[-1], int) and first["type"].endswith("_parsing"):
+            message += "; separate the values of a list by commas"
     return f"{key}: {message}" if key else message
 
 
