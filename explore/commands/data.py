@@ -14,7 +14,7 @@ from arch.errors import InputError, did_you_mean
 from arch.files import check_output, check_output_folder, write_atomic
 from explore.commands import label
 from explore.config import parse
-from explore.data import SYNTHETIC_LEVELS
+from explore.data import SYNTHETIC_LEVELS, parse_data
 from explore.data.config import DataConfig, DatasetConfig
 from explore.data.readers import READERS
 from explore.options import add_options, take
@@ -112,6 +112,8 @@ def _synth(args: argparse.Namespace) -> int:
         raise InputError(f"--level {args.level}: unknown level{close}; give one of {', '.join(SYNTHETIC_LEVELS)}")
     if not 32 <= args.frame <= 1024:
         raise InputError(f"--frame {args.frame}: out of range; give 32 to 1024 px")
+    if args.workers < 0:
+        raise InputError(f"--workers {args.workers}: negative; give 0 or more")
     if args.sheet:
         check_output(args.sheet, "--sheet", ".png")
     values = take(args, DatasetConfig, {}).model_dump(include=set(RENDERING))
@@ -190,13 +192,16 @@ def _check(args: argparse.Namespace) -> int:
     reader, _, path = args.data.partition(":")
     if reader not in READERS or not path:
         known = ", ".join(f"{name}:PATH" for name in READERS)
-        raise InputError(f"data {args.data!r} cannot be checked{did_you_mean(reader, READERS)}; give {known}")
+        close = "" if reader in READERS else did_you_mean(reader, READERS)
+        raise InputError(f"data {args.data!r} cannot be checked{close}; give {known}")
     if args.decode < 0:
         raise InputError(f"--decode {args.decode}: negative; give 0 or more")
-    config = take(args, DataConfig, {}).model_copy(update={"data": args.data})
-    check_keys(config)
     out = args.sheet or Path(f"{reader}-check.png")
     check_output(out, "--sheet", ".png")
+    if parse_data(args.data) != [args.data]:
+        raise InputError(f"data {args.data!r}: a mix, or with a weight; check one data set at a time, as READER:PATH")
+    config = take(args, DataConfig, {}).model_copy(update={"data": args.data})
+    check_keys(config)
     with Display() as display:
         display.stage(f"check {path}")
         options = reader_options(config, args.data)

@@ -72,11 +72,11 @@ def run(args: argparse.Namespace) -> int:
     check_output_folder(args.out, "--out")
     remove_leftovers(args.out, recursive=True)
     views = _views(args.views, photos, videos) if args.views else None
+    if args.keypoints and not read_labels_2d(args.keypoints, [str(photo) for photo in photos]):
+        raise InputError(f"{args.keypoints}: images: none is one of the photos; correct file_name, or omit --keypoints")
     teacher = open_teacher(args.teacher)
     own = BLAZEPOSE33.name if args.teacher.startswith("bundle:") and teacher.skeleton == BLAZEPOSE33 else ""
     joints = mapping.joint_map(teacher.skeleton, args.skeleton or dataset.skeleton_of(args.out) or own)
-    if args.keypoints and not read_labels_2d(args.keypoints, [str(photo) for photo in photos]):
-        raise InputError(f"{args.keypoints}: images: none is one of the photos; correct file_name, or omit --keypoints")
     try:
         lock = try_lock(args.out / ".lock")
     except OSError as error:

@@ -140,8 +140,8 @@ def parse_data(spec: str) -> list[str]:
                 "A*0.5+B*0.5)"
             )
     for kind, _, rest in (part.partition(":") for part in parts):
-        if kind in READERS and not Path(rest).expanduser().exists():
-            raise InputError(f"data {kind}: {rest}: no such folder; give the folder that holds the {kind} data")
+        if kind in READERS and not (path := Path(rest).expanduser()).exists():
+            raise InputError(f"data {kind}: {path}: no such folder; give the folder that holds the {kind} data")
     return parts
 
 

@@ -38,10 +38,15 @@ class DatasetConfig(Strict):
 
     renamed: ClassVar[dict[str, str]] = {"train": "train_frames", "test": "test_frames"}
 
-    train_subjects: tuple[int, ...] | None = Field(None, description="training subjects; none: those of the protocol")
-    test_subjects: tuple[int, ...] | None = Field(None, description="test subjects; none: those of the protocol")
+    train_subjects: tuple[int, ...] | None = Field(
+        None, min_length=1, description="training subjects; none: those of the protocol"
+    )
+    test_subjects: tuple[int, ...] | None = Field(
+        None, min_length=1, description="test subjects; none: those of the protocol"
+    )
     val_subjects: tuple[int, ...] | None = Field(
         None,
+        min_length=1,
         description="training subjects held out for validation; none: the last one of Human3.6M (S8 in protocol 2, S9 "
         "in protocol 1) and MPI-INF-3DHP, val-fraction of the subjects of other sets",
     )

@@ -136,7 +136,10 @@ def convert(source: Path, kind: str, images: Path, out: Path, split: str, focal:
         f, c = _camera(size, focal)
         content["images"].append({"id": number, "file_name": file, "width": size[0], "height": size[1], "f": f.tolist(), "c": c.tolist()})  # fmt: skip
     if not content["annotations"]:
-        reasons = [*max(left_out, list(skipped.values()), key=len), f"{source}: no people in it"]
+        reasons = [
+            *max(left_out, list(skipped.values()), key=len),
+            f"{source}: no people in it, see docs/data.md for its keys",
+        ]
         others = len(left_out) + len(skipped) - 1
         raise InputError(f"{reasons[0]}{f' (and {others} more)' if others > 0 else ''}; nothing is written")
     write_atomic(path, json.dumps(content) + "\n")

@@ -231,7 +231,9 @@ def _check(reader: str, root: Path, decode: int, progress: Progress, options: An
         report.notes += data.notes
         _check_samples(report, report.subjects[split], data, decode, progress)
     if report is None:
-        raise InputError(absent["test"])
+        raise InputError(
+            next(line for line in reversed(absent.values()) if not line.startswith("data "))
+        )  # names a file
     report.notes = list(dict.fromkeys(report.notes))
     if len(report.skeleton) > MAX_JOINTS:
         joints = len(report.skeleton)

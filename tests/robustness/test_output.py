@@ -139,7 +139,9 @@ def test_home_folder_in_arguments(
     monkeypatch.setenv("HOME", str(tmp_path))
     assert refused(capsys, *TRAIN, "--out=~").startswith(f"error: --out {tmp_path}: a folder")
     assert refused(capsys, "report", "~/none").startswith(f"error: {tmp_path}/none: no such folder")
-    assert refused(capsys, "data", "check", "custom:~/none", "--sheet=~/a.png").startswith(f"error: {tmp_path}/none")
+    assert refused(capsys, "data", "check", "custom:~/none", "--sheet=~/a.png").startswith(
+        f"error: data custom: {tmp_path}/none"
+    )
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="Linux only")

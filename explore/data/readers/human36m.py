@@ -56,7 +56,7 @@ def load(
     if not any(folder.iterdir()):
         raise InputError(f"{folder}: empty; put Human36M_subjectN_data.json, _camera.json and _joint_3d.json there")
     common.check_subjects(folder, split, subjects, _subjects_of(folder.iterdir()))
-    for number in subjects:
+    for number in dict.fromkeys(subjects):
         subject = Subject(builder.root, number, builder.digest)
         cameras = {
             index: parse_camera(entry, index, subject.path["camera"]) for index, entry in subject.cameras.items()

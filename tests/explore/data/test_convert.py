@@ -124,7 +124,7 @@ def test_smpl(photos: Path, tmp_path: Path, count: int, kind: str) -> None:
         ("a.json", json.dumps([{"file": "none.jpg", "landmarks": [[0, 0]] * 33}]), "none.jpg: cannot be read"),
         ("a.json", json.dumps([{"file": "../a.jpg", "landmarks": [[0, 0]] * 33}]), "not a path below"),
         ("a.json", json.dumps([{"file": "a.jpg", "landmarks": [[9, 9]] * 33}]), "nothing is written"),
-        ("a.json", "[]", "no people in it; nothing is written"),
+        ("a.json", "[]", "no people in it, see docs/data.md for its keys; nothing is written"),
         ("a.csv", "x1,y1\n1,2\n", "entry 1: no file"),
         ("a.csv", "file,x0,y0\na.jpg,one,2\n", "not 33 landmarks"),
         ("a.npz", "PK", "not an NPZ file"),

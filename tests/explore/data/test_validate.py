@@ -79,10 +79,16 @@ def test_all_problems_are_listed(layout, tmp_path, capsys):
     assert len(problems) == 7 and sum(found["grey"] for found in facts["subjects"].values()) == 1
 
 
-@pytest.mark.parametrize("name", ["mpii", "custom", "mpi_inf_3dhp"])
+@pytest.mark.parametrize("name", ["mpii", "mupots", "custom", "mpi_inf_3dhp"])
 def test_folders_without_any_split(name, tmp_path, capsys):
     assert main(["data", "check", f"{name}:{tmp_path}"]) == 2
-    assert str(tmp_path) in capsys.readouterr().err
+    assert f"error: {tmp_path}" in capsys.readouterr().err
+
+
+def test_a_mix_cannot_be_checked(tmp_path, capsys):
+    for data in (f"mpii:{tmp_path}*0.5", f"custom:{tmp_path}+mpii:{tmp_path}"):
+        assert main(["data", "check", data]) == 2
+        assert "check one data set at a time" in capsys.readouterr().err
 
 
 def test_set_with_swapped_sides(tmp_path, capsys):

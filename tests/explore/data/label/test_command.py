@@ -150,7 +150,7 @@ def test_2d_labels_are_compared(photos, tmp_path, capsys):
     assert 1 <= report["rejected"]["labels-2d"] < report["people"]
     content["images"][0]["file_name"] = "other.jpg"
     (tmp_path / "2d.json").write_text(json.dumps(content))
-    assert label(tmp_path, photos, "--keypoints", tmp_path / "2d.json") == 2
+    assert label(tmp_path, photos, "--keypoints", tmp_path / "2d.json", "--teacher", "bundle:/nowhere") == 2
     assert "2d.json: images: none is one of the photos" in capsys.readouterr().err
 
 

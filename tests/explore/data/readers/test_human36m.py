@@ -229,6 +229,10 @@ def test_missing_subject_lists_the_available_ones(root):
     assert_rejected(root, "lacks subject 6;", "choose among 1 with", options=Human36MOptions(train_subjects=(1, 6)))
 
 
+def test_a_subject_given_twice_is_read_once(root):
+    assert len(load(root, "train", Human36MOptions(train_subjects=(1, 1), train_step=1))) == 4
+
+
 def test_missing_camera(root):
     edit_subject(root, "camera", lambda c: c.pop("2"))
     assert_rejected(root, "Human36M_subject1_camera.json", "camera 2 is missing", "ca_02_000002.jpg")
