@@ -62,6 +62,9 @@ class Parser(argparse.ArgumentParser):
             message += did_you_mean(rest.split()[0].partition("=")[0], visible_options(self))
         elif choice := re.search(r"invalid choice: '(.*)' \(choose from (.*)\)$", message):
             message += did_you_mean(choice[1], choice[2].replace("'", "").split(", "))
+        elif match := re.match(r"(ambiguous option: .* could match )(.*)$", message):
+            visible = set(visible_options(self))
+            message = match[1] + ", ".join(option for option in match[2].split(", ") if option in visible)
         message = re.sub("invalid int value: (.*)", r"\1 is not a whole number", message)
         message = re.sub("invalid float value: (.*)", r"\1 is not a number", message)
         raise InputError(f"{self.prog}: {message}; see {self.prog} --help")
@@ -260,6 +263,7 @@ def _run(argv: list[str]) -> int:
     module.add_arguments(parser)
     parser.add_argument("--json", action="store_true", help="print the result as JSON on standard output")
     parser.add_argument("--traceback", action="store_true", help="show the traceback of an unexpected error")
+    parser.set_defaults(parser=parser)  # for `explore.options.reject_useless`
     args = parser.parse_args(rest)
     if notice := ensure_home():
         print(notice, file=sys.stderr)

@@ -5,11 +5,13 @@ from __future__ import annotations
 import argparse
 import sys
 import typing
+from collections.abc import Iterable
 from typing import Any, TypeVar
 
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
+from arch.errors import InputError
 from explore.config import choices_of, load_yaml, parse, part_of, unit_of
 
 Model = TypeVar("Model", bound=BaseModel)
@@ -143,6 +145,13 @@ def take(args: argparse.Namespace, model: type[Model], values: dict[str, Any]) -
         if name in owner.model_fields and key != "config":
             part[name] = _value(owner.model_fields[name], text)
     return parse(model, values, "command line")
+
+
+def reject_useless(args: argparse.Namespace, names: Iterable[str], why: str) -> None:
+    """Raise an InputError for the first option among `names` that was given, because it has no effect."""
+    for name in names:
+        if getattr(args, name, argparse.SUPPRESS) != args.parser.get_default(name):
+            raise InputError(f"--{name.replace('_', '-')}: has no effect {why}; omit it")
 
 
 def flattened(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:

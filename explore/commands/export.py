@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from arch.errors import InputError, not_one_of
 from arch.files import check_output_folder, remove_leftovers
 from explore.export.config import ExportConfig
-from explore.options import add_options, deprecated_option, take
+from explore.options import add_options, deprecated_option, reject_useless, take
 from explore.progress import Display
 from quantize import sdk
 
@@ -116,6 +116,8 @@ def run(args: argparse.Namespace) -> int:
 
     if args.finetune_samples < 1:
         raise InputError(f"finetune-samples: {args.finetune_samples}: give 1 or more")
+    if not args.replace_activations:
+        reject_useless(args, ("finetune_samples",), "without --replace-activations")
     config = take(args, ExportConfig, {})
     args.sdk = sdk.parse(",".join(args.sdk or ()))
     if _is_bundle(Path(args.checkpoint)):

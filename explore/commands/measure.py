@@ -12,7 +12,7 @@ from urllib.parse import quote
 
 from arch.errors import InputError
 from explore.measure.config import CalibrateConfig, MeasureConfig
-from explore.options import add_options, deprecated_option, from_options, take
+from explore.options import add_options, deprecated_option, from_options, reject_useless, take
 
 if TYPE_CHECKING:
     from explore.measure.emulated.check import CheckedFile
@@ -82,6 +82,7 @@ def run(args: argparse.Namespace) -> int:
         return _set_up(args)
     if args.calibrate:
         return _calibrate(args, settings)
+    reject_useless(args, CalibrateConfig.model_fields, "without --calibrate")
     if not args.bundles:
         raise InputError("measure: no bundle given; write measure BUNDLE, or measure --calibrate ADDRESS")
     rows, agreements, failures = _measure(args, settings)

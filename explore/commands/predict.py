@@ -18,7 +18,7 @@ from rich.table import Table
 
 from arch.errors import InputError, shortened
 from arch.files import check_output_folder, remove_leftovers
-from explore.options import deprecated_option
+from explore.options import deprecated_option, reject_useless
 from explore.predict import BUNDLED
 from quantize.environment import usable_cores
 
@@ -38,13 +38,13 @@ VIDEO_FORMATS = ("mp4", "webm")
 MAX_LENGTH = 10_000_000  # px or mm; larger ones overflow
 MAX_THREADS = 256
 DETECTOR_THREADS = 4  # at most
-WEB_OPTIONS = ("web", "listen", "cert", "smooth")
+WEB_OPTIONS = ("web", "listen", "cert", "smooth", "parser")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser._negative_number_matcher = re.compile(r"^-\.?\d")  # so that argparse reads "-5,10,80,200" as a value
     add = parser.add_argument
-    add("inputs", nargs="*", metavar="INPUT", help="photo, video, folder of both, or camera:N")
+    add("inputs", nargs="*", default=[], metavar="INPUT", help="photo, video, folder of both, or camera:N")
     add("--model", action="append", metavar="BUNDLE",
         help="bundle folder written by search or export; repeat it to compare models (default: the bundled real-192)")  # fmt: skip
     boxes = parser.add_mutually_exclusive_group()
@@ -81,7 +81,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--listen", metavar="HOST:PORT", help="address of --web (default: 127.0.0.1 and a free port)")
     add("--cert", metavar="FILE|self",
         help="serve --web over https with a PEM file of certificate and key, or a new self-signed one (needs openssl)")  # fmt: skip
-    parser.set_defaults(defaults=vars(parser.parse_args([])))
 
 
 def _numbers(form: str) -> Callable[[str], tuple[float, ...]]:
@@ -269,12 +268,10 @@ def _times_table(times: dict[str, Any], name: str) -> Table:
 
 
 def _check_web(args: argparse.Namespace) -> None:
-    for name, default in args.defaults.items():
-        if name not in WEB_OPTIONS and getattr(args, name) != default:
-            option = "INPUT" if name == "inputs" else f"--{name.replace('_', '-')}"
-            raise InputError(
-                f"{option}: has no effect with --web, which uses the browser's camera and its own BUNDLE; omit {option}"
-            )
+    if args.inputs:
+        raise InputError("INPUT: has no effect with --web, which uses the browser's camera; omit it")
+    others = [name for name in vars(args) if name not in WEB_OPTIONS]
+    reject_useless(args, others, "with --web, which uses the browser's camera and its own BUNDLE")
 
 
 def _check(args: argparse.Namespace) -> None:

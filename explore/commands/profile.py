@@ -10,7 +10,7 @@ from typing import Any
 from arch.errors import InputError
 from arch.search_space import Space
 from arch.space import named_arch
-from explore.options import deprecated_option
+from explore.options import deprecated_option, reject_useless
 from explore.profile import (
     FORMS,
     Form,
@@ -65,6 +65,8 @@ def run(args: argparse.Namespace) -> int:
         raise InputError(f"--sample: {args.sample} is below 1; give a number of networks")
     if (args.describe or args.engine) and not args.networks:
         raise InputError("profile: --describe and --engine show networks that are named; give presets or files")
+    if not args.space:
+        reject_useless(args, ("sample", "input_size", "seed"), "without --space")
     archs = [found for name in args.networks for found in _find(name)]
     tables: list[list[Any]] = []
     if args.paper:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from arch.errors import InputError
 from arch.files import check_output
+from explore.options import reject_useless
 from explore.report.paper_tables import TABLES, Row, load_result, own_row, render
 
 EXAMPLE = """python explore.py report results/STUDY --reference mine:51.4:12.0
@@ -37,7 +38,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     if (args.study is None) == (args.tables is None):
-        raise InputError("report: give the folder of a study, or --tables RESULT.json")
+        raise InputError("report: give either the folder of a study or --tables RESULT.json")
+    if args.tables:
+        reject_useless(args, ("reference", "out"), "with --tables")
+    else:
+        reject_useless(args, ("markdown",), "without --tables")
     return _tables(args) if args.tables else _page(args)
 
 

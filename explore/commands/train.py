@@ -15,7 +15,7 @@ from arch.errors import InputError
 from arch.files import check_output, check_output_folder, remove_leftovers
 from explore.config import MAX_WORKERS, PX, load_yaml, parse
 from explore.data.config import DataConfig
-from explore.options import add_options, flattened, take
+from explore.options import add_options, flattened, reject_useless, take
 from explore.train.config import (
     PAPER_EPOCHS,
     PRESETS,
@@ -129,13 +129,12 @@ def _train_network(args: argparse.Namespace) -> int:
 
     if hasattr(args, "input_size"):
         raise InputError("--input-size: has no effect with --arch; add the size to the name, such as paper-S@64")
-    if hasattr(args, "subnets"):
-        raise InputError("--subnets: has no effect with --arch; omit it")
+    reject_useless(args, ("subnets",), "with --arch")
     arch = named_arch(args.arch)
     options = take(args, RunConfig, {"input_size": arch.input_size})
     config = take(args, TrainConfig, dict(PRESETS[options.preset]))
-    if options.epochs and hasattr(args, "samples"):
-        raise InputError("--samples: has no effect with --epochs; omit one of the two")
+    if options.epochs:
+        reject_useless(args, ("samples",), "with --epochs")
     if options.epochs is None and (options.preset == "ours" or "samples" in config.model_fields_set):
         options = _with_frames(args, options, config.samples)
     out = Path(options.out)
@@ -241,10 +240,8 @@ def _train_supernet(args: argparse.Namespace) -> int:
 
     options = take(args, RunConfig, {})
     config = take(args, TrainConfig, dict(SUPERNET_PRESET))
-    useless = {"flip-test": args.flip_test, "teacher": config.teacher}
-    useless |= {name: hasattr(args, name) for name in ("preset", "epochs", "backbone", "logs", "evaluations")}
-    if name := next((name for name, given in useless.items() if given), None):
-        raise InputError(f"--{name}: has no effect with --supernet; omit it")
+    network_only = ("flip_test", "teacher", "preset", "epochs", "backbone", "logs", "evaluations")
+    reject_useless(args, network_only, "with --supernet")
     options = _with_frames(args, options, config.samples)
     space = Space.named(args.supernet).at(options.input_size)
     engine = with_precision(
