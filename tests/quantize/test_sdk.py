@@ -18,10 +18,10 @@ from arch.errors import InputError
 from explore.export import golden
 from quantize import bundle, sdk
 from quantize.sdk import edgepose_decoder as decoder
+from tests.helpers.layouts import OLD_BUNDLE
 
 SOURCES = Path(sdk.__file__).parent
 DRIVERS = Path(__file__).with_name("sdk")
-BUNDLED = Path(__file__).resolve().parents[2] / "results" / "version-0.1" / "bundles" / "4d9892a5a7" / "litert"
 ROI = {"hips": [1, 2], "shoulders": [3], "reach": 1.09, "scale": 2.5}
 TOLERANCE = 1e-4  # as a fraction of the crop, of the depth range, or of a person of 2 m
 CALIBRATED: dict[str, Any] = {
@@ -177,7 +177,7 @@ CASES = drawn_cases()
 def golden_vectors(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[Case], list[dict[str, Any]]]:
     """The golden vectors of a bundle as cases, and as they are stored."""
     folder = tmp_path_factory.mktemp("golden") / "b"
-    shutil.copytree(BUNDLED, folder)
+    shutil.copytree(OLD_BUNDLE, folder)
     opened = bundle.load(folder)
     files = golden.stored_predictions(opened)
     about = json.loads(files["golden.json"])

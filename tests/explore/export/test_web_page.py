@@ -15,16 +15,14 @@ from explore.export import pipeline
 from quantize import bundle, sdk
 from tests.explore.predict.test_web import camera, wait_for_frame  # noqa: F401  # fixture
 from tests.helpers.browser import litertjs, page_with_camera, served
+from tests.helpers.layouts import OLD_BUNDLE, REPOSITORY
 from tests.helpers.networks import write_bundle
-
-RESULTS = Path(__file__).resolve().parents[3] / "results"
-BUNDLED = RESULTS / "version-0.1" / "bundles" / "4d9892a5a7" / "litert"
 
 
 @pytest.fixture
 def opened(tmp_path: Path) -> Path:
     """A copy of a bundle."""
-    return Path(shutil.copytree(BUNDLED, tmp_path / "net" / "litert"))
+    return Path(shutil.copytree(OLD_BUNDLE, tmp_path / "net" / "litert"))
 
 
 def test_decoders_are_added_to_a_bundle(opened: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -85,7 +83,7 @@ def test_missing_npm_is_reported_before_work(
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.setattr(web_server.shutil, "which", lambda name: None)
     monkeypatch.setattr(pipeline, "_open_parts", lambda *_: pytest.fail("opens the data"))
-    path = opened if given == "bundle" else RESULTS / "real-128" / "net.safetensors"
+    path = opened if given == "bundle" else REPOSITORY / "results" / "real-128" / "net.safetensors"
     folder = [] if given == "bundle" else ["--out", str(tmp_path / "out")]
     assert main(["export", str(path), "--sdk", "c", "--web", str(tmp_path / "web"), *folder]) == 2
     assert "web: needs npm" in capsys.readouterr().err

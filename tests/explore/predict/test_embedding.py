@@ -26,18 +26,17 @@ from quantize import bundle, sdk
 from quantize.bundle import Bundle
 from quantize.recipes import recipe
 from tests.helpers.browser import launched, litertjs, served
+from tests.helpers.layouts import OLD_BUNDLE, REPOSITORY
 from tests.helpers.networks import Case, write_bundle
 from tests.quantize.conftest import case, converter, exported  # noqa: F401  # fixtures
 
-ROOT = Path(__file__).resolve().parents[3]
-BUNDLED = ROOT / "results" / "version-0.1" / "bundles" / "4d9892a5a7" / "litert"
-BUNDLED_ROI = ROOT / "results" / "real-128" / "litert"
+BUNDLED_ROI = REPOSITORY / "results" / "real-128" / "litert"
 BOX = (70.0, 15.0, 150.0, 200.0)
 
 
 def code(title: str) -> str:
     """Return the program that the page shows under a title."""
-    text = (ROOT / "docs" / "embedding.md").read_text()
+    text = (REPOSITORY / "docs" / "embedding.md").read_text()
     found = re.search(rf'```\w+ title="{re.escape(title)}"\n(.*?)```', text, re.DOTALL)
     assert found, f"docs/embedding.md has no {title}"
     return found[1]
@@ -51,9 +50,9 @@ def litert(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
         shutil.copytree(BUNDLED_ROI, folder)
         made = bundle.load(folder)
     else:
-        old = bundle.load(BUNDLED).manifest
+        old = bundle.load(OLD_BUNDLE).manifest
         about = {"recipe": old.recipe, "data": old.data, "skeleton": old.skeleton}
-        made = bundle.write(folder, BUNDLED / "model.tflite", arch=old.arch, runtime="litert", **about)  # type: ignore[arg-type]
+        made = bundle.write(folder, OLD_BUNDLE / "model.tflite", arch=old.arch, runtime="litert", **about)  # type: ignore[arg-type]
     bundle.add_decoders(made, ("python", "javascript"))
     Image.open(io.BytesIO(render_jpeg(SyntheticConfig(level="easy", size=300), "test", 3))).save(folder / "photo.png")
     return made
