@@ -62,7 +62,7 @@ def write_study(folder: Path, count: int, names: dict[int, str] | None = None, d
     ]
     config = SearchConfig(study=folder.name, results=str(folder.parent), trials=max(1, count))
     (folder / "page").mkdir(parents=True)
-    (folder / "config.yaml").write_text(yaml.safe_dump(config.model_dump(mode="json") | {"hash": config.hash}))
+    (folder / "config.yaml").write_text(yaml.safe_dump(settings_of(config)))
     importances = {"mpjpe_mm": {"width": 0.6, "head": 0.4}, "latency_ms": {"width": 0.7, "intermediate_channels": 0.3}}
     snapshot = Snapshot(
         networks=networks,
@@ -162,7 +162,7 @@ def write_compared_study(
     """
     config = SearchConfig(study=folder.name, results=str(folder.parent), runtimes=("litert",), **settings)
     folder.mkdir(parents=True)
-    (folder / "config.yaml").write_text(yaml.safe_dump(config.model_dump(mode="json") | {"hash": config.hash}))
+    (folder / "config.yaml").write_text(yaml.safe_dump(settings_of(config)))
     parts, rng, space = evaluators(), random.Random(0), Space.named("mobile").at(64)
     trials, finalists = [], []
     for number, file in enumerate(files):
