@@ -37,12 +37,15 @@ LONG: dict[str, Any] = {
     },
 }  # fmt: skip
 FRAMES = {40000: 12000, 160000: 48000}  # frames by samples, as `explore.train.config.frames_for` renders for a run
-# Changes of LONG["start"] and of the seed; each is one run.
-CHANGES: tuple[dict[str, Any], ...] = (
-    {}, {"learning_rate": 4e-3}, {"batch_size": 8}, {"batch_size": 32}, {"ema_decay": 0.999}, {"augment": "light"},
-    {"weight_decay": 1e-2}, {"learning_rate": 16e-3}, {"schedule": "steps"}, {"seed": 1},
-)  # fmt: skip
-RUNS = tuple(changes | {"samples": samples} for samples in FRAMES for changes in CHANGES)
+# Changes of LONG["start"] and of the seed by samples; each is one run.
+CHANGES: dict[int, tuple[dict[str, Any], ...]] = {
+    40000: (
+        {}, {"learning_rate": 4e-3}, {"batch_size": 8}, {"batch_size": 32}, {"ema_decay": 0.999}, {"augment": "light"},
+        {"weight_decay": 1e-2}, {"learning_rate": 16e-3}, {"schedule": "steps"}, {"seed": 1},
+    ),
+    160000: ({}, {"augment": "light"}, {"ema_decay": 0.999}, {"weight_decay": 1e-2}),
+}  # fmt: skip
+RUNS = tuple(changes | {"samples": samples} for samples, each in CHANGES.items() for changes in each)
 
 
 def run_long(progress: Progress) -> list[dict[str, Any]]:

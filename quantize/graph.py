@@ -67,11 +67,10 @@ def lift_dead_channels(module: nn.Module, min_weight: float = MIN_WEIGHT) -> Non
                 rows[dead, rows.shape[1] // 2] = floor[dead]
 
 
-def save_onnx(net: PoseNet, path: Path, depth_scale: float = 1.0) -> None:
-    """Write `inference_module(net)` as an ONNX file with the input `image` (1, 3, S, S) and the output `raw`."""
-    example = torch.zeros(1, 3, net.arch.input_size, net.arch.input_size)
-    module = inference_module(net)
-    scale_depths(module.net, depth_scale)
+def save_onnx(module: RawOutput, path: Path) -> None:
+    """Write an inference module as an ONNX file with the input `image` (1, 3, S, S) and the output `raw`."""
+    size = module.net.arch.input_size
+    example = torch.zeros(1, 3, size, size)
     with warnings.catch_warnings():
         # The tracing exporter is deprecated, but it needs no onnxscript and names nodes after modules.
         warnings.simplefilter("ignore", DeprecationWarning)
@@ -91,7 +90,7 @@ def save_folded_onnx(net: PoseNet, path: Path) -> None:
     import onnxruntime
 
     traced = path.with_suffix(".traced.onnx")
-    save_onnx(net, traced)
+    save_onnx(inference_module(net), traced)
     options = onnxruntime.SessionOptions()
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
     options.optimized_model_filepath = str(path)

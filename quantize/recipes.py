@@ -15,7 +15,7 @@ from arch.space import Arch
 WeightPrecision = Literal["float32", "float16", "int8"]
 ActivationPrecision = Literal["float32", "float16", "int16", "int8"]
 InputType = Literal["float32", "uint8"]
-OPTIONS = ("activation_range", "activation_symmetry", "weight_range", "weight_granularity")
+OPTIONS = ("activation_range", "activation_symmetry", "weight_range", "weight_granularity", "weight_rounding")
 
 
 class Recipe(BaseModel):
@@ -71,6 +71,10 @@ class Recipe(BaseModel):
     )
     weight_granularity: Literal["channel", "tensor"] | None = Field(
         default=None, description="one range of weights for each output channel, or for each tensor"
+    )
+    weight_rounding: Literal["nearest", "compensated"] | None = Field(
+        default=None,
+        description="nearest step, or so that errors cancel on the calibration images (GPTQ)",
     )
     qat_samples: int = Field(
         default=0, strict=True, ge=0, le=10**9, description="training samples of quantization-aware training"

@@ -53,6 +53,7 @@ def quantizer_options(recipe: Recipe) -> dict[str, tuple[str, ...]]:
         "activation_symmetry": ("asymmetric",),
         "weight_range": ("minmax",),
         "weight_granularity": ("channel",),
+        "weight_rounding": ("nearest",),
     }
 
 

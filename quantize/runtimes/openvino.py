@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 FILES = ("model.xml", "model.bin")
 DEPTH_SCALE = 1.0  # outputs stay float
 WEIGHT_BITS = 7  # see `quantize.runtimes.protocol.Runtime`
+WEIGHT_LEVELS = 63  # on each side of zero
 CONVOLUTIONS = ("Convolution", "FullyConnected", "MatMul")
 BOOKKEEPING = ("Input", "Output", "Const")
 CONVERSIONS = ("Reorder", "Reshape", "Convert")
@@ -43,14 +44,17 @@ def unsupported(arch: Arch, recipe: Recipe) -> list[str]:
 def quantizer_options(recipe: Recipe) -> dict[str, tuple[str, ...]]:
     """Return the options of NNCF. Weights alone are always quantized per channel; training starts from the defaults."""
     if not recipe.calibrated:
-        return {"weight_range": ("minmax",), "weight_granularity": ("channel",)}
+        return {"weight_range": ("minmax",), "weight_granularity": ("channel",), "weight_rounding": ("nearest",)}
     options = {
         "activation_range": ("average", "minmax", "percentile", "histogram"),
         "activation_symmetry": ("symmetric", "asymmetric"),
         "weight_range": ("minmax",),
         "weight_granularity": ("channel", "tensor"),
+        "weight_rounding": ("compensated", "nearest"),
     }
-    return {option: values[:1] for option, values in options.items()} if recipe.qat_samples else options
+    if recipe.qat_samples:
+        return {option: values[:1] for option, values in options.items()} | {"weight_rounding": ("nearest",)}
+    return options
 
 
 def failed_checks(arch: Arch, recipe: Recipe) -> list[str]:
@@ -62,13 +66,17 @@ def export(net: PoseNet, folder: Path, recipe: Recipe, calibration: Array | None
     """Write an .xml with its .bin; weights are stored as fp16 only if the recipe says so."""
     import openvino as ov
 
-    from quantize.graph import save_onnx
+    from quantize.graph import inference_module, save_onnx
+    from quantize.rounding import round_weights
 
+    module = inference_module(net)
+    if recipe.quantized:
+        round_weights(module, recipe, recipe.options(quantizer_options(recipe)), WEIGHT_LEVELS, calibration)
     with (
         tempfile.TemporaryDirectory() as scratch
     ):  # conversion by way of ONNX gives the same graph in a third of the time
         exported = Path(scratch, "model.onnx")
-        save_onnx(net, exported)
+        save_onnx(module, exported)
         model = ov.convert_model(exported)
     if recipe.quantized:
         model = _quantize(model, recipe, recipe.float_steps(net.arch), calibration)
