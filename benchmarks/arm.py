@@ -53,7 +53,7 @@ RECIPE = "int8-static"
 BUNDLES = (
     "real-128/litert",
     "real-128-small/litert",
-    "real-192/litert",
+    "real-224/litert",
     "reference/bundles/*/litert",
 )  # below results/
 TRAINED = ("results/real-128/net.safetensors",)

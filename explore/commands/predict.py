@@ -46,7 +46,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("inputs", nargs="*", default=[], metavar="INPUT", help="photo, video, folder of both, or camera:N")
     add("--model", action="append", metavar="BUNDLE",
-        help="bundle folder written by search or export; repeat it to compare models (default: the bundled real-192)")  # fmt: skip
+        help="bundle folder written by search or export; repeat it to compare models (default: the bundled real-224)")  # fmt: skip
     boxes = parser.add_mutually_exclusive_group()
     boxes.add_argument("--bbox", type=_numbers("X,Y,W,H"), action="append", metavar="X,Y,W,H",
         help="box of a person in px, in every frame of a video; repeat it for each person (default: detect people)")  # fmt: skip
@@ -77,7 +77,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="threads of each network (default: 1); the person detector uses up to 4 cores",
     )
     add("--web", metavar="BUNDLE", nargs="?", const=str(BUNDLED),
-        help="serve a page that predicts live from a browser's camera, with LiteRT.js (default: the bundled real-192)")  # fmt: skip
+        help="serve a page that predicts live from a browser's camera, with LiteRT.js (default: the bundled real-224)")  # fmt: skip
     add("--listen", metavar="HOST:PORT", help="address of --web (default: 127.0.0.1 and a free port)")
     add("--cert", metavar="FILE|self",
         help="serve --web over https with a PEM file of certificate and key, or a new self-signed one (needs openssl)")  # fmt: skip

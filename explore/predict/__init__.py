@@ -2,4 +2,4 @@
 
 from pathlib import Path
 
-BUNDLED = Path(__file__).parent / "real-192"  # trained on renders and pseudo-labelled photos; the default of `predict`
+BUNDLED = Path(__file__).parent / "real-224"  # trained on renders and pseudo-labelled photos; the default of `predict`

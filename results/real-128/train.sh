@@ -1,5 +1,5 @@
 #!/bin/sh
-# Train real-128, real-192 and real-128-small from the root of a clone: sh results/real-128/train.sh PHOTOS MOTION
+# Train real-128, real-224 and real-128-small from the root of a clone: sh results/real-128/train.sh PHOTOS MOTION
 # PHOTOS: folder of photos, such as photos/ of github.com/bearpaw/clothing-co-parsing.
 # MOTION: folder of ASF and AMC files, such as subject 02 of mocap.cs.cmu.edu.
 # Sets and networks that exist in sets/ are kept, and an interrupted training is continued. results/real-128/README.md
@@ -63,11 +63,16 @@ landmarks $net 0.38 0.58 0.04 20000 300000 sets/third.safetensors --learning-rat
 landmarks $net 0.32 0.64 0.04 30000 330000 sets/fourth.safetensors --learning-rate 3e-3 --init-from sets/third.safetensors
 landmarks $net 0.32 0.64 0.04 12000 140000 sets/fifth.safetensors --learning-rate 2e-3 --init-from sets/fourth.safetensors \
   --dataset.seed 1
-for name in real-128 real-192; do
-  landmarks results/$name/arch.yaml 0.32 0.64 0.04 40000 300000 sets/$name.safetensors --learning-rate 2.5e-3 \
-    --init-from sets/fifth.safetensors
-done
+landmarks $net 0.32 0.64 0.04 40000 300000 sets/real-128.safetensors --learning-rate 2.5e-3 --init-from sets/fifth.safetensors
 
-for name in real-128 real-192 real-128-small; do
+# More pixels for the same network: 192, then 224. Two runs at 224 px see different renders and are averaged.
+net=results/real-224/arch.yaml
+sed 's/input_size: 224/input_size: 192/; s/heatmap_size: 56/heatmap_size: 48/' $net > sets/192.yaml
+landmarks sets/192.yaml 0.32 0.64 0.04 40000 300000 sets/sixth.safetensors --learning-rate 2.5e-3 --init-from sets/fifth.safetensors
+landmarks $net 0.32 0.64 0.04 40000 190000 sets/seventh.safetensors --learning-rate 3e-3 --init-from sets/sixth.safetensors
+landmarks $net 0.32 0.64 0.04 40000 135000 sets/eighth.safetensors --learning-rate 3e-3 --init-from sets/sixth.safetensors \
+  --dataset.seed 1 --seed 1
+
+for name in real-128 real-224 real-128-small; do
   python explore.py export sets/$name.safetensors --runtimes litert --out results/$name --task results/$name/pose_landmarker.task
 done

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 
 import numpy as np
 import pytest
 
+from explore.predict import BUNDLED
 from quantize.confidence import Confidence, fit_confidence, fit_logistic, reliability, separation
 from quantize.runner import fault_of
 from quantize.scale import fit_scale, scale_by_bones, scale_error
 
-BUNDLE = Path(__file__).resolve().parents[2] / "explore" / "predict" / "real-192" / "manifest.json"
 EDGES = [(0, 1), (1, 2), (2, 3), (0, 4)]
 
 
@@ -51,7 +50,7 @@ WRONG = {
 
 @pytest.mark.parametrize(("part", "key", "value", "fault"), WRONG.values(), ids=WRONG)
 def test_constants_that_do_not_fit_the_joints_are_rejected(part: str, key: str, value: object, fault: str) -> None:
-    manifest = json.loads(BUNDLE.read_text())
+    manifest = json.loads((BUNDLED / "manifest.json").read_text())
     rules = manifest["postprocessing"]
     rules["scale"] = {"edges": [[0, 1], [0, 2]], "flat": [0.1, 0.2], "deep": [0.1, 0.2]}
     assert rules["confidence"] and fault_of(manifest) == ""

@@ -12,12 +12,12 @@ import pytest
 
 from arch.files import content_hash
 from explore.cli import main
+from explore.predict import BUNDLED
 from quantize import sdk
 from quantize.runner import fault_of
 from tests.helpers.layouts import REPOSITORY, pictures
 from tests.helpers.runtimes import run_py
 
-BUNDLE = REPOSITORY / "explore" / "predict" / "real-192"
 INFINITE, NAN = float("inf"), float("nan")
 
 
@@ -72,14 +72,14 @@ EDITS: dict[str, tuple[Callable[[Any], None], str]] = {  # a name, the change, t
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("bundles")
-    shutil.copytree(BUNDLE, folder / "bundle")
+    shutil.copytree(BUNDLED, folder / "bundle")
     (folder / "bundle" / "run.py").write_bytes(sdk.run_program())
     pictures(folder, ["photo.png"])
     return folder
 
 
 def edit(folder: Path, change: Callable[[Any], None]) -> None:
-    manifest = json.loads((BUNDLE / "manifest.json").read_text())
+    manifest = json.loads((BUNDLED / "manifest.json").read_text())
     manifest.pop("checksum")
     change(manifest)
     manifest["checksum"] = content_hash(manifest, 16)

@@ -26,6 +26,7 @@ from arch.search_space import Space
 from arch.space import named_arch
 from explore.data import open_dataset
 from explore.options import from_options
+from explore.predict import BUNDLED
 from explore.search.config import SearchConfig
 from quantize import manifest
 from quantize.recipes import recipe
@@ -106,7 +107,7 @@ DOCUMENTS: dict[str, tuple[Callable[[str], object], Any]] = {
     ),
     "recipe": (recipe, {"weights": "int8", "activations": "int8", "calibration_images": 10, "float_first": 1}),
 }
-MANIFEST = json.loads((REPOSITORY / "explore" / "predict" / "real-192" / "manifest.json").read_text())
+MANIFEST = json.loads((BUNDLED / "manifest.json").read_text())
 LAYOUTS = {"custom": custom, "human36m": human36m, "mpii": mpii, "mscoco": mscoco, "muco": muco, "mupots": mupots}
 
 

@@ -17,6 +17,7 @@ import pytest
 from arch.errors import InputError
 from explore.cli import main
 from explore.data.images import read_image
+from explore.predict import BUNDLED
 from explore.predict.inputs import parse_inputs
 from quantize import sdk
 from tests.helpers.layouts import REPOSITORY
@@ -103,7 +104,7 @@ def test_a_file_that_is_named_is_an_error(
 
 @pytest.mark.parametrize("name", ["huge.png", "cut.jpg", "pipe.jpg", "folder.png", "good-wide.png"])
 def test_run_py(name: str, folder: Path, tmp_path: Path) -> None:
-    shutil.copytree(REPOSITORY / "explore" / "predict" / "real-192", tmp_path / "b")
+    shutil.copytree(BUNDLED, tmp_path / "b")
     (tmp_path / "b" / "run.py").write_bytes(sdk.run_program())
     done = run_py(tmp_path / "b", str(folder / name))
     if name.startswith("good"):
@@ -135,7 +136,7 @@ def test_heic_without_pillow_heif(folder: Path, monkeypatch: pytest.MonkeyPatch)
 
 
 def test_folders_of_data_label(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    arguments = ["data", "label", str(folder), "--teacher", f"bundle:{REPOSITORY / 'explore' / 'predict' / 'real-192'}"]
+    arguments = ["data", "label", str(folder), "--teacher", f"bundle:{BUNDLED}"]
     assert main([*arguments, "--out", str(tmp_path / "set")]) == 2  # there is no real person in the pictures
     assert "were left out" in capsys.readouterr().err
     report = (tmp_path / "set" / "report.txt").read_text()

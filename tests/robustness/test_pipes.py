@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from explore.cli import COMMANDS
+from explore.predict import BUNDLED
 from quantize import sdk
 from tests.helpers.layouts import REPOSITORY, custom, pictures
 
@@ -39,7 +40,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("pipes")
     custom(folder / "set", 8)
     pictures(folder, ["photo.png"])
-    shutil.copytree(REPOSITORY / "explore" / "predict" / "real-192", folder / "bundle")
+    shutil.copytree(BUNDLED, folder / "bundle")
     (folder / "bundle" / "run.py").write_bytes(sdk.run_program())
     return folder
 

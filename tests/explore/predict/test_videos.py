@@ -185,7 +185,7 @@ def test_two_models_side_by_side(scene: Callable[[int], np.ndarray], tmp_path: P
 
 def test_a_network_without_a_preset_is_named_like_its_folder(tmp_path: Path) -> None:
     bundle = bundles.load(BUNDLED)
-    assert bundle.arch.name == bundle.arch.id and name_of(bundle) == "real-192"
+    assert bundle.arch.name == bundle.arch.id and name_of(bundle) == BUNDLED.name
     assert name_of(replace(bundle, path=tmp_path / "mine" / "litert")) == "mine"
     assert name_of(bundles.load(MODEL)) == NAME
 
