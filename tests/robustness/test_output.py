@@ -15,11 +15,11 @@ from arch.files import check_output
 from explore.cli import main, report_errors
 from explore.config import parse
 from explore.host import ensure_home
+from explore.predict import BUNDLED
 from explore.progress import Display
 from explore.search.config import SearchConfig
 
 ROOT = Path(__file__).resolve().parents[2]
-BUNDLE = ROOT / "explore" / "predict" / "real-192"
 TRAIN = ("train", "--arch", "paper-XS-relu@64", "--samples", "64")
 
 
@@ -120,7 +120,7 @@ def test_unexpected_exceptions_are_one_line(capsys: pytest.CaptureFixture[str]) 
         ("data check custom:/nowhere --sheet=FOLDER/b.jpg", "--sheet FOLDER/b.jpg: the file is written as .png; give a name that ends in .png"),
         ("data synth --sheet=FOLDER/b.jpg", "--sheet FOLDER/b.jpg: the file is written as .png; give a name that ends in .png"),
         ("report FOLDER --out=FOLDER/b.pdf", "--out FOLDER/b.pdf: the file is written as .html; give a name that ends in .html"),
-        (f"export {BUNDLE} --task=FOLDER/b.zip --force", "task FOLDER/b.zip: the file is written as .task; give a name that ends in .task"),
+        (f"export {BUNDLED} --task=FOLDER/b.zip --force", "task FOLDER/b.zip: the file is written as .task; give a name that ends in .task"),
         ("measure --calibrate local --out=FOLDER/b.jsonl", "--out FOLDER/b.jsonl: the file is written as .json; give a name that ends in .json"),
         ("predict a.jpg --out=FOLDER/b.png", "--out FOLDER/b.png: the name of a .png file; give the path of a folder"),
     ],
