@@ -40,8 +40,11 @@ def test_zip_with_certificate(checkpoint: Checkpoint, tmp_path: Path, capsys: py
         assert len(found.deviations["torch to file"]["joint_max"]) == opened.arch.num_joints
         assert list(found.steps_mm.values()) == sorted(found.steps_mm.values(), reverse=True)
         assert row["float_bytes"] == found.float_bytes > row["bytes"]
-        ours = {"onnxruntime": ("minmax", "asymmetric"), "openvino": ("average", "symmetric")}[row["runtime"]]
-        assert tuple(found.quantizer.values()) == (*ours, "minmax", "channel")
+        ours = {
+            "onnxruntime": ("minmax", "asymmetric", "minmax", "channel", "nearest"),
+            "openvino": ("average", "symmetric", "minmax", "channel", "compensated"),
+        }
+        assert tuple(found.quantizer.values()) == ours[row["runtime"]]
 
 
 def test_failed_check_writes_nothing_without_force(
