@@ -43,10 +43,7 @@ CHANGES: dict[int, tuple[dict[str, Any], ...]] = {
         {}, {"learning_rate": 4e-3}, {"batch_size": 8}, {"batch_size": 32}, {"ema_decay": 0.999}, {"augment": "light"},
         {"weight_decay": 1e-2}, {"learning_rate": 16e-3}, {"schedule": "steps"}, {"seed": 1},
     ),
-    160000: (
-        {}, {"augment": "light"}, {"ema_decay": 0.999}, {"weight_decay": 1e-2}, {"seed": 1},
-        {"seed": 1, "weight_decay": 1e-2},
-    ),
+    160000: ({}, {"augment": "light"}, {"ema_decay": 0.999}, {"weight_decay": 1e-2}, {"seed": 1}),
 }  # fmt: skip
 RUNS = tuple(changes | {"samples": samples} for samples, each in CHANGES.items() for changes in each)
 

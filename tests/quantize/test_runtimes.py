@@ -86,7 +86,8 @@ def test_networks_whose_int8_pooling_splits_a_litert_file_are_known_before_the_e
         path = converter.export(residual, weights, "litert", chosen, images if chosen.int8 else None, tmp_path / name)
         summary, expected = runtimes.get("litert").inspect(path), failed_checks(residual, "litert", chosen)
         assert (summary.partitions > 1) is is_split and bool(expected) is is_split
-        assert summary.fallbacks == ({"AVERAGE_POOL_2D int8": 5} if is_split else {})
+        assert summary.fallbacks.get("AVERAGE_POOL_2D int8", 0) == (5 if is_split else 0)
+        assert is_split or not summary.fallbacks
         assert not expected or "5 INT8 average poolings" in expected[0]
     assert not failed_checks(skip, "litert", recipe("int8-static"))
     assert not failed_checks(residual, "openvino", recipe("int8-static"))
