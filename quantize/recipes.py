@@ -73,8 +73,7 @@ class Recipe(BaseModel):
         default=None, description="one range of weights for each output channel, or for each tensor"
     )
     weight_rounding: Literal["nearest", "compensated"] | None = Field(
-        default=None,
-        description="nearest step, or so that errors cancel on the calibration images (GPTQ)",
+        default=None, description="to the nearest level, or so that errors cancel on the calibration images (GPTQ)"
     )
     qat_samples: int = Field(
         default=0, strict=True, ge=0, le=10**9, description="training samples of quantization-aware training"

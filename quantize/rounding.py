@@ -20,13 +20,13 @@ def round_weights(
 
     GPTQ (Frantar et al. 2023): the error that the rounding of one weight causes is compensated by the next weights of
     the same output channel, by the second moments of the layer's inputs on the calibration images. Rounded to the
-    nearest step, the errors of a channel add up to a nearly constant shift of its output, of up to 10 mm in the depths
-    of a 2.5D head. The quantizer derives the same steps again, because the largest weights stay as they are.
+    nearest level, the errors of a channel add up to a nearly constant shift of its output, such as a joint's depth in a
+    2.5D head. The quantizer derives the same scales again, because the largest weights stay as they are.
 
     Args:
         module: an inference graph, without BatchNorm.
         options: those of the quantizer, see `Recipe.options`.
-        levels: steps of a weight on each side of zero.
+        levels: of a weight on each side of zero.
         images: normalised RGB (N, 3, S, S); None for a recipe without calibration.
     """
     if options.get("weight_rounding") != "compensated":
@@ -41,8 +41,8 @@ def round_weights(
         moments[conv] = moments.get(conv, torch.zeros(())) + rows @ rows.mT / rows.shape[-1]
 
     float_steps = recipe.float_steps(module.net.arch)
-    steps = [step for name, step in module.net.steps.items() if name not in float_steps]
-    convs = [part for step in steps for part in step.modules() if isinstance(part, nn.Conv2d)]
+    quantized = [step for name, step in module.net.steps.items() if name not in float_steps]
+    convs = [part for step in quantized for part in step.modules() if isinstance(part, nn.Conv2d)]
     hooks = [conv.register_forward_pre_hook(add) for conv in convs]
     with torch.no_grad():
         for image in torch.from_numpy(images):
@@ -54,23 +54,27 @@ def round_weights(
             largest = weights.abs().amax(2, keepdim=True)
             if options["weight_granularity"] == "tensor":
                 largest = largest.amax().expand_as(largest)
-            found = _rounded(weights.double(), largest.double().clamp_min(1e-12) / levels, levels, moment.double())
+            scales = largest.double().clamp_min(1e-12) / levels
+            found = _rounded(weights.double(), scales, levels, moment.double())
             conv.weight.copy_(found.view_as(conv.weight))
 
 
-def _rounded(weights: Tensor, steps: Tensor, levels: int, moment: Tensor) -> Tensor:
-    """Return weights (G, O, I) of G groups on multiples of `steps` (G, O, 1); moment: second moments of inputs (G, I, I)."""
-    scale = DAMPING * moment.diagonal(dim1=1, dim2=2).mean(1) + 1e-9
-    damped = moment + scale[:, None, None] * torch.eye(moment.shape[-1])
+def _rounded(weights: Tensor, scales: Tensor, levels: int, moment: Tensor) -> Tensor:
+    """Return the weights (G, O, I) of G groups as multiples of `scales` (G, O, 1).
+
+    moment: second moments of the inputs (G, I, I)
+    """
+    damping = DAMPING * moment.diagonal(dim1=1, dim2=2).mean(1) + 1e-9
+    damped = moment + damping[:, None, None] * torch.eye(moment.shape[-1])
     order = damped.diagonal(dim1=1, dim2=2).argsort(descending=True)
     damped = damped.gather(1, order[:, :, None].expand_as(damped)).gather(2, order[:, None].expand_as(damped))
     factor = torch.linalg.cholesky(torch.linalg.inv(damped), upper=True)
     columns = order[:, None].expand_as(weights)
     given = weights.gather(2, columns)
-    left, steps = given.clone(), steps[:, :, 0]
+    left, scales = given.clone(), scales[:, :, 0]
     for i in range(given.shape[2]):
-        value = (left[:, :, i] / steps).round().clamp(-levels, levels) * steps
-        value = torch.where((given[:, :, i] / steps).abs().round() == levels, given[:, :, i], value)
+        value = (left[:, :, i] / scales).round().clamp(-levels, levels) * scales
+        value = torch.where((given[:, :, i] / scales).abs().round() == levels, given[:, :, i], value)
         error = (left[:, :, i] - value) / factor[:, i, i, None]
         left[:, :, i + 1 :] -= error[:, :, None] * factor[:, None, i, i + 1 :]
         left[:, :, i] = value

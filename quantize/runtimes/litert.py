@@ -48,7 +48,7 @@ def quantizer_options(recipe: Recipe) -> dict[str, tuple[str, ...]]:
     """Return the options of the quantizer; INT16 activations are symmetric in every kernel."""
     found: dict[str, tuple[str, ...]] = {"weight_rounding": ("nearest",)}
     if recipe.calibrated:
-        if recipe.weight_range != "octav":  # whose steps follow from the weights after rounding
+        if recipe.weight_range != "octav":  # whose scales depend on all weights, so that rounding changes them
             found["weight_rounding"] = ("compensated", "nearest")
         # 16 bits need no clipping of extremes
         found["activation_range"] = ("average", "minmax") if recipe.int8 else ("minmax", "average")

@@ -20,14 +20,14 @@ OPTIONS = {"weight_rounding": "compensated", "weight_granularity": "channel"}
 
 
 def nearest(conv: nn.Conv2d, levels: int) -> torch.Tensor:
-    """Return the weights of a convolution, rounded to the nearest step of their channel."""
+    """Return the weights of a convolution, rounded to the nearest level of their channel."""
     steps = conv.weight.abs().amax((1, 2, 3), keepdim=True).clamp_min(1e-12) / levels
     return (conv.weight / steps).round() * steps
 
 
 @pytest.mark.parametrize("levels", [63, 127])
 @pytest.mark.parametrize("head", HEADS)
-def test_outputs_are_closer_than_with_the_nearest_steps(head: str, levels: int, case: Cases) -> None:
+def test_outputs_are_closer_than_with_the_nearest_levels(head: str, levels: int, case: Cases) -> None:
     given = case(head)
     modules = [inference_module(load_network(given.weights)[0]) for _ in range(3)]
     _, ours, theirs = modules
@@ -41,7 +41,7 @@ def test_outputs_are_closer_than_with_the_nearest_steps(head: str, levels: int, 
 
 
 @pytest.mark.parametrize("granularity", ["channel", "tensor"])
-def test_the_quantizer_finds_the_same_steps(granularity: str, case: Cases) -> None:
+def test_the_quantizer_finds_the_same_scales(granularity: str, case: Cases) -> None:
     given = case("heatmap-2.5d")
     before, after = (inference_module(load_network(given.weights)[0]) for _ in range(2))
     round_weights(after, recipe("int8-static"), OPTIONS | {"weight_granularity": granularity}, 127, given.images)
@@ -56,7 +56,7 @@ def test_the_quantizer_finds_the_same_steps(granularity: str, case: Cases) -> No
         largest = new.abs().amax(over, keepdim=True)
         assert torch.equal(largest, old.abs().amax(over, keepdim=True))
         steps = (new / largest.clamp_min(1e-12) * 127).numpy()
-        small = np.abs(steps) < 126.5  # the others keep their values and are rounded to the last step
+        small = np.abs(steps) < 126.5  # the others keep their values and are rounded to the last level
         np.testing.assert_allclose(steps[small], steps[small].round(), atol=1e-3)
 
 
