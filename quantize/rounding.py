@@ -14,7 +14,12 @@ DAMPING = 0.01  # added to the diagonal of the second moments, as a fraction of 
 
 
 def round_weights(
-    module: RawOutput, recipe: Recipe, options: dict[str, str], levels: int, images: Array | None
+    module: RawOutput,
+    recipe: Recipe,
+    options: dict[str, str],
+    levels: int,
+    images: Array | None,
+    depthwise_levels: int | None = None,
 ) -> None:
     """Round the weights of convolutions in place, if `weight_rounding` is compensated.
 
@@ -28,6 +33,7 @@ def round_weights(
         options: those of the quantizer, see `Recipe.options`.
         levels: of a weight on each side of zero.
         images: normalised RGB (N, 3, S, S); None for a recipe without calibration.
+        depthwise_levels: of the weights of depthwise convolutions; None: `levels`
     """
     if options.get("weight_rounding") != "compensated":
         return
@@ -54,8 +60,8 @@ def round_weights(
             largest = weights.abs().amax(2, keepdim=True)
             if options["weight_granularity"] == "tensor":
                 largest = largest.amax().expand_as(largest)
-            scales = largest.double().clamp_min(1e-12) / levels
-            found = _rounded(weights.double(), scales, levels, moment.double())
+            count = depthwise_levels if depthwise_levels and conv.groups > 1 else levels
+            found = _rounded(weights.double(), largest.double().clamp_min(1e-12) / count, count, moment.double())
             conv.weight.copy_(found.view_as(conv.weight))
 
 

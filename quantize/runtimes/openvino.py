@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 FILES = ("model.xml", "model.bin")
 DEPTH_SCALE = 1.0  # outputs stay float
 WEIGHT_BITS = 7  # see `quantize.runtimes.protocol.Runtime`
-WEIGHT_LEVELS = 63  # on each side of zero
+WEIGHT_LEVELS, DEPTHWISE_LEVELS = 63, 127  # on each side of zero; see `seven_bit_weights`
 CONVOLUTIONS = ("Convolution", "FullyConnected", "MatMul")
 BOOKKEEPING = ("Input", "Output", "Const")
 CONVERSIONS = ("Reorder", "Reshape", "Convert")
@@ -71,7 +71,8 @@ def export(net: PoseNet, folder: Path, recipe: Recipe, calibration: Array | None
 
     module = inference_module(net)
     if recipe.quantized:
-        round_weights(module, recipe, recipe.options(quantizer_options(recipe)), WEIGHT_LEVELS, calibration)
+        options = recipe.options(quantizer_options(recipe))
+        round_weights(module, recipe, options, WEIGHT_LEVELS, calibration, DEPTHWISE_LEVELS)
     with (
         tempfile.TemporaryDirectory() as scratch
     ):  # conversion by way of ONNX gives the same graph in a third of the time
