@@ -66,19 +66,21 @@ class Converter:
         images: Array | None,
         folder: str | Path,
         timeout_s: float = 300.0,
+        trained: bool = False,
     ) -> Path:
         """Convert a network and return the path of the model file in `folder`, which stays as it was on failure.
 
         Args:
             weights: checkpoint with the weights of `arch`.
             images: normalised RGB (N, 3, S, S) to calibrate an INT8 recipe on.
+            trained: whether `weights` had the quantization-aware training of the recipe.
 
         Raises:
             InputError: the recipe cannot be applied to the network, or weights or images do not fit it.
             ConversionError: the converter failed, crashed or took longer than `timeout_s` seconds.
         """
         operator_check.check(arch, runtime, recipe)
-        if recipe.qat_samples:
+        if recipe.qat_samples and not trained:
             raise InputError(f"recipe {recipe.name}: needs training; use `export`")
         chosen = calibration.check(images, arch, recipe)
         folder = Path(folder).absolute()

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import copy
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from arch.blocks import ConvNormAct
@@ -40,16 +41,23 @@ def scale_depths(net: PoseNet, scale: float) -> None:
     """
     if not HEADS[net.arch.head].DEPTH_VALUES:
         return
-    first = 0
     with torch.no_grad():
-        for index in net.arch.plan.outputs:
-            step = net.steps[net.arch.plan.nodes[index].name]
-            conv = [part for part in step.modules() if isinstance(part, nn.Conv2d)][-1]
-            depths = torch.arange(first, first + conv.out_channels) >= net.arch.num_joints
+        for conv, rows, _ in depth_rows(net):
             for values in (conv.weight, conv.bias):
                 assert values is not None
-                values[depths] *= scale
-            first += conv.out_channels
+                values[rows] *= scale
+
+
+def depth_rows(net: PoseNet) -> Iterator[tuple[nn.Conv2d, Tensor, Tensor]]:
+    """Yield the last convolutions of a 2.5D head, with the output channels that are depths, and their joints."""
+    first = 0
+    for index in net.arch.plan.outputs:
+        step = net.steps[net.arch.plan.nodes[index].name]
+        conv = [part for part in step.modules() if isinstance(part, nn.Conv2d)][-1]
+        joints = torch.arange(first, first + conv.out_channels) - net.arch.num_joints
+        rows = torch.nonzero(joints >= 0)[:, 0]
+        yield conv, rows, joints[rows]
+        first += conv.out_channels
 
 
 def lift_dead_channels(module: nn.Module, min_weight: float = MIN_WEIGHT) -> None:

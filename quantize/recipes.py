@@ -15,7 +15,7 @@ from arch.space import Arch
 WeightPrecision = Literal["float32", "float16", "int8"]
 ActivationPrecision = Literal["float32", "float16", "int16", "int8"]
 InputType = Literal["float32", "uint8"]
-OPTIONS = ("activation_range", "activation_symmetry", "weight_range", "weight_granularity", "weight_rounding")
+OPTIONS = ("activation_range", "activation_symmetry", "weight_range", "weight_granularity")
 
 
 class Recipe(BaseModel):
@@ -72,9 +72,6 @@ class Recipe(BaseModel):
     weight_granularity: Literal["channel", "tensor"] | None = Field(
         default=None, description="one range of weights for each output channel, or for each tensor"
     )
-    weight_rounding: Literal["nearest", "compensated"] | None = Field(
-        default=None, description="to the nearest level, or so that errors cancel on the calibration images (GPTQ)"
-    )
     qat_samples: int = Field(
         default=0, strict=True, ge=0, le=10**9, description="training samples of quantization-aware training"
     )
@@ -126,11 +123,6 @@ class Recipe(BaseModel):
         later = ("input_dtype", "dynamic", "float_budget_mm", *OPTIONS)
         unset = {name for name in later if getattr(self, name) == type(self).model_fields[name].default}
         return self.model_dump(mode="json", exclude=unset)
-
-    @property
-    def after_training(self) -> Recipe:
-        """The recipe to apply after quantization-aware training."""
-        return self.model_copy(update={"qat_samples": 0})
 
     def with_input(self, dtype: InputType) -> Recipe:
         """Return the recipe for files with an input of another type, which is part of its name."""

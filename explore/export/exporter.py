@@ -86,12 +86,12 @@ class Exporter:
         model = self.convert(arch, weights, runtime, recipe, key)
         return self.evaluate(arch, runtime, recipe, model, time.monotonic() - started, source)
 
-    def convert(self, arch: Arch, weights: Path, runtime: str, recipe: Recipe, key: str) -> Path:
+    def convert(self, arch: Arch, weights: Path, runtime: str, recipe: Recipe, key: str, trained: bool = False) -> Path:
         """Return the model file that the converter process makes in the folder `key`."""
         images = self.calibration_images(recipe) if recipe.calibrated else None
         folder = self.folder / key
         with self.lock():
-            model = self.converter.export(arch, weights, runtime, recipe, images, folder, self.config.timeout)
+            model = self.converter.export(arch, weights, runtime, recipe, images, folder, self.config.timeout, trained)
         return folder / model.name  # the converter returns an absolute path
 
     def source_hash(self, weights: Path, runtime: str, recipe: Recipe) -> str:

@@ -296,7 +296,7 @@ def recipe_exporter(
         if runtime == "openvino":
             model = qat.save_openvino(trained["module"], arch.input_size, exporter.folder / key, chosen)
         else:
-            model = exporter.convert(arch, trained["weights"], runtime, chosen.after_training, key)
+            model = exporter.convert(arch, trained["weights"], runtime, chosen, key, trained=True)
         return exporter.evaluate(arch, runtime, chosen, model, time.monotonic() - started, source)
 
     return export

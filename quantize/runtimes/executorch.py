@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 FILES = ("model.pte",)
 DEPTH_SCALE = 16.0
 WEIGHT_BITS = 8  # XNNPACK widens both factors to 16 bits and adds in 32 bits
+WEIGHT_LEVELS = 127  # largest weight divided by the scale
 NOT_INSTALLED = "executorch: not installed; run pip install 'edgepose[executorch]'"
 CONVOLUTIONS = ("Conv2d", "DepthwiseConv2d", "FullyConnected")
 DTYPES = {"fp32": "float32", "fp16": "float16", "qint8": "int8", "quint8": "uint8"}  # of activations in a .pte file
@@ -53,7 +54,6 @@ def quantizer_options(recipe: Recipe) -> dict[str, tuple[str, ...]]:
         "activation_symmetry": ("asymmetric",),
         "weight_range": ("minmax",),
         "weight_granularity": ("channel",),
-        "weight_rounding": ("nearest",),
     }
 
 
@@ -68,6 +68,7 @@ def export(net: PoseNet, folder: Path, recipe: Recipe, calibration: Array | None
     from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPartitioner
     from executorch.exir import to_edge_transform_and_lower
 
+    from quantize.bias_correction import correct_depths
     from quantize.graph import inference_module, lift_dead_channels, scale_depths
 
     module = inference_module(net)
@@ -75,6 +76,9 @@ def export(net: PoseNet, folder: Path, recipe: Recipe, calibration: Array | None
     example = (torch.zeros(1, 3, net.arch.input_size, net.arch.input_size),)
     if recipe.int8:
         lift_dead_channels(module)
+        correct_depths(
+            module, recipe, recipe.options(quantizer_options(recipe)), calibration, WEIGHT_LEVELS, WEIGHT_LEVELS
+        )
     graph = _with_stored_zeros(torch.export.export(module, example).module())
     if recipe.int8:
         assert calibration is not None

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 FILES = ("model.tflite",)
 DEPTH_SCALE = 16.0
 WEIGHT_BITS = 8  # XNNPACK widens both factors to 16 bits and adds in 32 bits
-WEIGHT_LEVELS = 127  # on each side of zero
+WEIGHT_LEVELS = 127  # largest weight divided by the scale
 MIN_RANGE = 0.01
 CONVOLUTIONS = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED")
 NO_INT8_KERNEL = ("prelu", "prelu_shared", "leaky_relu", "hardswish")
@@ -46,10 +46,8 @@ def unsupported(arch: Arch, recipe: Recipe) -> list[str]:
 
 def quantizer_options(recipe: Recipe) -> dict[str, tuple[str, ...]]:
     """Return the options of the quantizer; INT16 activations are symmetric in every kernel."""
-    found: dict[str, tuple[str, ...]] = {"weight_rounding": ("nearest",)}
+    found: dict[str, tuple[str, ...]] = {}
     if recipe.calibrated:
-        if recipe.weight_range != "octav":  # whose scales depend on all weights, so that rounding changes them
-            found["weight_rounding"] = ("compensated", "nearest")
         # 16 bits need no clipping of extremes
         found["activation_range"] = ("average", "minmax") if recipe.int8 else ("minmax", "average")
         found["activation_symmetry"] = ("asymmetric", "symmetric") if recipe.int8 else ("symmetric",)
@@ -84,16 +82,17 @@ def export(net: PoseNet, folder: Path, recipe: Recipe, calibration: Array | None
     import litert_torch
     import torch
 
+    from quantize.bias_correction import correct_depths
     from quantize.graph import MIN_WEIGHT, MIN_WEIGHT_INT16, inference_module, lift_dead_channels, scale_depths
-    from quantize.rounding import round_weights
 
     arch = net.arch
     inference = inference_module(net)
     scale_depths(inference.net, DEPTH_SCALE)
     if recipe.calibrated:
         lift_dead_channels(inference, MIN_WEIGHT if recipe.int8 else MIN_WEIGHT_INT16)
-    if recipe.quantized:
-        round_weights(inference, recipe, recipe.options(quantizer_options(recipe)), WEIGHT_LEVELS, calibration)
+        correct_depths(
+            inference, recipe, recipe.options(quantizer_options(recipe)), calibration, WEIGHT_LEVELS, WEIGHT_LEVELS
+        )
     outputs = [0] if HEADS[arch.head].MAPS else []
     module = litert_torch.to_channel_last_io(inference, args=[0], outputs=outputs).eval()
     path = folder / FILES[0]

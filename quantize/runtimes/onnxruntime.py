@@ -25,7 +25,7 @@ CONVERSIONS = ("QuantizeLinear", "DequantizeLinear", "Reshape", "Transpose")
 DEPTH_SCALE = 16.0
 IR_VERSION = 8  # of opset 17; ONNX Runtime 1.16 loads up to 9
 WEIGHT_BITS = 7  # see `quantize.runtimes.protocol.Runtime`
-WEIGHT_LEVELS = 64  # on each side of zero
+WEIGHT_LEVELS = 64  # largest weight divided by the scale
 
 
 def unsupported(arch: Arch, recipe: Recipe) -> list[str]:
@@ -51,7 +51,6 @@ def quantizer_options(recipe: Recipe) -> dict[str, tuple[str, ...]]:
         "activation_symmetry": ("asymmetric", "symmetric"),
         "weight_range": ("minmax",),
         "weight_granularity": ("channel", "tensor"),
-        "weight_rounding": ("nearest", "compensated"),
     }
 
 
@@ -62,14 +61,16 @@ def failed_checks(arch: Arch, recipe: Recipe) -> list[str]:
 
 def export(net: PoseNet, folder: Path, recipe: Recipe, calibration: Array | None) -> Path:
     """Write one .onnx with its weights; an INT8 recipe gives QDQ format with per-channel weights."""
+    from quantize.bias_correction import correct_depths
     from quantize.graph import inference_module, save_onnx, scale_depths
-    from quantize.rounding import round_weights
 
     path = folder / FILES[0]
     module = inference_module(net)
     scale_depths(module.net, DEPTH_SCALE)
     if recipe.int8:
-        round_weights(module, recipe, recipe.options(quantizer_options(recipe)), WEIGHT_LEVELS, calibration)
+        correct_depths(
+            module, recipe, recipe.options(quantizer_options(recipe)), calibration, WEIGHT_LEVELS, WEIGHT_LEVELS
+        )
     save_onnx(module, path)
     if recipe.int8:
         assert calibration is not None

@@ -13,6 +13,7 @@ import numpy as np
 
 from arch.decode import IMAGENET_MEAN, IMAGENET_STD
 from arch.errors import InputError, shortened
+from arch.heads import HEADS
 from arch.space import Arch
 from quantize.recipes import Recipe
 from quantize.runtimes.operators import ModelSummary, Operator, float_fallbacks, macs_of, summarise
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 FILES = ("model.xml", "model.bin")
 DEPTH_SCALE = 1.0  # outputs stay float
 WEIGHT_BITS = 7  # see `quantize.runtimes.protocol.Runtime`
-WEIGHT_LEVELS, DEPTHWISE_LEVELS = 63, 127  # on each side of zero; see `seven_bit_weights`
+WEIGHT_LEVELS, DEPTHWISE_LEVELS = 63.5, 127  # largest weight divided by the scale; see `seven_bit_weights`
 CONVOLUTIONS = ("Convolution", "FullyConnected", "MatMul")
 BOOKKEEPING = ("Input", "Output", "Const")
 CONVERSIONS = ("Reorder", "Reshape", "Convert")
@@ -44,16 +45,15 @@ def unsupported(arch: Arch, recipe: Recipe) -> list[str]:
 def quantizer_options(recipe: Recipe) -> dict[str, tuple[str, ...]]:
     """Return the options of NNCF. Weights alone are always quantized per channel; training starts from the defaults."""
     if not recipe.calibrated:
-        return {"weight_range": ("minmax",), "weight_granularity": ("channel",), "weight_rounding": ("nearest",)}
+        return {"weight_range": ("minmax",), "weight_granularity": ("channel",)}
     options = {
         "activation_range": ("average", "minmax", "percentile", "histogram"),
         "activation_symmetry": ("symmetric", "asymmetric"),
         "weight_range": ("minmax",),
         "weight_granularity": ("channel", "tensor"),
-        "weight_rounding": ("compensated", "nearest"),
     }
     if recipe.qat_samples:
-        return {option: values[:1] for option, values in options.items()} | {"weight_rounding": ("nearest",)}
+        return {option: values[:1] for option, values in options.items()}
     return options
 
 
@@ -66,13 +66,13 @@ def export(net: PoseNet, folder: Path, recipe: Recipe, calibration: Array | None
     """Write an .xml with its .bin; weights are stored as fp16 only if the recipe says so."""
     import openvino as ov
 
+    from quantize.bias_correction import correct_depths
     from quantize.graph import inference_module, save_onnx
-    from quantize.rounding import round_weights
 
     module = inference_module(net)
     if recipe.quantized:
         options = recipe.options(quantizer_options(recipe))
-        round_weights(module, recipe, options, WEIGHT_LEVELS, calibration, DEPTHWISE_LEVELS)
+        correct_depths(module, recipe, options, calibration, WEIGHT_LEVELS, DEPTHWISE_LEVELS)
     with (
         tempfile.TemporaryDirectory() as scratch
     ):  # conversion by way of ONNX gives the same graph in a third of the time
@@ -80,7 +80,7 @@ def export(net: PoseNet, folder: Path, recipe: Recipe, calibration: Array | None
         save_onnx(module, exported)
         model = ov.convert_model(exported)
     if recipe.quantized:
-        model = _quantize(model, recipe, recipe.float_steps(net.arch), calibration)
+        model = _quantize(model, net.arch, recipe, calibration)
     if recipe.input_dtype == "uint8":
         model = with_normalisation(model)
     path = folder / FILES[0]
@@ -102,18 +102,20 @@ def with_normalisation(model: Any) -> Any:
     return processor.build()
 
 
-def _quantize(model: Any, recipe: Recipe, float_steps: tuple[str, ...], calibration: Array | None) -> Any:
-    """Quantize as the recipe says: statically, or the weights alone; `float_steps` stay float."""
+def _quantize(model: Any, arch: Arch, recipe: Recipe, calibration: Array | None) -> Any:
+    """Quantize as the recipe says: statically, or the weights alone; its float steps stay float."""
     import nncf
     from nncf.quantization.advanced_parameters import QuantizationParameters
     from nncf.quantization.range_estimator import RangeEstimatorParametersSet as Ranges
 
+    float_steps = recipe.float_steps(arch)
     pattern = rf"/({'|'.join(map(re.escape, float_steps))})/.*"
     scope = nncf.IgnoredScope(patterns=[pattern], validate=False) if float_steps else None
     if calibration is None:
         return nncf.compress_weights(model, mode=nncf.CompressWeightsMode.INT8_SYM, ignored_scope=scope)
     options = recipe.options(quantizer_options(recipe))
     parameters = seven_bit_weights()
+    parameters.disable_bias_correction = HEADS[arch.head].DEPTH_VALUES  # see `quantize.bias_correction`
     ranges = {"minmax": Ranges.MINMAX, "percentile": Ranges.MEAN_QUANTILE, "histogram": Ranges.HISTOGRAM}
     if how := ranges.get(options["activation_range"]):
         parameters.activations_range_estimator_params = how
