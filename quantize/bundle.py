@@ -194,6 +194,8 @@ def load(path: str | Path) -> Bundle:
         InputError: not a bundle, an unknown schema version, or a file is missing or was changed.
     """
     path = Path(path)
+    if path.suffix == ".safetensors":
+        raise InputError(f"{path}: a checkpoint, not a bundle; make one with export {path}")
     if not path.is_file():
         return _load_folder(path)
     unpacked = tempfile.TemporaryDirectory(prefix="edgepose-")

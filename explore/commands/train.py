@@ -142,6 +142,7 @@ def _train_network(args: argparse.Namespace) -> int:
     if config.teacher:  # these files are read before the data is rendered, too
         open_teacher(config.teacher, None)
     if options.init_from:
+        reject_useless(args, ("backbone",), "with --init-from")
         load_network(options.init_from)
     if options.backbone:
         load_backbone(build(arch, options.seed), Path(options.backbone))

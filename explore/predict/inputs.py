@@ -150,6 +150,8 @@ def parse_inputs(given: Sequence[str]) -> tuple[list[PhotoSource], list[VideoSou
         path = Path(text)
         if camera := re.fullmatch(r"camera:(\d{1,3})", text):
             cameras.append(VideoSource(text, camera=int(camera[1]), stem=f"camera-{int(camera[1])}"))
+        elif text.startswith("camera:") and not path.exists():
+            raise InputError(f"{text}: not the number of a camera; give camera:0")
         elif path.is_dir():
             suffixes = PHOTO_SUFFIXES + VIDEO_SUFFIXES
             inside = sorted(file for file in path.iterdir() if file.suffix.lower() in suffixes)

@@ -58,11 +58,11 @@ class Site:
         bundle = bundles.load(path)
         check_bundle(bundle, path)
         host, port = _parse_listen(listen)
+        context = _ssl_context(cert, host) if cert else None
         bundle.verify()
         with Display() as display:
             modules = web_server.installed(lambda _, text: display.log(text))
         token = secrets.token_urlsafe(16)
-        context = _ssl_context(cert, host) if cert else None
         try:
             self._server = PageServer((host, port), _handler(token, bundle, page_config(bundle, smooth), modules))
         except OSError as error:

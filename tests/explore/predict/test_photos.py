@@ -308,6 +308,7 @@ def test_several_photos(bundle, photo, tmp_path, capsys):
         (["--root-depth", "3000", "--root-depth", "1"], "--root-depth: 2 given for 1 boxes"),
         (["--root-depth", "-3"], "--root-depth -3: give a positive"),
         (["--model", "nowhere"], "nowhere: not a bundle"),
+        (["--model", "net.safetensors"], "net.safetensors: a checkpoint, not a bundle; make one with export"),
     ],
 )
 def test_wrong_options_give_one_line(bundle, photo, tmp_path, capsys, arguments, message):

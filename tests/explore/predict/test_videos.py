@@ -254,6 +254,7 @@ def test_photo_without_people_is_reported(tmp_path: Path, capsys: Any) -> None:
         (["half.mp4"], "half.mp4: cannot be decoded as a video, or its index is cut off"),
         (["empty"], "empty: no photos or videos in this folder"),
         (["camera:97"], "camera:97: this camera delivers no frames"),
+        (["camera:x"], "camera:x: not the number of a camera; give camera:0"),
         (["a.mp4", "--bbox", "900,10,50,50"], "a.mp4: --bbox 900,10,50,50: "),
         (["a.mp4", "--boxes", "gone.json"], "--boxes gone.json: cannot be read"),
         (["a.mp4", "--boxes", "text.csv"], "--boxes text.csv: no column x, y, w, h; the first line must be"),

@@ -216,6 +216,7 @@ def test_the_supernet_option_trains_a_supernet_that_a_search_checks(
         (["--supernet", "elastic", "--evaluations=2"], "--evaluations: has no effect with --supernet"),
         (["--supernet", "elastic", "--config=FILE"], "--teacher: has no effect with --supernet"),
         (["--arch", "paper-XS-relu", "--subnets=1"], "--subnets: has no effect with --arch"),
+        (["--arch", "paper-XS-relu", "--init-from=a", "--backbone=b"], "--backbone: has no effect with --init-from"),
         (["--arch", "paper-XS-relu", "--epochs=2", "--samples=8"], "--samples: has no effect with --epochs"),
         (["--arch", "paper-XS-relu", "--input-size=64"], "--input-size: has no effect with --arch"),
     ],
