@@ -32,7 +32,7 @@ from benchmarks import Claim, postgres
 from benchmarks.simulated_search import Fault, Plan, write_plan, write_space
 from explore.pareto import non_dominated_rank
 from explore.search.config import SearchConfig
-from explore.search.storage import open_storage, storage_url
+from explore.search.storage.backends import open_storage, storage_url
 
 ROOT = Path(__file__).resolve().parents[1]
 TRIALS = 8

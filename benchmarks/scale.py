@@ -29,12 +29,12 @@ from benchmarks import Claim, at_least, at_most, postgres, storage_load
 from benchmarks.faults import ROOT, SearchFixture, wait
 from benchmarks.simulated_search import Plan
 from explore.progress import Display
-from explore.search import worker
+from explore.search.budget.progress_weights import ProgressWeights
 from explore.search.config import SearchConfig
 from explore.search.progress import SearchProgress
-from explore.search.progress_weights import ProgressWeights
-from explore.search.storage import open_storage, storage_url
-from explore.search.worker_pool import run_worker_pool
+from explore.search.storage.backends import open_storage, storage_url
+from explore.search.workers import worker
+from explore.search.workers.pool import run_worker_pool
 
 # mean seconds of a candidate's stages in the reference study (results/version-0.1, two workers on two cores)
 STAGE_S = {"train": 42.7, "export": 9.6, "evaluate": 0.4, "latency": 1.4}
@@ -259,8 +259,8 @@ def capacity(progress: Progress) -> list[Row]:
 
 def storage_rates(url: str, seconds: float) -> dict[str, float]:
     """Return trials per second, with the storage operations of a worker, and heartbeats per second."""
-    from explore.search.leases import TrialLease, take_waiting
-    from explore.search.optuna_private import new_trial
+    from explore.search.storage.optuna_private import new_trial
+    from explore.search.workers.leases import TrialLease, take_waiting
 
     study = optuna.load_study(
         study_name=storage_load.STUDY, storage=open_storage(url), sampler=optuna.samplers.RandomSampler()

@@ -28,14 +28,15 @@ from arch.files import write_atomic
 from arch.space import Arch, preset
 from explore.progress import Display
 from explore.redact import redacted
-from explore.search import join, leases, run, study, worker
+from explore.search import run, study
 from explore.search.candidate import AtRung, network_figures
 from explore.search.config import SearchConfig
 from explore.search.finalists import Finalist
-from explore.search.leases import LATENCY
 from explore.search.results import CandidateResult, FinalistResult
-from explore.search.storage import StorageLost
+from explore.search.storage.backends import StorageLost
 from explore.search.study import SearchFailed
+from explore.search.workers import join, leases, worker
+from explore.search.workers.leases import LATENCY
 from quantize import runtimes
 from quantize.convert import Converter
 from quantize.recipes import recipe
@@ -96,7 +97,7 @@ def write_space(folder: Path) -> Path:
 
 
 class SimulatedWork:
-    """Simulated implementation of `explore.search.worker.Work`."""
+    """Simulated implementation of `explore.search.workers.worker.Work`."""
 
     abilities = frozenset({LATENCY})
 

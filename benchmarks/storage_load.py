@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from optuna.distributions import BaseDistribution, CategoricalDistribution, distribution_to_json
 
 from explore.search.samplers import make_sampler
-from explore.search.storage import open_storage
+from explore.search.storage.backends import open_storage
 
 CHOICES = ("a", "b", "c", "d")
 DIMENSIONS = [f"d{index}" for index in range(12)]  # as many as the space `mobile`

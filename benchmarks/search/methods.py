@@ -14,7 +14,7 @@ from optuna.trial import Trial, TrialState
 
 from benchmarks.search.tables import START, Network, Table, mutated
 from explore.pareto import crowding_sort
-from explore.search.optuna_private import GPSampler
+from explore.search.storage.optuna_private import GPSampler
 
 MAX_DRAWS = 20  # draws of known networks in a row, after which a method evaluates a random network
 

@@ -31,7 +31,7 @@ def run(args: argparse.Namespace) -> int:
         raise InputError(f"--listen {args.listen}: give HOST:PORT, such as 127.0.0.1:13000")
     if args.storage.startswith(("journal:", "grpc:")):
         raise InputError("--storage: the proxy serves sqlite and postgresql; use other storages by their own URL")
-    from explore.search.storage import check_storage, open_storage, serve
+    from explore.search.storage.backends import check_storage, open_storage, serve
 
     check_storage(args.storage)
     server = serve(open_storage(args.storage), host, int(port))

@@ -50,12 +50,12 @@ def run(args: argparse.Namespace) -> int:
     from explore.report.live import live_page
     from explore.report.study_report import write_study_report
     from explore.report.tables import front_table
-    from explore.search.records import read_records
+    from explore.search.storage.records import read_records
     from explore.search.supernet import with_supernet
 
     config, display = with_supernet(config, args.train_supernet), Display()
     if args.remeasure:
-        from explore.search.remeasure import remeasure
+        from explore.search.costs.remeasure import remeasure
 
         outcome = remeasure(config, display)
     else:

@@ -36,7 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from explore.search.join import join
+    from explore.search.workers.join import join
 
     done = join(args.study, args.storage, args.results, args.workers, Display(args.json), device=args.device)
     print(json.dumps(done) if args.json else f"done: study {args.study} has {done['finished']} finished candidates")

@@ -17,7 +17,7 @@ from pydantic import BaseModel, ConfigDict
 from explore.evaluation.intervals import Interval, paired_bootstrap
 from explore.report.rows import AnyRow, ExportedRow, Row, TrialRow
 from explore.search.config import SearchConfig
-from explore.search.records import StudyRecords, joints_files, stored_frame_errors
+from explore.search.storage.records import StudyRecords, joints_files, stored_frame_errors
 
 if TYPE_CHECKING:
     from explore.evaluation.evaluator import Evaluator

@@ -15,7 +15,7 @@ from explore.report.snapshot import save_snapshot
 from explore.report.summarise import summarise
 from explore.report.tables import write_tables
 from explore.search.config import SearchConfig
-from explore.search.records import read_records
+from explore.search.storage.records import read_records
 
 INTERVAL_S = 20.0  # between checks for new results
 PAUSE_RATIO = 20  # between pages wait at least this many times as long as writing the last one took

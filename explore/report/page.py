@@ -26,7 +26,7 @@ from explore.report.comparisons import Comparison
 from explore.report.reproduce import commands
 from explore.report.snapshot import short_fields
 from explore.report.summary import Summary
-from explore.search.quantities import is_measured
+from explore.search.costs.quantities import is_measured
 
 SCRIPTS = ("unpack.js", "study.js", "skeleton.js", "card.js", "plots.js", "table.js", "main.js")
 TABLE_KEYS = (

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar, TypeVar
 
 from explore.report.columns import COUNT_PREFIX, DEVICE_PREFIX, SOURCE_PREFIX
-from explore.search.quantities import LatencySource, is_measured
+from explore.search.costs.quantities import LatencySource, is_measured
 
 nan = math.nan
 AnyRow = TypeVar("AnyRow", bound="Row")

@@ -21,8 +21,8 @@ from explore.report.snapshot import load_snapshot
 from explore.report.summary import Summary, architecture, label_rows, settings_of
 from explore.report.tables import TRIALS, read_equal_samples, read_rows
 from explore.search.config import SearchConfig
-from explore.search.quantities import peak_memory
-from explore.search.records import interval_figures
+from explore.search.costs.quantities import peak_memory
+from explore.search.storage.records import interval_figures
 from quantize import manifest
 from quantize.bundle import load
 

@@ -28,8 +28,8 @@ from explore.report.summarise import summarise
 from explore.report.summary import Summary
 from explore.report.tables import write_tables
 from explore.search.config import SearchConfig
-from explore.search.fingerprint import chooses_on_test
-from explore.search.records import StudyRecords, read_records, train_minutes
+from explore.search.storage.fingerprint import chooses_on_test
+from explore.search.storage.records import StudyRecords, read_records, train_minutes
 from quantize.environment import machine, versions
 
 

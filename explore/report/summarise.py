@@ -17,10 +17,10 @@ from explore.report.rows import AnyRow, EqualSamplesRow, ExportedRow, Row, Trial
 from explore.report.snapshot import Snapshot, load_snapshot
 from explore.report.summary import Summary, label_rows, settings_of
 from explore.search.config import SearchConfig
-from explore.search.instructions import counted_instructions
-from explore.search.objectives import is_within_limits, latency_key, objectives, values
-from explore.search.records import StudyRecords, TrialRecord, interval_figures, read_networks, sources
+from explore.search.costs.instructions import counted_instructions
+from explore.search.costs.objectives import is_within_limits, latency_key, objectives, values
 from explore.search.results import FinalistResult
+from explore.search.storage.records import StudyRecords, TrialRecord, interval_figures, read_networks, sources
 
 if TYPE_CHECKING:
     from explore.evaluation.evaluator import Evaluator

@@ -20,10 +20,10 @@ from explore.report.predictions import Predictions
 from explore.report.reproduce import search_options
 from explore.report.rows import AnyRow, ExportedRow, Row, TrialRow
 from explore.report.snapshot import Snapshot
-from explore.search.budget_clock import read_stored
+from explore.search.budget.clock import read_stored
+from explore.search.budget.plan import PLANNED
 from explore.search.config import SearchConfig, double
-from explore.search.plan import PLANNED
-from explore.search.quantities import parse_limit, quantity
+from explore.search.costs.quantities import parse_limit, quantity
 from explore.train.config import PASSES
 
 

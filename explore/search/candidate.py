@@ -29,20 +29,20 @@ from explore.export.exporter import ExportedModel, evaluate_predictions
 from explore.export.mixed_precision import export_within_budget
 from explore.host import try_lock
 from explore.measure.latency import Disturbed
-from explore.search import cache
 from explore.search.config import SearchConfig
 from explore.search.context import EvalContext
-from explore.search.instructions import count_instructions, counted_cpus
-from explore.search.latency import measure_files, measured_source
-from explore.search.leases import LATENCY, HandOver
-from explore.search.objectives import measures_here, reference_ms
-from explore.search.predicted_latency import predicted_ratio
-from explore.search.quantities import LatencySource, peak_memory
+from explore.search.costs.instructions import count_instructions, counted_cpus
+from explore.search.costs.latency import measure_files, measured_source
+from explore.search.costs.objectives import measures_here, reference_ms
+from explore.search.costs.predicted_latency import predicted_ratio
+from explore.search.costs.quantities import LatencySource, peak_memory
+from explore.search.costs.remote_devices import measure_remote
 from explore.search.recipes_of_trial import result_file
-from explore.search.remote_devices import measure_remote
 from explore.search.results import CandidateResult, TrainResult
 from explore.search.rungs import rung_weights, samples_at
+from explore.search.storage import cache
 from explore.search.teacher import teacher_of
+from explore.search.workers.leases import LATENCY, HandOver
 from explore.train.config import TrainConfig
 from explore.train.distill import make_objective
 from explore.train.loop import PoseObjective, predict, train_and_evaluate

@@ -15,7 +15,7 @@ from explore.data.config import DataConfig, DatasetConfig
 from explore.estimate.config import EstimateConfig
 from explore.export.config import ExportConfig, runtime_name
 from explore.measure.config import MeasureConfig
-from explore.search.quantities import ERROR, QUANTITIES, Limit, parse_limit, quantity
+from explore.search.costs.quantities import ERROR, QUANTITIES, Limit, parse_limit, quantity
 from explore.train.config import CandidateConfig, Device, FinalConfig
 from quantize.environment import usable_cores
 

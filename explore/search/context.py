@@ -18,8 +18,8 @@ from explore.export.exporter import Exporter
 from explore.host import host_folder
 from explore.measure.lock import MeasurementLock
 from explore.search.config import SearchConfig
-from explore.search.fingerprint import chooses_on_test
 from explore.search.results import candidate_results
+from explore.search.storage.fingerprint import chooses_on_test
 from explore.train.engine import Engine, start_engine
 from explore.train.loop import CPU
 from explore.train.precision import with_precision

@@ -26,23 +26,23 @@ from explore.export.bundles import export_bundle
 from explore.export.certificates import certificate_row, simulated_costs
 from explore.export.exporter import Predictions
 from explore.measure.latency import Disturbed, Latency
-from explore.search.budget_clock import further_samples
+from explore.search.budget.clock import further_samples
 from explore.search.candidate import counted, export_and_evaluate, latency_fields, network_figures, train_fully
 from explore.search.config import SearchConfig
 from explore.search.context import EvalContext
-from explore.search.latency import measure_files, measured_source
-from explore.search.leases import LATENCY, Lease, LeaseMonitor, lease_resource, release_resource
-from explore.search.objectives import figures, is_within_limits, reference_ms, values
-from explore.search.predicted_latency import predicted_ratio
-from explore.search.quantities import LOCAL, peak_memory
+from explore.search.costs.latency import measure_files, measured_source
+from explore.search.costs.objectives import figures, is_within_limits, reference_ms, values
+from explore.search.costs.predicted_latency import predicted_ratio
+from explore.search.costs.quantities import LOCAL, peak_memory
+from explore.search.costs.remote_devices import measure_remote
 from explore.search.recipes_of_trial import bundle_name, exported_recipes, result_file
-from explore.search.records import EQUAL_SAMPLES
-from explore.search.remote_devices import measure_remote
 from explore.search.results import CandidateResult, FinalistResult, FinalistRow, TrainResult
 from explore.search.rungs import training_seconds
 from explore.search.selection import UncertainError, draw_errors, front_probability, select_finalists
+from explore.search.storage.records import EQUAL_SAMPLES
+from explore.search.storage.trial_values import result_of
 from explore.search.study import SearchFailed, completed
-from explore.search.trial_values import result_of
+from explore.search.workers.leases import LATENCY, Lease, LeaseMonitor, lease_resource, release_resource
 from quantize.checkpoint import load_network
 from quantize.recipes import recipe
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from explore.progress import Display
-from explore.search.budget_clock import Clock
+from explore.search.budget.clock import Clock
+from explore.search.budget.progress_weights import ProgressWeights, candidate_weight
 from explore.search.config import SearchConfig
-from explore.search.objectives import objective_quantities
-from explore.search.progress_weights import ProgressWeights, candidate_weight
-from explore.search.remote_devices import away_devices
+from explore.search.costs.objectives import objective_quantities
+from explore.search.costs.remote_devices import away_devices
 from explore.search.status_line import StatusLine
 
 BUSY = (

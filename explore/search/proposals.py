@@ -27,12 +27,12 @@ from arch.old_names import current_choices, current_key
 from arch.search_space import Space
 from arch.space import Arch
 from explore.search.config import SearchConfig
-from explore.search.objectives import known_costs, limit_check, objective_quantities
+from explore.search.costs.objectives import known_costs, limit_check, objective_quantities
 from explore.search.recipes_of_trial import RECIPE, ordered_values, searched_recipes, suggest, unsupported
 from explore.search.rungs import STEPS, is_stopped
 from explore.search.samplers import CostAwareSampler, make_sampler
 from explore.search.samplers.cost_aware import best_and_latest
-from explore.search.trial_values import current_values
+from explore.search.storage.trial_values import current_values
 from quantize import operator_check
 from quantize.recipes import recipe as recipe_named
 

@@ -14,7 +14,7 @@ from pydantic import AliasChoices, BaseModel, ConfigDict, Field
 
 from arch.space import Arch
 from explore.evaluation.intervals import Interval
-from explore.search.quantities import LOCAL, LatencySource, is_measured
+from explore.search.costs.quantities import LOCAL, LatencySource, is_measured
 
 
 class Result(BaseModel):

@@ -18,12 +18,11 @@ from explore.evaluation.evaluator import Evaluators, open_evaluators
 from explore.host import try_lock
 from explore.measure.probe.protocol import allowed_background_load
 from explore.progress import Display
-from explore.search import fingerprint, worker
-from explore.search.budget_clock import Clock
+from explore.search.budget.clock import Clock
+from explore.search.budget.planning import fit_finalists, planned
+from explore.search.budget.progress_weights import ProgressWeights, candidate_weights, finalist_weights
 from explore.search.config import SearchConfig
-from explore.search.finalists import Validation, choose_finalists, read_finalists, set_aside_other_settings
-from explore.search.leases import leadership
-from explore.search.objectives import (
+from explore.search.costs.objectives import (
     check_limits,
     check_objectives,
     figures,
@@ -31,21 +30,28 @@ from explore.search.objectives import (
     pages_to_open,
     values,
 )
-from explore.search.planning import fit_finalists, planned
+from explore.search.costs.remote_devices import check_devices
+from explore.search.finalists import Validation, choose_finalists, read_finalists, set_aside_other_settings
 from explore.search.progress import SearchProgress
-from explore.search.progress_weights import ProgressWeights, candidate_weights, finalist_weights
 from explore.search.proposals import size_if_small
 from explore.search.recipes_of_trial import check_recipes
-from explore.search.records import candidate_frame_errors
-from explore.search.remote_devices import check_devices
 from explore.search.rungs import check_rungs
-from explore.search.storage import check_storage, dashboard, storage_url
+from explore.search.storage import fingerprint
+from explore.search.storage.backends import check_storage, dashboard, storage_url
+from explore.search.storage.records import candidate_frame_errors
+from explore.search.storage.trial_values import result_of
+from explore.search.storage.unstarted import (
+    has_candidates,
+    missing_folders,
+    nothing_left_on_failure,
+    replace_configuration,
+)
 from explore.search.study import EXHAUSTED, SearchFailed, baselines, completed, prepare_study, references
 from explore.search.supernet import check_supernet
 from explore.search.teacher import check_teachers
-from explore.search.trial_values import result_of
-from explore.search.unstarted import has_candidates, missing_folders, nothing_left_on_failure, replace_configuration
-from explore.search.worker_pool import run_worker_pool, worker_count
+from explore.search.workers import worker
+from explore.search.workers.leases import leadership
+from explore.search.workers.pool import run_worker_pool, worker_count
 from explore.train.engine import find_devices
 from quantize import operator_check, runtimes
 
@@ -132,7 +138,7 @@ def check(config: SearchConfig) -> None:
     if config.storage or (config.folder / "study.db").exists():  # otherwise it is created together with the folder
         check_storage(url)
     if config.ray:
-        from explore.search.ray_backend import connected
+        from explore.search.workers.ray_backend import connected
 
         connected(config)
     chosen = check_recipes(config)
@@ -257,7 +263,7 @@ def _run_workers(
         return sum(1 for _ in (config.folder / phase).glob("*/result*.json"))
 
     if config.ray:
-        from explore.search.ray_backend import run_on_ray
+        from explore.search.workers.ray_backend import run_on_ray
 
         run_on_ray(config, phase, progress, main, count)
     else:

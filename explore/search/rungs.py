@@ -25,9 +25,9 @@ from arch.errors import InputError
 from arch.space import Arch
 from explore.pareto import crowding_sort
 from explore.search.config import SearchConfig
-from explore.search.leases import TrialLease
-from explore.search.objectives import predicted_ms
+from explore.search.costs.objectives import predicted_ms
 from explore.search.results import TrainResult
+from explore.search.workers.leases import TrialLease
 
 STEPS = "rungs"  # user attribute of a trial: its error and the decision at each rung
 STAGE = "stage"  # user attribute of a trial: the check that it failed before training

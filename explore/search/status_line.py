@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from explore.pareto import hypervolume_history
-from explore.search.quantities import Quantity
+from explore.search.costs.quantities import Quantity
 
 BARS = "▁▂▃▄▅▆▇█"
 WIDTH = 24  # maximum number of bars

@@ -18,14 +18,14 @@ from arch.search_space import Space
 from arch.space import Arch, preset
 from explore.host import host_folder, locked
 from explore.search.config import SearchConfig
-from explore.search.leases import NEEDS, LeaseMonitor, TrialLease, requeue_dead, take_waiting
-from explore.search.objectives import limit_check, objectives
-from explore.search.optuna_private import new_trial, return_to_queue, start_waiting, trial_key
+from explore.search.costs.objectives import limit_check, objectives
 from explore.search.proposals import MEAN_POSE, Proposal, network_of, new_template, propose
 from explore.search.recipes_of_trial import RECIPE, searched_recipes, suggest, unsupported
 from explore.search.rungs import STAGE, is_stopped
-from explore.search.storage import is_search, open_storage, storage_url
-from explore.search.trial_values import is_complete
+from explore.search.storage.backends import is_search, open_storage, storage_url
+from explore.search.storage.optuna_private import new_trial, return_to_queue, start_waiting, trial_key
+from explore.search.storage.trial_values import is_complete
+from explore.search.workers.leases import NEEDS, LeaseMonitor, TrialLease, requeue_dead, take_waiting
 
 BASELINES = ("paper-L", "paper-S", "paper-XS")
 EXHAUSTED = "exhausted"  # user attribute of the study: why the space has no further network

@@ -91,7 +91,7 @@ def test_the_command_prints_parts_intervals_and_a_sound_recommendation(
 
     monkeypatch.setattr("explore.search.run.search", found)
     monkeypatch.setattr("explore.report.live.live_page", no_page)
-    monkeypatch.setattr("explore.search.records.read_records", lambda config: None)
+    monkeypatch.setattr("explore.search.storage.records.read_records", lambda config: None)
     monkeypatch.setattr("explore.report.study_report.write_study_report", lambda *args: summary)
     monkeypatch.setattr(command, "from_options", lambda args, model: config)
     assert command.run(argparse.Namespace(remeasure=False, train_supernet=False, json=False)) == 0

@@ -14,9 +14,9 @@ from explore.cli import main
 from explore.search.candidate import network_figures
 from explore.search.config import SearchConfig
 from explore.search.finalists import Finalist, set_aside_other_settings
-from explore.search.records import read_records
 from explore.search.results import FinalistResult
-from explore.search.storage import storage_url
+from explore.search.storage.backends import storage_url
+from explore.search.storage.records import read_records
 
 ARCH = preset("paper-XS-relu@64")
 

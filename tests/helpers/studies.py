@@ -27,9 +27,9 @@ from explore.report.snapshot import Snapshot, save_snapshot
 from explore.report.summary import Summary, settings_of
 from explore.report.tables import write_tables
 from explore.search.config import SearchConfig
-from explore.search.quantities import LatencySource, is_measured
-from explore.search.records import StudyRecords, TrialRecord, candidate_figures, candidate_file
+from explore.search.costs.quantities import LatencySource, is_measured
 from explore.search.results import CandidateResult, FinalistResult, FinalistRow
+from explore.search.storage.records import StudyRecords, TrialRecord, candidate_figures, candidate_file
 
 ROOT = Path(__file__).resolve().parents[2]
 REFERENCE = ROOT / "results" / "version-0.1"

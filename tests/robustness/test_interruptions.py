@@ -22,12 +22,13 @@ from arch.files import atomic_dir, remove_leftovers, temporary_prefix, write_ato
 from explore.cli import report_errors
 from explore.host import host_folder, temporary_files
 from explore.progress import Display
-from explore.search import fingerprint, run, unstarted
+from explore.search import run
 from explore.search.config import SearchConfig
 from explore.search.finalists import Validation
-from explore.search.leases import LEASE, Lease, TrialLease, release_leases
-from explore.search.optuna_private import new_trial
+from explore.search.storage import fingerprint, unstarted
+from explore.search.storage.optuna_private import new_trial
 from explore.search.study import open_study, prepare_study
+from explore.search.workers.leases import LEASE, Lease, TrialLease, release_leases
 from quantize.environment import cpu_quota
 from tests.helpers.kills import FINISHED, INTERRUPTED, SIGNALS, leftovers, run_to_its_end, run_until
 from tests.helpers.search import RENDERED, ROOT, command, environment, trials

@@ -18,11 +18,11 @@ from optuna.trial import TrialState, create_trial
 
 from arch.errors import InputError
 from explore.cli import main
-from explore.search import fingerprint
 from explore.search.config import SearchConfig
-from explore.search.leases import LeaseMonitor
-from explore.search.storage import check_storage, open_storage
+from explore.search.storage import fingerprint
+from explore.search.storage.backends import check_storage, open_storage
 from explore.search.study import completed, next_task, open_study, prepare_study
+from explore.search.workers.leases import LeaseMonitor
 from tests.helpers.search import TINY_SPACE
 
 SECONDS = 60.0  # far below the time that a search waits for a storage that comes back

@@ -17,7 +17,7 @@ def make_sampler(name: str, seed: int) -> optuna.samplers.BaseSampler:
         case "nsga2":
             return optuna.samplers.NSGAIISampler(seed=seed, population_size=12)
         case "gp":
-            from explore.search.optuna_private import GPSampler
+            from explore.search.storage.optuna_private import GPSampler
 
             return GPSampler(seed)
         case "random":

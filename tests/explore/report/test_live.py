@@ -18,7 +18,7 @@ from explore.report.snapshot import load_snapshot
 from explore.report.study_report import refresh
 from explore.report.summarise import ended_minutes
 from explore.search.config import SearchConfig
-from explore.search.records import TrialRecord
+from explore.search.storage.records import TrialRecord
 from explore.search.study import open_study
 from tests.helpers.studies import write_candidate
 

@@ -13,8 +13,8 @@ from arch.search_space import Space, make_space
 from explore.data.config import DatasetConfig
 from explore.evaluation.evaluator import open_evaluators
 from explore.report.tables import read_table
-from explore.search import fingerprint
 from explore.search.config import SearchConfig
+from explore.search.storage import fingerprint
 from explore.search.study import baselines
 from tests.helpers import layouts
 from tests.helpers.search import RENDERED, run_command

@@ -8,9 +8,9 @@ from arch.cost import cost
 from arch.search_space import Space
 from arch.space import preset
 from explore.progress import Display
+from explore.search.budget.progress_weights import candidate_weight, candidate_weights, finalist_weights
 from explore.search.config import SearchConfig
-from explore.search.objectives import objective_quantities
-from explore.search.progress_weights import candidate_weight, candidate_weights, finalist_weights
+from explore.search.costs.objectives import objective_quantities
 from explore.search.status_line import StatusLine, sparkline
 from explore.search.study import baselines
 

@@ -15,13 +15,13 @@ from optuna.trial import TrialState
 
 from arch.cost import cost
 from arch.search_space import Space
-from explore.search import fingerprint
 from explore.search.config import SearchConfig
-from explore.search.leases import LATENCY, LeaseMonitor
 from explore.search.proposals import NOISE, Proposal, error_at_end, make_draft, propose
 from explore.search.recipes_of_trial import ordered_values
 from explore.search.rungs import STEPS
+from explore.search.storage import fingerprint
 from explore.search.study import EXHAUSTED, Task, baselines, next_task, open_study, prepare_study
+from explore.search.workers.leases import LATENCY, LeaseMonitor
 from tests.helpers.search import TINY_SPACE
 from tests.helpers.studies import write_candidate
 

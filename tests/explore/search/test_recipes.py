@@ -18,16 +18,18 @@ from explore.measure import latency
 from explore.measure.lock import MeasurementLock
 from explore.report.study_report import write_study_report
 from explore.report.tables import read_table
-from explore.search import fingerprint, run, worker
+from explore.search import run
 from explore.search.candidate import run_candidate
 from explore.search.config import SearchConfig
 from explore.search.context import EvalContext
+from explore.search.costs.latency import make_reference
 from explore.search.finalists import Finalist, Validation, choose_finalists, run_finalist
-from explore.search.latency import make_reference
 from explore.search.recipes_of_trial import check_recipes, exported_recipes, searched_recipes
-from explore.search.records import read_records
 from explore.search.results import finalist_results
+from explore.search.storage import fingerprint
+from explore.search.storage.records import read_records
 from explore.search.study import prepare_study
+from explore.search.workers import worker
 from quantize import bundle, certificate
 from quantize.convert import Converter
 from tests.helpers.search import TINY_SPACE

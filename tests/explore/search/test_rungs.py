@@ -17,7 +17,7 @@ from benchmarks.simulated_search import Fault, Plan
 from explore.report.tables import read_table
 from explore.search.config import SearchConfig
 from explore.search.rungs import STEPS, Step, _decide, check_rungs, is_stopped, stage_reached
-from explore.search.storage import open_storage, storage_url
+from explore.search.storage.backends import open_storage, storage_url
 from explore.train.config import CandidateConfig
 from tests.helpers.search import RENDERED, run_command
 

@@ -11,9 +11,9 @@ from optuna.distributions import CategoricalDistribution
 from optuna.trial import FrozenTrial, create_trial
 
 from explore.pareto import non_dominated_rank
-from explore.search.optuna_private import MAX_FITTED
 from explore.search.samplers import make_sampler
 from explore.search.samplers.cost_aware import best_and_latest
+from explore.search.storage.optuna_private import MAX_FITTED
 
 SPACE = {f"d{index}": CategoricalDistribution(["a", "b"]) for index in range(4)}
 

@@ -16,10 +16,10 @@ import torch
 
 from arch.errors import InputError
 from explore.progress import Display
-from explore.search import join
 from explore.search.config import SearchConfig
-from explore.search.fingerprint import FOLDER
-from explore.search.worker_pool import worker_count
+from explore.search.storage.fingerprint import FOLDER
+from explore.search.workers import join
+from explore.search.workers.pool import worker_count
 from explore.train.engine import Engine, find_devices, start_engine
 from explore.train.precision import with_precision
 from tests.helpers.fake_device import NAME

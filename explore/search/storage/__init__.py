@@ -1,0 +1,1 @@
+"""The state of a study: its storage, identity, cache and records."""
