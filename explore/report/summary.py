@@ -20,8 +20,7 @@ from explore.report.predictions import Predictions
 from explore.report.reproduce import search_options
 from explore.report.rows import AnyRow, ExportedRow, Row, TrialRow
 from explore.report.snapshot import Snapshot
-from explore.search.budget.clock import read_stored
-from explore.search.budget.plan import PLANNED
+from explore.search.budget.plan import PLANNED, read_stored
 from explore.search.config import SearchConfig, double
 from explore.search.costs.quantities import parse_limit, quantity
 from explore.train.config import PASSES

@@ -26,7 +26,7 @@ from explore.export.bundles import export_bundle
 from explore.export.certificates import certificate_row, simulated_costs
 from explore.export.exporter import Predictions
 from explore.measure.latency import Disturbed, Latency
-from explore.search.budget.clock import further_samples
+from explore.search.budget.equal_compute import further_samples
 from explore.search.candidate import counted, export_and_evaluate, latency_fields, network_figures, train_fully
 from explore.search.config import SearchConfig
 from explore.search.context import EvalContext

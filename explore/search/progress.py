@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from explore.progress import Display
-from explore.search.budget.clock import Clock
+from explore.search.budget.plan import Clock
 from explore.search.budget.progress_weights import ProgressWeights, candidate_weight
 from explore.search.config import SearchConfig
 from explore.search.costs.objectives import objective_quantities

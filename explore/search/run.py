@@ -18,7 +18,7 @@ from explore.evaluation.evaluator import Evaluators, open_evaluators
 from explore.host import try_lock
 from explore.measure.probe.protocol import allowed_background_load
 from explore.progress import Display
-from explore.search.budget.clock import Clock
+from explore.search.budget.plan import Clock
 from explore.search.budget.planning import fit_finalists, planned
 from explore.search.budget.progress_weights import ProgressWeights, candidate_weights, finalist_weights
 from explore.search.config import SearchConfig

@@ -21,10 +21,9 @@ from arch.space import Arch
 from explore.data.sample import Dataset, evenly_spread
 from explore.data.synthetic import dataset as synthetic
 from explore.evaluation.evaluator import open_evaluators, rendering_options
-from explore.host import default_cache
 from explore.interrupts import leave_to_parent, starting_children
 from explore.progress import Display
-from explore.search.budget.planner import Load, drawn_networks
+from explore.search.budget.planner import drawn_networks
 from explore.search.budget.speed import USUAL_SPEED, Speed, Timing, fit_speed
 from explore.search.config import SearchConfig
 from explore.search.context import worker_engine
@@ -40,40 +39,18 @@ WARM_UP_STEPS, SECONDS = 3, 4.0  # of each network
 def measure_speed(config: SearchConfig, space: Space, display: Display) -> Speed:
     """Train networks of three sizes on all workers at once, on rendered frames or samples of the study's data.
 
+    They are a small network of the space, the middle one, and the most expensive that the search will train.
+
     Raises:
         InputError: data or a device that cannot be used.
     """
-    small, middle, large = trial_networks(config, space)
-    with _trial_data(config) as (data, frame_s):
-        display.update(0.3)
-        timings = [pair for found in _train_on_all_workers(config, [small, middle, large], data) for pair in found]
-    return fit_speed(timings, frame_s)
-
-
-def trial_networks(config: SearchConfig, space: Space) -> tuple[Arch, Arch, Arch]:
-    """Return a small network of the space, the middle one, and the most expensive that the search will train."""
     drawn = sorted(drawn_networks(config, space), key=lambda arch: cost(arch).macs)
     large = max([*baselines(config, space).values(), drawn[-1]], key=lambda arch: cost(arch).macs)
-    return drawn[len(drawn) // 10], drawn[len(drawn) // 2], large
-
-
-def search_load(config: SearchConfig, space: Space) -> Load:
-    """Return the training work of a search."""
-    drawn = [cost(arch).macs for arch in drawn_networks(config, space)]
-    presets = {name.partition("@")[0]: float(cost(arch).macs) for name, arch in baselines(config, space).items()}
-    renders = rendering_options(config.data_config) is not None
-    return Load(sum(drawn) / len(drawn), presets, lambda train_frames: frames_to_render(config, train_frames), renders)
-
-
-def frames_to_render(config: SearchConfig, train_frames: int) -> int:
-    """Return how many frames of all parts have to be rendered for a number of training frames."""
-    options = rendering_options(config.data_config)
-    if options is None:
-        return 0
-    options = options.model_copy(update={"train_frames": train_frames})
-    missing = 0 if (default_cache() / options.name / "dataset.json").is_file() else options.frames
-    is_there = (options.validation_folder(default_cache()) / "dataset.json").is_file()
-    return missing + (0 if is_there else options.val_frames)
+    archs = [drawn[len(drawn) // 10], drawn[len(drawn) // 2], large]
+    with _trial_data(config) as (data, frame_s):
+        display.update(0.3)
+        timings = [pair for found in _train_on_all_workers(config, archs, data) for pair in found]
+    return fit_speed(timings, frame_s)
 
 
 @contextmanager

@@ -13,17 +13,18 @@ stored in the study, so that a resumed search keeps it; the time that earlier ru
 
 from __future__ import annotations
 
-import heapq
 import math
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from arch.cost import cost
 from arch.errors import InputError
 from arch.search_space import Space
 from arch.space import Arch
-from explore.search.budget.plan import Plan, clock, given_keys
+from explore.evaluation.evaluator import rendering_options
+from explore.search.budget.equal_compute import MIN_FINAL, equal_compute, finalist_durations, least_final, makespan
+from explore.search.budget.plan import Plan, clock_text, given_keys
 from explore.search.budget.speed import Speed
 from explore.search.config import SearchConfig
 from explore.train.config import PASSES
@@ -33,7 +34,6 @@ MAX_CANDIDATE_SHARE = 0.6  # where the smallest plan does not fit
 USUAL = 1440.0  # s of workers' time that are left for candidates and finalists in 15 minutes on two cores
 USUAL_SAMPLES, SAMPLES_GROWTH = 3200, 0.6  # of a candidate in that time, and the exponent with which they grow
 MIN_SAMPLES, MAX_SAMPLES = 200, 100_000
-MIN_FINAL = 0.15  # smallest final training of the most expensive finalist, as a fraction of its candidate's
 USUAL_FINALISTS, MAX_FINALISTS = 3, 10
 LONG_CANDIDATE, RUNG = 8000, 0.25  # candidates with so many samples have one rung, at this fraction
 DRAWS = 40  # networks that stand for the space
@@ -50,13 +50,11 @@ class Load:
     candidate_macs: mean MACs of the networks of the space within the limits
     baselines: MACs of the paper's networks, which the search tries first, by the name of their preset
     frames_to_render: returns how many frames have to be rendered for a number of training frames
-    renders: whether training frames are rendered
     """
 
     candidate_macs: float
     baselines: dict[str, float]
     frames_to_render: Callable[[int], int] = lambda train_frames: 0
-    renders: bool = True
 
 
 def drawn_networks(config: SearchConfig, space: Space) -> list[Arch]:
@@ -108,9 +106,9 @@ def _check_budget(config: SearchConfig, speed: Speed, load: Load, spent_s: float
     needed = (spent_s + others + candidate + finalist) / (1 - RESERVE)
     if needed > config.budget_s:
         raise InputError(
-            f"budget: {config.budget}: too small for one candidate of {samples} samples, which takes {clock(candidate)}, "
-            f"and one finalist, {clock(finalist)}, after {clock(spent_s + others)} for data, reference network and "
-            f"reports; give at least {max(1, math.ceil(needed / 60))}m"
+            f"budget: {config.budget}: too small for one candidate of {samples} samples, which takes "
+            f"{clock_text(candidate)}, and one finalist, {clock_text(finalist)}, after {clock_text(spent_s + others)} "
+            f"for data, reference network and reports; give at least {max(1, math.ceil(needed / 60))}m"
         )
 
 
@@ -164,20 +162,20 @@ class _Planner:
         rungs = config.rungs if "rungs" in given or not full else (RUNG,) if samples >= LONG_CANDIDATE else ()
         own = self._candidate_s(samples, rungs)
         first = [speed.training(macs, samples) * full + speed.candidate_s for macs in self.load.baselines.values()]
-        wanted = len(first) + MIN_OWN
         share_s = CANDIDATE_SHARE * self.wall_s * workers
         affordable = 0 if self.is_smallest else len(first) + int((share_s - sum(first)) / own)
-        expected = config.trials if "trials" in given else max(len(first) + 1, affordable)
+        fits = affordable >= len(first) + MIN_OWN
+        expected = max(len(first) + 1, affordable)
         # As many as an idle machine evaluates in the time, which ends the phase.
         trials = max(expected, len(first) + int((share_s * speed.busy - sum(first)) / own))
-        trials = config.trials if "trials" in given else trials
-        fits = "trials" in given or affordable >= wanted
+        if "trials" in given:
+            fits, expected, trials = True, config.trials, config.trials
         starting_s = (sum(first[:expected]) + own * max(0, expected - len(first))) / workers
         candidates_s = starting_s + own / 2
         ends_s = min(max(starting_s, CANDIDATE_SHARE * self.wall_s), MAX_CANDIDATE_SHARE * self.wall_s)
         finalists = config.finalists if "finalists" in given else self._finalists()
 
-        macs = [*(self.load.baselines.get(name, self.load.candidate_macs) for name in self.references)]
+        macs = [self.load.baselines.get(name, self.load.candidate_macs) for name in self.references]
         per_sample = [speed.training(m) for m in (*macs, *[self.load.candidate_macs * 1.5] * finalists)]
         seen = samples if full else 0
         equal = config.equal_compute if "equal_compute" in given else "final.samples" not in given
@@ -187,14 +185,11 @@ class _Planner:
         else:
             compute = equal_compute(self.wall_s - candidates_s, workers, per_sample, seen, speed.finalist_s)
             final = int(compute / max(per_sample)) - samples
-            least = max(1, round(MIN_FINAL * samples))
+            least = least_final(samples)
             fits = fits and final >= least
             final = max(least, _rounded(final))
             compute = max(compute, (samples + final) * max(per_sample))
-        lengths = [compute / s if equal else samples + final for s in per_sample]
-        durations = [
-            max(0.0, length - seen) * s + speed.finalist_s for length, s in zip(lengths, per_sample, strict=True)
-        ]
+        durations = finalist_durations(per_sample, seen, speed.finalist_s, compute if equal else None, samples + final)
         finalists_s = makespan(durations, workers)
         before = self.before_reports_s - self.wall_s
         plan = Plan(
@@ -211,7 +206,7 @@ class _Planner:
             final_samples=final,
             equal_compute=equal,
             train_frames=self.train_frames,
-            renders=self.load.renders,
+            renders=rendering_options(config.data_config) is not None,
             candidates_until_s=None if "trials" in given else before + ends_s,
             finalists_until_s=None if "final.samples" in given else self.before_reports_s,
             expected_s=before + candidates_s + finalists_s + speed.report_s,
@@ -243,29 +238,6 @@ class _Planner:
         total = count + len(self.references)
         workers = min(self.workers, MAX_FINALISTS)
         return count + (-total) % workers
-
-
-def equal_compute(seconds: float, workers: int, per_sample: Sequence[float], seen: int, overhead_s: float) -> float:
-    """Return the largest training time of each network with which all end in time; 0 if there is none.
-
-    per_sample: training time of one sample of each network, s
-    seen: samples that all were trained on before, which count as training time
-    overhead_s: other work on each network
-    """
-    low, high = 0.0, max(0.0, seconds) + seen * max(per_sample)
-    for _ in range(50):
-        middle = (low + high) / 2
-        durations = [max(0.0, middle - seen * s) + overhead_s for s in per_sample]
-        low, high = (middle, high) if makespan(durations, workers) <= seconds else (low, middle)
-    return low
-
-
-def makespan(durations: Sequence[float], workers: int) -> float:
-    """Return when the last of some tasks ends if each worker takes the longest that is left."""
-    ends = [0.0] * workers
-    for seconds in sorted(durations, reverse=True):
-        heapq.heapreplace(ends, ends[0] + seconds)
-    return max(ends)
 
 
 def _rounded(samples: float) -> int:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from arch.cost import cost
 from arch.search_space import Space
 from arch.space import Arch
+from explore.search.budget.equal_compute import finalist_durations
 from explore.search.budget.planner import drawn_networks
 from explore.search.budget.speed import USUAL_SPEED
 from explore.search.config import SearchConfig
@@ -67,18 +68,12 @@ def candidate_weights(
 
 def finalist_weights(config: SearchConfig, chosen: list[Arch], finished: list[Arch]) -> ProgressWeights:
     """Weights of the chosen finalists, some of which are finished."""
-    macs = {arch.name: cost(arch).macs for arch in chosen}
-    seen, all_samples = config.candidate.samples, config.candidate.samples + config.final.samples
-    equal = USUAL_SPEED.training(max(macs.values()), all_samples)
-    ahead = {}
-    for name, each in macs.items():
-        training = (
-            equal - USUAL_SPEED.training(each, seen)
-            if config.equal_compute
-            else USUAL_SPEED.training(each, config.final.samples)
-        )
-        ahead[name] = training + USUAL_SPEED.finalist_s
-    weights = ProgressWeights(len(chosen), ahead)
+    per_sample = [USUAL_SPEED.training(cost(arch).macs) for arch in chosen]
+    seen = config.candidate.samples
+    samples = seen + config.final.samples
+    compute = samples * max(per_sample) if config.equal_compute else None
+    work = finalist_durations(per_sample, seen, USUAL_SPEED.finalist_s, compute, samples)
+    weights = ProgressWeights(len(chosen), dict(zip([arch.name for arch in chosen], work, strict=True)))
     for arch in finished:
         weights.finish(arch.name)
     return weights

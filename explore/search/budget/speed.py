@@ -8,10 +8,6 @@ from dataclasses import dataclass
 import numpy as np
 from pydantic import BaseModel, ConfigDict
 
-from explore.search.config import SearchConfig
-
-FORWARD = 0.37  # of the time of a training step that depends on MACs (`python -m benchmarks loop`)
-
 
 class Speed(BaseModel):
     """Durations in seconds while all workers of the machine are busy. The defaults are those of two slow x86 cores.
@@ -38,12 +34,6 @@ class Speed(BaseModel):
     def training(self, macs: float, samples: float = 1) -> float:
         """Return the time in which one worker trains a network on `samples` samples."""
         return samples * (self.sample_s + self.mac_s * macs)
-
-    def teaching(self, config: SearchConfig) -> float:
-        """Return the time of one prediction of the finalists' teacher; 0 without one."""
-        from explore.search.teacher import teacher_macs  # imports torch, which reports of plans do without
-
-        return FORWARD * self.mac_s * teacher_macs(config)
 
     def slower(self, training: float, overhead: float) -> Speed:
         """Return the speed with training and all else slower by these factors."""
@@ -87,7 +77,7 @@ def fit_speed(timings: Sequence[Timing], frame_s: float = USUAL_SPEED.frame_s) -
 
 @dataclass(frozen=True)
 class Trained:
-    """A finished candidate: MACs, training samples, time of its training and of all of its work, s."""
+    """A finished candidate that was trained: MACs, training samples, time of its training and of all of its work, s."""
 
     macs: float
     samples: int
@@ -97,9 +87,8 @@ class Trained:
 
 def observed_speed(speed: Speed, candidates: Sequence[Trained]) -> Speed:
     """Return the speed corrected by the durations of candidates; their medians ignore interrupted ones."""
-    found = [one for one in candidates if one.samples and one.train_s > 0]
-    if not found:
+    if not candidates:
         return speed
-    training = float(np.median([one.train_s / speed.training(one.macs, one.samples) for one in found]))
-    others = float(np.median([max(0.0, one.total_s - one.train_s) for one in found]))
+    training = float(np.median([one.train_s / speed.training(one.macs, one.samples) for one in candidates]))
+    others = float(np.median([max(0.0, one.total_s - one.train_s) for one in candidates]))
     return speed.slower(training, max(0.1, others / speed.candidate_s))

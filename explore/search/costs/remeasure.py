@@ -12,7 +12,7 @@ from arch.errors import InputError
 from explore.evaluation.evaluator import Evaluators
 from explore.host import try_lock
 from explore.progress import Display
-from explore.search.budget.clock import with_stored_plan
+from explore.search.budget.plan import with_stored_plan
 from explore.search.config import SearchConfig
 from explore.search.context import open_context
 from explore.search.costs.latency import busy_mark, measures_like_reference

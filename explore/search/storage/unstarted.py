@@ -12,7 +12,7 @@ from optuna.trial import TrialState
 
 from arch.errors import InputError
 from explore.redact import redacted
-from explore.search.budget.clock import keeps_plan, with_stored_plan
+from explore.search.budget.plan import keeps_plan, with_stored_plan
 from explore.search.config import SearchConfig
 from explore.search.costs.objectives import objectives
 from explore.search.storage import fingerprint

@@ -23,7 +23,7 @@ from explore.interrupts import leave_to_parent
 from explore.measure.latency import Disturbed
 from explore.measure.rows import DeviceError
 from explore.redact import redacted
-from explore.search.budget.clock import may_start, pace_of
+from explore.search.budget.plan import may_start, pace_of
 from explore.search.candidate import AtRung, run_candidate
 from explore.search.config import SearchConfig
 from explore.search.context import EvalContext, OutOfMemory, memory_errors, open_context

@@ -16,18 +16,22 @@ from pydantic import ValidationError
 
 from arch.errors import InputError, WorkError
 from arch.space import preset
-from explore.search.budget.clock import (
+from explore.search.budget.equal_compute import equal_compute, further_samples, makespan
+from explore.search.budget.pilot import _train_on_all_workers
+from explore.search.budget.plan import (
     Clock,
-    further_samples,
+    Plan,
+    clock_text,
+    given_keys,
     may_start,
+    needs_plan,
+    open_keys,
     pace_of,
     read_stored,
     with_stored_plan,
     without_limit,
 )
-from explore.search.budget.pilot import _train_on_all_workers
-from explore.search.budget.plan import Plan, clock, given_keys, needs_plan, open_keys
-from explore.search.budget.planner import Load, equal_compute, make_plan, makespan
+from explore.search.budget.planner import Load, make_plan
 from explore.search.budget.planning import fit_finalists
 from explore.search.budget.speed import Speed, Timing, Trained, fit_speed, observed_speed
 from explore.search.config import SearchConfig, double, seconds
@@ -267,7 +271,7 @@ def test_finalists_start_if_they_can_end_in_time(tmp_path: Path) -> None:
 
 
 def test_clock_texts() -> None:
-    assert [clock(s) for s in (0, 61, 3599.6, 3661)] == ["0:00", "1:01", "1:00:00", "1:01:01"]
+    assert [clock_text(s) for s in (0, 61, 3599.6, 3661)] == ["0:00", "1:01", "1:00:00", "1:01:01"]
 
 
 @pytest.mark.timeout(60)

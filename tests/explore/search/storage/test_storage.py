@@ -25,8 +25,7 @@ from explore.cli import main
 from explore.commands import proxy
 from explore.progress import Display
 from explore.redact import redacted
-from explore.search.budget.clock import Clock, read_stored
-from explore.search.budget.plan import open_keys
+from explore.search.budget.plan import Clock, open_keys, read_stored
 from explore.search.budget.planner import Load, make_plan
 from explore.search.budget.planning import planned
 from explore.search.budget.speed import Speed
