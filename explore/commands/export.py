@@ -8,7 +8,7 @@ import json
 import shlex
 from dataclasses import fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from arch.errors import InputError, not_one_of
 from arch.files import check_output_folder, remove_leftovers
@@ -16,9 +16,6 @@ from explore.export.config import ExportConfig
 from explore.options import add_options, deprecated_option, reject_useless, take
 from explore.progress import Display
 from quantize import sdk
-
-if TYPE_CHECKING:
-    from quantize.delegates import DelegateReport
 
 EXAMPLE = """python explore.py export xs.safetensors --runtimes litert,openvino --quantization int8-static
 
@@ -305,19 +302,12 @@ def _certificate(row: dict[str, Any]) -> list[str]:
     lines += _calibration(certificate)
     if on_arm := [Agreement.model_validate(one) for one in certificate["arm"]]:
         lines.append(f"  emulated ARM         {summary_of(on_arm)} ({on_arm[0].emulator}; never run on a real one)")
-    if certificate["delegates"]:
-        lines += _delegates([DelegateReport.model_validate(one) for one in certificate["delegates"]])
+    if reports := [DelegateReport.model_validate(one) for one in certificate["delegates"]]:
+        lines.append("  delegates            by rules from their sources; nothing was run on a GPU or an NPU")
+        lines += [f"    {report.delegate:<18} {report.text}" for report in reports]
     for name, moved in row.get("tensorflow", {}).items():
         lines.append(f"  tf.lite.Interpreter  {name}: {moved['mean']:.4f} mm from LiteRT, max {moved['max']:.4f}")
     return lines + _checks(certificate["checks"])
-
-
-def _delegates(reports: list[DelegateReport]) -> list[str]:
-    """Return the lines of delegate reports."""
-    lines = ["  delegates            by rules from their sources; nothing was run on a GPU or an NPU"]
-    for report in reports:
-        lines.append(f"    {report.delegate:<18} {report.text}")
-    return lines
 
 
 def _calibration(certificate: dict[str, Any]) -> list[str]:

@@ -78,15 +78,13 @@ def increase(evaluator: Evaluator, file: ExportedModel, float_file: ExportedMode
     """Return the increase of MPJPE of `file` over the float file, paired by image."""
     errors, float_errors = (frame_errors(predictions.mm, evaluator.data) for predictions in (file, float_file))
     found = paired_bootstrap(errors, float_errors, evaluator.units)
-    known = isfinite(found.low)
-    low, high = (found.low, found.high) if known else (None, None)
+    low, high = (found.low, found.high) if isfinite(found.low) else (None, None)
     return Increase(found.value, low, high, float_file.accuracy.mpjpe)
 
 
 def interval_of(accuracy: Accuracy) -> dict[str, Any] | None:
-    """Return the 95% interval of an MPJPE as a dict; None if it is unknown or has no finite limits."""
-    found = accuracy.interval
-    return asdict(found) if found and isfinite(found.low) else None
+    """Return the 95% interval of an MPJPE as a dict; None if it is unknown."""
+    return asdict(accuracy.interval) if accuracy.interval else None
 
 
 def simulated_costs(exporter: Exporter, net: PoseNet, recipe: Recipe) -> dict[str, float]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, closing, nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -31,6 +31,7 @@ from quantize.runtimes import Array, ModelSummary
 BATCH = 50
 RESULT, JOINTS = "evaluated.json", "joints.npy"
 Lock = Callable[[], AbstractContextManager[None]]
+Convert = Callable[[], Path]
 
 
 @dataclass(frozen=True)
@@ -73,8 +74,12 @@ class Exporter:
         """Return normalised training crops (N, 3, S, S) to calibrate with, the same for the same seed."""
         return normalise(self.evaluator.calibration(recipe.calibration_images, self.config.seed))
 
-    def export(self, arch: Arch, weights: Path, runtime: str, recipe: Recipe, key: str) -> ExportedModel:
+    def export(
+        self, arch: Arch, weights: Path, runtime: str, recipe: Recipe, key: str, convert: Convert | None = None
+    ) -> ExportedModel:
         """Convert a network into the folder `key` and evaluate the file.
+
+        convert: makes the file in that folder, in place of `Exporter.convert`
 
         Raises:
             InputError, ConversionError: see `Converter.export`.
@@ -83,7 +88,7 @@ class Exporter:
         if existing := self.load(runtime, recipe, key, source):
             return existing
         started = time.monotonic()
-        model = self.convert(arch, weights, runtime, recipe, key)
+        model = convert() if convert else self.convert(arch, weights, runtime, recipe, key)
         return self.evaluate(arch, runtime, recipe, model, time.monotonic() - started, source)
 
     def convert(self, arch: Arch, weights: Path, runtime: str, recipe: Recipe, key: str, trained: bool = False) -> Path:
@@ -122,9 +127,8 @@ class Exporter:
         self, arch: Arch, runtime: str, recipe: Recipe, model: Path, seconds: float, source: str
     ) -> ExportedModel:
         """Evaluate a file on the whole evaluated part; its predictions and its accuracy are stored beside it."""
-        session = runtimes.get(runtime).load(model, self.config.measure.threads)
-        joints = predict_file(session, runtime, arch, self.evaluator.evaluation.images, self.lock)
-        session.close()
+        with closing(runtimes.get(runtime).load(model, self.config.measure.threads)) as session:
+            joints = predict_file(session, runtime, arch, self.evaluator.evaluation.images, self.lock)
         found = evaluate_predictions(self.evaluator, joints)
         summary, seconds = runtimes.get(runtime).inspect(model), round(seconds, 2)
         np.save(model.parent / JOINTS, found.mm)
@@ -138,10 +142,8 @@ class Exporter:
 
     def calibrate_outputs(self, arch: Arch, file: ExportedModel, crops: CalibrationCrops) -> OutputCalibration:
         """Calibrate presence, visibility and scale of a file."""
-        session = runtimes.get(file.runtime).load(file.model, self.config.measure.threads)
-        found = calibrate_outputs(crops, lambda images: predict_with_confidence(session, file.runtime, arch, images))
-        session.close()
-        return found
+        with closing(runtimes.get(file.runtime).load(file.model, self.config.measure.threads)) as session:
+            return calibrate_outputs(crops, lambda images: predict_with_confidence(session, file.runtime, arch, images))
 
     def measure_latency(self, files: dict[str, ExportedModel], reference: str) -> dict[str, Latency] | str:
         """Time all files in interleaved rounds; returns the reason instead if other processes disturb every attempt."""

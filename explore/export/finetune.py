@@ -90,15 +90,13 @@ def finetune_int8(
         target, visible = torch.from_numpy(batch.target), torch.from_numpy(batch.vis)
         raw = module(to_input(batch.images))
         loss = pose_loss(raw, target, visible, arch, QAT_HEATMAP_LOSS, torch.from_numpy(batch.depth_weight))
+        where = f"not finite at step {step + 1} of {steps}; train the network longer"
         if not math.isfinite(float(loss.detach())):
-            raise Diverged(f"{recipe.name}: loss not finite at step {step + 1} of {steps}; train the network longer")
+            raise Diverged(f"{recipe.name}: loss {where}")
         optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
-        norm = torch.nn.utils.clip_grad_norm_(parameters, 1.0)
-        if not math.isfinite(float(norm)):
-            raise Diverged(
-                f"{recipe.name}: gradient not finite at step {step + 1} of {steps}; train the network longer"
-            )
+        if not math.isfinite(float(torch.nn.utils.clip_grad_norm_(parameters, 1.0))):
+            raise Diverged(f"{recipe.name}: gradient {where}")
         optimizer.step()
         progress(step + 1, steps)
     return module.eval()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import json
+from contextlib import closing
 from typing import Any
 
 import numpy as np
@@ -55,12 +56,6 @@ def draw_photo(side: int) -> np.ndarray:
     return np.asarray(photo)
 
 
-def _png(image: np.ndarray) -> bytes:
-    content = io.BytesIO()
-    Image.fromarray(image).save(content, "PNG", optimize=True)
-    return content.getvalue()
-
-
 def stored_predictions(bundle: Bundle) -> dict[str, bytes]:
     """Predict two crops of a drawn photo and return the files of the stored predictions by name.
 
@@ -69,15 +64,13 @@ def stored_predictions(bundle: Bundle) -> dict[str, bytes]:
     """
     photo = draw_photo(round(2.7 * bundle.manifest.preprocessing.size))
     height, width = photo.shape[:2]
-    files, vectors, movements = {GOLDEN_PHOTO: _png(photo)}, [], []
-    session = bundle.session()
-    try:
+    Image.fromarray(photo).save(png := io.BytesIO(), "PNG", optimize=True)
+    files, vectors, movements = {GOLDEN_PHOTO: png.getvalue()}, [], []
+    with closing(bundle.session()) as session:
         for number, (box, region) in enumerate(_regions(bundle, width, height), 1):
             vector, movement = _predict(bundle, session, photo, region, f"golden-{number}", files)
             vectors.append({"box": box} | vector)
             movements.append(movement)
-    finally:
-        session.close()
     camera = choose_camera(width, height)
     about = {
         "photo": GOLDEN_PHOTO,

@@ -79,8 +79,5 @@ def fewest_float_layers(
         failed, count = count, min(max(1, 2 * count), largest)
     while count - failed > 1:
         middle = (failed + count) // 2
-        if fits(middle):
-            count = middle
-        else:
-            failed = middle
+        failed, count = (failed, middle) if fits(middle) else (middle, count)
     return exported[count]

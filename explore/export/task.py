@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from contextlib import closing
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -195,7 +196,7 @@ def run_landmark_model(model: Path, crops: NDArray[np.uint8]) -> tuple[Array, Ar
 
 def drawn_crops(size: int) -> NDArray[np.uint8]:
     """Return crops (N, size, size, 3) of a drawn figure, with boxes around all of it and around parts."""
-    photo = np.asarray(draw_photo(3 * size))
+    photo = draw_photo(3 * size)
     height, width = photo.shape[:2]
     rng = np.random.default_rng(0)
     sides = rng.uniform(0.3, 0.9, DRAWN) * height
@@ -209,9 +210,8 @@ def _bundle_checks(bundle: Bundle, model: Path, body: Body, network: FloatNetwor
     """Compare the landmark model with the decode of the bundle, and both with the float network."""
     size = bundle.arch.input_size
     crops = network.crops if network else drawn_crops(size)
-    session = bundle.session()
-    joints, _ = bundle.run_crops(crops, session)
-    session.close()
+    with closing(bundle.session()) as session:
+        joints, _ = bundle.run_crops(crops, session)
     (landmarks, world), (px, depths) = run_landmark_model(model, crops), landmarks_of(joints, body, size)
     moved = np.linalg.norm(landmarks[:, :33, :2] - px, axis=2)
     deeper = np.abs(1000 * world[:, :33, 2] - depths)

@@ -13,6 +13,7 @@ import re
 import subprocess
 import tempfile
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -148,18 +149,14 @@ def crop_like_mediapipe(image: NDArray[np.uint8], region: Array, size: int) -> N
     return np.asarray(cropped, np.uint8)
 
 
-def verify(
-    bundle: Bundle, file: Path, images: Sequence[NDArray[np.uint8]], python: Path | None = None
-) -> dict[str, Any]:
+def verify(bundle: Bundle, file: Path, images: Sequence[NDArray[np.uint8]]) -> dict[str, Any]:
     """Compare the landmarks of the Pose Landmarker with our decode of its crops, in px of the crop.
-
-    python: that has mediapipe; None: see `mediapipe_python`
 
     Raises:
         InputError: no mediapipe.
         ConversionError: MediaPipe fails, finds nobody, or deviates by more.
     """
-    python, size = python or mediapipe_python(), bundle.arch.input_size
+    python, size = mediapipe_python(), bundle.arch.input_size
     results = run_landmarker(python, file, images)
     where = regions(python, size, images)
     chosen = np.flatnonzero(results.found & np.isfinite(where).all((1, 2))).tolist()
@@ -180,9 +177,8 @@ def verify(
 
 def deviations(bundle: Bundle, crops: NDArray[np.uint8], where: Array, landmarks: Array) -> Array:
     """Return the distances (N, 33) of landmarks (N, 33, 2) px of the image from our decode of crops, px of the crop."""
-    session = bundle.session()
-    joints, _ = bundle.run_crops(crops, session)
-    session.close()
+    with closing(bundle.session()) as session:
+        joints, _ = bundle.run_crops(crops, session)
     size = bundle.arch.input_size
     own, _ = landmarks_of(joints, body_of_bundle(bundle.manifest), size)
     expected = np.einsum("nab,nkb->nka", where[:, :, :2], own / size) + where[:, None, :, 2]

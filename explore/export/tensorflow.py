@@ -47,13 +47,13 @@ def verify(exporter: Exporter, files: Iterable[ExportedModel], arch: Arch) -> di
     """
     images, step = _every_nth(exporter)
     found = {}
-    for file in files:
-        raw = _run_child("tflite", file.model.absolute(), normalise(images.images))
-        moved = deviation(_camera_mm(images, raw, arch, depth_scale("litert", arch)), file.mm[::step])
-        found[file.recipe.name] = {"mean": moved.mean, "max": moved.max}
-        if moved.mean > (INT8_MM if file.recipe.quantized else FLOAT_MM):
+    for name, made in {file.recipe.name: file for file in files}.items():
+        raw = _run_child("tflite", made.model.absolute(), normalise(images.images))
+        moved = deviation(_camera_mm(images, raw, arch, depth_scale("litert", arch)), made.mm[::step])
+        found[name] = {"mean": moved.mean, "max": moved.max}
+        if moved.mean > (INT8_MM if made.recipe.quantized else FLOAT_MM):
             raise ConversionError(
-                f"tensorflow: {file.recipe.name}: tf.lite.Interpreter and LiteRT differ by {moved.mean:.2f} mm "
+                f"tensorflow: {name}: tf.lite.Interpreter and LiteRT differ by {moved.mean:.2f} mm "
                 f"({moved.max:.2f} mm at most); do not deploy the file"
             )
     return found

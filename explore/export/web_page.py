@@ -40,8 +40,8 @@ def check(folder: Path, display: Display) -> Path:
     return web_server.installed(lambda _, text: display.log(text))
 
 
-def write_page(bundle: Bundle, path: str | Path, folder: Path, display: Display) -> list[str]:
-    """Write the page of a LiteRT bundle, and return the names of the files.
+def write_page(bundle: Bundle, path: str | Path, folder: Path, display: Display) -> None:
+    """Write the page of a LiteRT bundle.
 
     path: of the bundle as the user gave it, for messages
 
@@ -65,4 +65,3 @@ def write_page(bundle: Bundle, path: str | Path, folder: Path, display: Display)
         for name, source in sources.items():
             (made / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(source, made / name)
-        return sorted(str(file.relative_to(made)) for file in made.rglob("*") if file.is_file())

@@ -94,7 +94,7 @@ def deviation(exported: Exported, images: list[np.ndarray], regions: np.ndarray,
 
 @pytest.mark.skipif(not os.environ.get(task_verify.VARIABLE), reason=f"{task_verify.VARIABLE} is not set")
 def test_images(python: Path, int8: Exported, people: list[np.ndarray]) -> None:
-    found = task_verify.verify(int8.bundle, int8.file, people, python)
+    found = task_verify.verify(int8.bundle, int8.file, people)
     assert found["people"] >= 6 and found["mean_px"] < 1 and found["max_px"] < 5
 
 
@@ -110,7 +110,7 @@ def test_float_landmarks_agree_to_a_twentieth_of_a_pixel(
         about = {"skeleton": stored.skeleton, "recipe": recipe("float"), "data": stored.data}
         opened = bundle.write(tmp_path / "bundle", model, arch=stored.arch, runtime="litert", **about)
         export_task(opened, tmp_path / "a.task", converter, None, 300, force=True)
-    found = task_verify.verify(opened, tmp_path / "a.task", people, python)
+    found = task_verify.verify(opened, tmp_path / "a.task", people)
     assert found["people"] >= 6 and found["max_px"] < 0.05
 
 
