@@ -88,7 +88,13 @@ mean sets/mean.safetensors sets/seventh.safetensors sets/eighth.safetensors
 # An average of weights over more steps than the others.
 landmarks $net 0.32 0.64 0.04 40000 165000 sets/ninth.safetensors --learning-rate 2e-3 --init-from sets/mean.safetensors \
   --dataset.seed 1 --seed 2 --ema-decay 0.9995
-mean sets/real-224.safetensors sets/mean.safetensors sets/ninth.safetensors
+mean sets/second-mean.safetensors sets/mean.safetensors sets/ninth.safetensors
+# Other renders, and in the second run more of the photos.
+landmarks $net 0.32 0.64 0.04 30000 230000 sets/tenth.safetensors --learning-rate 2e-3 --init-from sets/second-mean.safetensors \
+  --dataset.seed 2 --seed 3 --ema-decay 0.9995
+landmarks $net 0.40 0.56 0.04 30000 230000 sets/eleventh.safetensors --learning-rate 2e-3 --init-from sets/second-mean.safetensors \
+  --dataset.seed 3 --seed 4 --ema-decay 0.9995
+mean sets/real-224.safetensors sets/tenth.safetensors sets/eleventh.safetensors
 
 for name in real-128 real-224 real-128-small; do
   python explore.py export sets/$name.safetensors --runtimes litert --out results/$name --task results/$name/pose_landmarker.task
