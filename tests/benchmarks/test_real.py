@@ -15,10 +15,12 @@ from benchmarks.real_options import RealOptions
 from explore.data import Human36MOptions, open_dataset
 from explore.data.framing import region_of_circle
 from explore.data.label.annotations import write_annotations
+from explore.data.label.fetch import MODELS
 from explore.data.label.mapping import joint_map
 from explore.data.readers import custom
 from explore.data.sample import Sample
 from explore.data.skeleton import H36M18
+from explore.host import default_cache
 from explore.measure.latency import Disturbed
 from explore.predict.boxes import Box
 from explore.predict.camera import Camera
@@ -28,6 +30,8 @@ from tests.helpers import layouts
 from tests.helpers.views import ring_of_cameras
 
 JOINTS = joint_map(H36M18, "")
+RECORDING = layouts.REAL_DATA / "pose2sim" / "MultiPerson"
+TEACHER = default_cache() / "teachers" / MODELS[real_sources.TRUTH_TEACHER].name
 QUICK = real_networks.RULES.model_copy(update={"rounds": 3, "calls": 3, "max_seconds": 0.2})
 
 
@@ -169,3 +173,10 @@ def test_folders_and_bundles(tmp_path, monkeypatch):
         real_sources.pose2sim(tmp_path, 5, lambda share: None)
     with pytest.raises(InputError, match=r"no report\.json; give a set made by data label"):
         real._teacher_of(tmp_path)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not RECORDING.is_dir(), reason=f"no recording at {RECORDING}")
+@pytest.mark.skipif(not TEACHER.is_file(), reason=f"no teacher at {TEACHER}; benchmark real fetches it")
+def test_short_tracks_of_two_people_are_not_taken_for_shifted_videos() -> None:
+    assert len(real_sources.recording(RECORDING, "MultiPerson", every=3)) > 100

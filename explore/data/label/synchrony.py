@@ -158,8 +158,13 @@ def _delays(
         error, still = (_cost(own, limit, found) for found in (delays, delays | {view: usual}))
         if error - still > np.log(MAX_SHIFTED_RATIO) or error / len(own) > np.log(MAX_SYNCHRONOUS_ERROR):
             del late[view]
-    if late and np.mean(list(agreement(_shifted(frames, late), cameras).values())) < MIN_AGREEING:
+    if not late:
+        return {}
+    shifted, given = (agreement(observed, cameras) for observed in (_shifted(frames, late), frames))
+    if np.mean(list(shifted.values())) < MIN_AGREEING:
         return {}  # another calibration looks shifted, too
+    if np.mean([shifted.get(view, 0.0) for view in late]) < np.mean([given.get(view, 0.0) for view in late]):
+        return {}  # short tracks of several people may fit better at a wrong shift
     return late
 
 

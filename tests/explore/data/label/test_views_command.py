@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -50,7 +51,7 @@ def test_a_recording_becomes_a_data_set(videos, tmp_path, capsys):
     assert label(videos, CAMERAS, tmp_path / "set") == 0, capsys.readouterr().err
     parts = {split: open_dataset(f"custom:{tmp_path / 'set'}", split) for split in ("train", "test")}
     assert len(parts["train"]) >= 9 and len(parts["test"]) >= 3
-    frames = {split: {int(file.split("/")[1][:6]) for file in data.files} for split, data in parts.items()}
+    frames = {split: {int(Path(file).name[:6]) for file in data.files} for split, data in parts.items()}
     assert max(frames["train"]) < min(frames["test"])  # the same moments in all views
     cam = parts["train"].joints_cam
     thigh = np.nanmedian(np.linalg.norm(cam[:, 1] - cam[:, 2], axis=1))
