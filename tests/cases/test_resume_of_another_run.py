@@ -66,7 +66,6 @@ def test_the_state_of_another_call_is_rejected_and_the_same_call_resumes(
             "--init-from", str(tmp_path / "nearest.safetensors"),
         ],
         "init_from is ": ["--init-from", str(tmp_path / "relu.safetensors")],
-        "backbone is none there, ": ["--backbone", str(tmp_path / "first.safetensors")],
         "settings.augment is none there, paper here": ["--augment", "paper"],
         "settings.samples is 32 there, 40 here": ["--samples", "40"],
         "seed is 0 there, 3 here": ["--seed", "3"],
