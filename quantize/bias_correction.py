@@ -1,4 +1,4 @@
-"""Bias correction of 2.5D heads (Nagel et al. 2019): the mean shift of each joint's depth by rounded weights is taken back."""
+"""Bias correction of 2.5D heads (Nagel et al. 2019): removes the mean shift of depths that rounded weights cause."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from arch.heads import HEADS
 from arch.network import RawOutput
-from quantize.graph import depth_rows
+from quantize.graph import depth_rows, round_weights
 from quantize.recipes import Recipe
 from quantize.runtimes.protocol import Array
 
@@ -48,19 +48,11 @@ def correct_depths(
                 if isinstance(layer, nn.Conv2d | nn.Linear) and name not in float_steps:
                     depthwise = isinstance(layer, nn.Conv2d) and layer.groups > 1
                     count = depthwise_levels if depthwise else levels
-                    _round(layer.weight, count, options["weight_granularity"] == "channel")
+                    round_weights(layer.weight, count, options["weight_granularity"] == "channel")
         shift = torch.stack([_depths(rounded, image) - _depths(module, image) for image in torch.from_numpy(images)])
         for conv, rows, joints in depth_rows(module.net):
             assert conv.bias is not None
             conv.bias[rows] -= shift.mean(0)[joints]
-
-
-def _round(weights: Tensor, levels: float, per_channel: bool) -> None:
-    """Round (O, ...) weights to multiples of the largest divided by `levels`, in place."""
-    rows = weights.flatten(1).abs()
-    scale = (rows.amax(1) if per_channel else rows.amax().expand(len(rows))).clamp_min(1e-12) / levels
-    scale = scale.view(-1, *[1] * (weights.ndim - 1))
-    weights.copy_((weights / scale).round() * scale)
 
 
 def _depths(module: RawOutput, image: Tensor) -> Tensor:

@@ -60,6 +60,14 @@ def depth_rows(net: PoseNet) -> Iterator[tuple[nn.Conv2d, Tensor, Tensor]]:
         first += conv.out_channels
 
 
+def round_weights(weights: Tensor, levels: float, per_channel: bool = True) -> None:
+    """Round (O, ...) weights to multiples of the largest divided by `levels`, in place."""
+    rows = weights.flatten(1).abs()
+    scale = (rows.amax(1) if per_channel else rows.amax().expand(len(rows))).clamp_min(1e-12) / levels
+    scale = scale.view(-1, *[1] * (weights.ndim - 1))
+    weights.copy_((weights / scale).round() * scale)
+
+
 def lift_dead_channels(module: nn.Module, min_weight: float = MIN_WEIGHT) -> None:
     """Give each channel whose weights vanish next to its bias one weight of `min_weight` times the bias, in place.
 

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from arch.decode import DEPTH_RANGE_MM, to_normalised
 from arch.network import PoseNet
-from quantize.graph import inference_module
+from quantize.graph import inference_module, round_weights
 from quantize.runtimes import Array
 
 LEVELS = {"int8": 2**8 - 1, "int16": 2**16 - 1}  # of activations; float ones are not rounded
@@ -85,9 +85,7 @@ def _on_input(layer: nn.Module, change: Callable[[Tensor], Tensor]) -> Iterator[
 @contextmanager
 def _quantized_weights(layer: Any) -> Iterator[None]:
     original = layer.weight.clone()
-    rows = original.flatten(1)
-    scale = rows.abs().amax(1, keepdim=True).clamp(min=1e-12) / 127
-    layer.weight.copy_(((rows / scale).round() * scale).view_as(original))
+    round_weights(layer.weight, 127)
     try:
         yield
     finally:
