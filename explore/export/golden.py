@@ -64,7 +64,8 @@ def stored_predictions(bundle: Bundle) -> dict[str, bytes]:
     """
     photo = draw_photo(round(2.7 * bundle.manifest.preprocessing.size))
     height, width = photo.shape[:2]
-    Image.fromarray(photo).save(png := io.BytesIO(), "PNG", optimize=True)
+    png = io.BytesIO()
+    Image.fromarray(photo).save(png, "PNG", optimize=True)
     files, vectors, movements = {GOLDEN_PHOTO: png.getvalue()}, [], []
     with closing(bundle.session()) as session:
         for number, (box, region) in enumerate(_regions(bundle, width, height), 1):

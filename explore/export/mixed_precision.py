@@ -79,5 +79,8 @@ def fewest_float_layers(
         failed, count = count, min(max(1, 2 * count), largest)
     while count - failed > 1:
         middle = (failed + count) // 2
-        failed, count = (failed, middle) if fits(middle) else (middle, count)
+        if fits(middle):
+            count = middle
+        else:
+            failed = middle
     return exported[count]
