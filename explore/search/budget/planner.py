@@ -6,6 +6,7 @@ stored in the study, so that a resumed search keeps it; the time that earlier ru
 - Candidates get CANDIDATE_SHARE of the time. Their number and their training samples grow with it. In 3,200 samples
   networks rank nearly as after 40,000 (`python -m benchmarks estimators`), in 1,600 they do not.
 - Finalists, the paper's networks among them, get the rest in equal parts: equal training compute, not equal samples.
+  Where the time does not suffice, the most expensive of the paper's networks are left out.
   Their number of samples is decided when the candidates are finished, from the time that is left.
 - Rendered frames suffice for about PASSES passes of networks as cheap as the paper's cheapest; cheaper finalists stop
   there.
@@ -76,7 +77,7 @@ def make_plan(config: SearchConfig, workers: int, speed: Speed, load: Load, spen
     given = given_keys(config)
     _check_budget(config, speed, load, spent_s)
     cheapest = min([load.candidate_macs, *load.baselines.values()])
-    names = (config.references,) if "references" in given else (tuple(load.baselines), ())
+    names = (config.references,) if "references" in given else _without_the_most_expensive(load.baselines)
     frames = (config.dataset.train_frames,) if "dataset.train_frames" in given else FRAMES
     for references in names:
         best: Plan | None = None
@@ -92,6 +93,12 @@ def make_plan(config: SearchConfig, workers: int, speed: Speed, load: Load, spen
         if best is not None:
             return best
     return _Planner(config, workers, speed, load, spent_s, names[-1], frames[0], is_smallest=True).plan()[0]
+
+
+def _without_the_most_expensive(baselines: dict[str, float]) -> list[tuple[str, ...]]:
+    """Return the names of all networks, then of those that are left without the most expensive one, and so on to none."""
+    limits = sorted(baselines.values(), reverse=True)
+    return [tuple(baselines), *(tuple(name for name, macs in baselines.items() if macs < limit) for limit in limits)]
 
 
 def _check_budget(config: SearchConfig, speed: Speed, load: Load, spent_s: float) -> None:

@@ -116,6 +116,12 @@ def test_the_default_plan() -> None:
     assert "plan for 15m: 2 workers" in text and f"{found.trials} networks x {found.samples:,} samples" in text
 
 
+def test_slower_machines_compare_with_fewer_networks_of_the_paper() -> None:
+    found = [plan(speed=SPEED.slower(factor, factor)).references for factor in (1.0, 1.5, 2.0, 2.5)]
+    names = tuple(PAPER)
+    assert found == [names, names[1:], names[2:], ()], "the most expensive ones are left out first"
+
+
 def test_large_networks_in_the_space_do_not_shorten_the_training_of_small_ones() -> None:
     found = plan(load=replace(LOAD, candidate_macs=80e6))
     assert passes_of_xs(found) <= 1.25 * PASSES
