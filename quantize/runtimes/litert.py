@@ -79,11 +79,9 @@ def _activations(part: Any) -> set[str]:
 
 def export(net: PoseNet, folder: Path, recipe: Recipe, calibration: Array | None) -> Path:
     """Write a .tflite with float, channels-last input and output, so that it needs no transposes."""
-    import litert_torch
-    import torch
-
     from quantize.bias_correction import correct_depths
     from quantize.graph import MIN_WEIGHT, MIN_WEIGHT_INT16, inference_module, lift_dead_channels, scale_depths
+    from quantize.litert_template import convert
 
     arch = net.arch
     inference = inference_module(net)
@@ -93,11 +91,8 @@ def export(net: PoseNet, folder: Path, recipe: Recipe, calibration: Array | None
         correct_depths(
             inference, recipe, recipe.options(quantizer_options(recipe)), calibration, WEIGHT_LEVELS, WEIGHT_LEVELS
         )
-    outputs = [0] if HEADS[arch.head].MAPS else []
-    module = litert_torch.to_channel_last_io(inference, args=[0], outputs=outputs).eval()
     path = folder / FILES[0]
-    converted = litert_torch.convert(module, (torch.zeros(1, arch.input_size, arch.input_size, 3),))
-    converted.export(str(path))
+    path.write_bytes(convert(inference, arch))
     if recipe.quantized:
         path.write_bytes(_quantize(path, recipe, recipe.float_steps(arch), calibration))
     if recipe.weights == "float16":
