@@ -9,7 +9,8 @@ Test       ROOT/mpi_inf_3dhp_test_set/TS1..TS6/annot_data.mat       annot2, anno
 
 Joints are ordered as the 21 of MuCo-3DHP; the test split has no hands and toes. The data set has no boxes: they are
 the joints' extent, a tenth wider on each side. The test files have no camera: f and c are fitted to annot2 and annot3.
-The action of a test sample is its sequence. Training cameras whose videos were not extracted are left out.
+The action of a test sample is its sequence. Training frames of videos that were not extracted, and test sequences that are
+absent, are left out and counted.
 """
 
 from __future__ import annotations
@@ -34,6 +35,7 @@ from explore.data.skeleton import MUCO21
 # Index into the 28 joints of annot.mat for each joint of MUCO21
 FROM_28 = (7, 5, 14, 15, 16, 9, 10, 11, 23, 24, 25, 18, 19, 20, 4, 3, 6, 17, 12, 27, 22)
 HDF5 = b"\x89HDF\r\n\x1a\n"
+TEST_SEQUENCES = 6
 MARGIN = 0.1  # added on each side, as a fraction of the joints' extent
 
 
@@ -47,6 +49,8 @@ def load(
     files = sorted(builder.root.glob(pattern))
     if not files:
         raise SplitNotFound(f"{root}: no {pattern}; give the folder that holds them")
+    if split == "test" and len(files) < TEST_SEQUENCES:
+        builder.left_out["test sequences that are absent"] = TEST_SEQUENCES - len(files)
     for path in files:
         if not re.fullmatch(pattern.replace("*", r"\d+"), path.relative_to(root).as_posix()):
             raise InputError(
@@ -110,14 +114,15 @@ def _collect_train(builder: DatasetBuilder, path: Path, options: MpiInf3dhpOptio
         px, cam = (_cell(content, key, camera, path, width) for key, width in (("annot2", 2), ("annot3", 3)))
         if camera >= len(intrinsics):
             raise InputError(f"{calibration}: camera {camera} is missing; add it")
+        frames = range(0, min(len(px), len(cam)), options.train_step)
         folder = path.parent / "imageFrames" / f"video_{camera}"
         if not folder.is_dir():
+            builder.left_out["in videos without extracted frames"] += len(frames)
             continue
         video = _Video(
             builder.root, path, str(folder / "frame_{:06d}.jpg"), _size_of(folder), np.ones(len(MUCO21)),
             *intrinsics[camera], int(path.parts[-3][1:]), path.parts[-2], camera,
         )  # fmt: skip
-        frames = range(0, min(len(px), len(cam)), options.train_step)
         builder.collect(((frame, px[frame, FROM_28], cam[frame, FROM_28]) for frame in frames), video.person)
 
 

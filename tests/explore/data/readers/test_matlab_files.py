@@ -46,6 +46,13 @@ def test_version_7_3_equals_version_5(tmp_path: Path) -> None:
     np.testing.assert_array_equal(before.joints_img, after.joints_img)
 
 
+def test_videos_without_extracted_frames_are_counted(tmp_path: Path) -> None:
+    mpi_inf_3dhp(tmp_path, 4)
+    options = MpiInf3dhpOptions(train_subjects=(1,), cameras=(0, 1, 2))
+    data = open_dataset(f"mpi_inf_3dhp:{tmp_path}", "train", options)
+    assert any("4 samples; left out: 8 in videos without extracted frames" in note for note in data.notes)
+
+
 def test_without_h5py_one_line_names_the_extra(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -342,6 +342,7 @@ def test_mpi_inf_3dhp_test_sequences(tmp_path):
         file["valid_frame"] = np.array([[1.0], [0.0], [1.0]])
     data = open_dataset(f"mpi_inf_3dhp:{tmp_path}", "test")
     assert len(data) == 2 and data.action == ("TS1", "TS1")
+    assert any("left out: 5 test sequences that are absent" in note for note in data.notes)
     np.testing.assert_allclose(data.f, [F, F], rtol=1e-6)
     np.testing.assert_allclose(data.joints_cam[1, :17], camera[2])
 
