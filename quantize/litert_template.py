@@ -1,8 +1,8 @@
 """Conversion by litert-torch, which takes 10 s or more, once for all networks of one architecture.
 
 A float .tflite file holds each weight once and unchanged but for the order of its axes and the 3 that a hard sigmoid adds to a
-bias. A copy of the network with random weights, which are all different, therefore shows where each weight belongs. For
-another network of the architecture, the values in this template are replaced.
+bias. A copy of the network with random weights, which are all different, therefore shows where each weight belongs. This
+file is the template; the file of each network has its own weights in their places.
 """
 
 from __future__ import annotations
@@ -23,8 +23,9 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
 MAX_TEMPLATES = 256  # that a process keeps, 0.1 MB each
-AXES = {1: ((0,),), 2: ((0, 1),), 4: ((0, 2, 3, 1), (1, 2, 3, 0))}  # of weights in .tflite, by their number
-OFFSETS = {1: (0.0, 3.0)}  # that the converter adds
+# By the number of dimensions of a weight: possible orders of its axes in the file, and numbers that the converter may add
+AXES = {1: ((0,),), 2: ((0, 1),), 4: ((0, 2, 3, 1), (1, 2, 3, 0))}
+OFFSETS = {1: (0.0, 3.0)}
 
 
 @dataclass(frozen=True)

@@ -34,7 +34,6 @@ from explore.train.engine import Engine
 from explore.train.identity import run_identity
 from explore.train.loader import load_batches
 from explore.train.loss import pose_loss
-from explore.train.memory import keep_freed_memory
 from explore.train.provenance import trained_on
 from explore.train.state import LastFiniteWeights, TrainingState
 from quantize.checkpoint import load_network, save_network
@@ -185,7 +184,6 @@ def train(
             f"arch {arch.name}: num_joints: {arch.num_joints}, but data {data.name} has {len(data.skeleton)} joints; "
             "make them equal"
         )
-    keep_freed_memory()
     net = build(arch, seed) if init_from is None else load_network(init_from, arch, any_size=True)[0]
     if backbone is not None:
         load_backbone(net, backbone)

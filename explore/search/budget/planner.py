@@ -6,8 +6,8 @@ stored in the study, so that a resumed search keeps it; the time that earlier ru
 - Candidates get CANDIDATE_SHARE of the time. Their number and their training samples grow with it. In 3,200 samples
   networks rank nearly as after 40,000 (`python -m benchmarks estimators`), in 1,600 they do not.
 - Finalists, the paper's networks among them, get the rest in equal parts: equal training compute, not equal samples.
-  Where the time does not suffice, the most expensive of the paper's networks are left out.
-  Their number of samples is decided when the candidates are finished, from the time that is left.
+  Their number of samples is decided when the candidates are finished, from the time that is left. If the budget is too
+  small for all of the paper's networks, the most expensive ones are left out first.
 - Rendered frames suffice for about PASSES passes of networks as cheap as the paper's cheapest; cheaper finalists stop
   there.
 """
@@ -96,7 +96,7 @@ def make_plan(config: SearchConfig, workers: int, speed: Speed, load: Load, spen
 
 
 def _without_the_most_expensive(baselines: dict[str, float]) -> list[tuple[str, ...]]:
-    """Return the names of all networks, then of those that are left without the most expensive one, and so on to none."""
+    """Return the names of all networks, then those without the most expensive one, and so on; the last entry is empty."""
     limits = sorted(baselines.values(), reverse=True)
     return [tuple(baselines), *(tuple(name for name, macs in baselines.items() if macs < limit) for limit in limits)]
 

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import platform
-import subprocess
-import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -298,21 +295,3 @@ def test_a_mix_of_2d_and_3d_data_trains(tmp_path: Path) -> None:
     )
     result = train(tiny_arch(), data, TrainConfig(samples=32), 0, tmp_path / "state")
     assert np.isfinite(result.loss) and result.skipped_steps == 0
-
-
-def test_freed_memory_is_used_again_instead_of_new_pages() -> None:
-    code = """
-import resource, sys, torch
-from explore.train.memory import keep_freed_memory
-if sys.argv[1] == "keep":
-    keep_freed_memory()
-for _ in range(20):
-    torch.ones(16_000_000)  # 64 MB
-print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt)
-"""
-    kept, plain = (
-        int(subprocess.run([sys.executable, "-c", code, mode], capture_output=True, text=True, check=True).stdout)
-        for mode in ("keep", "plain")
-    )
-    if platform.libc_ver()[0] == "glibc":
-        assert kept < plain / 2
