@@ -18,6 +18,7 @@ BENCHES: dict[str, str] = {
     "data": "benchmarks.data",
     "training": "benchmarks.training",
     "distillation": "benchmarks.distillation",
+    "reference": "benchmarks.reference",
     "headline": "benchmarks.headline",
     "loop": "benchmarks.loop",
     "profile": "benchmarks.profile",

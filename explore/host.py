@@ -1,7 +1,8 @@
-"""What the processes of one user share on one machine: locks, which end with their process, and temporary files."""
+"""What the processes of one user share on one machine, such as locks and temporary files, and their use of memory."""
 
 from __future__ import annotations
 
+import ctypes
 import fcntl
 import os
 import shutil
@@ -13,6 +14,8 @@ from pathlib import Path
 
 from arch.errors import InputError
 from arch.files import LEFTOVER, remove_leftovers, temporary_prefix
+
+M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # parameters of mallopt, from glibc's malloc.h
 
 
 def host_folder() -> Path:
@@ -53,6 +56,18 @@ def ensure_home() -> str:
             f"HOME is not set; caches are kept in {host_folder()} (set HOME or EDGEPOSE_CACHE to keep them elsewhere)"
         )
     return ""
+
+
+def keep_freed_memory() -> None:
+    """Let this process keep the memory that it frees; glibc only, elsewhere nothing changes.
+
+    By default glibc returns large blocks to the system at once, and the kernel clears them again for the next training
+    step. Without this, a step of paper-L at 64 px takes 1.1 to 1.6 times as long.
+    """
+    libc = ctypes.CDLL(None)
+    if hasattr(libc, "mallopt"):
+        libc.mallopt(M_MMAP_MAX, 0)
+        libc.mallopt(M_TRIM_THRESHOLD, -1)  # -1: never
 
 
 @contextmanager

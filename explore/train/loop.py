@@ -28,6 +28,7 @@ from explore.data.batches import Batch
 from explore.data.sample import Dataset
 from explore.data.sample_errors import max_skipped
 from explore.evaluation.evaluator import Evaluator
+from explore.host import keep_freed_memory
 from explore.train.backbone import load_backbone
 from explore.train.config import TrainConfig
 from explore.train.engine import Engine
@@ -174,6 +175,7 @@ def train(
         InputError: `init_from` belongs to another network, `state_file` to a run of another identity (see
             `explore.train.identity`), or more images are unusable than `explore.data.sample_errors` allows.
     """
+    keep_freed_memory()
     if config.batch_size < 2 * engine.world_size:
         raise InputError(
             f"batch_size: {config.batch_size} for {engine.world_size} processes; batch normalisation needs at least two "

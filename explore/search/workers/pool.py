@@ -27,15 +27,7 @@ from explore.train.engine import find_devices
 MAX_RESTARTS = 5  # of a worker between two networks that it ended
 WORKERS_PER_GPU = 4  # one alone leaves it idle while it reads images, converts and measures
 COUNT_INTERVAL = 5.0  # seconds between two counts of the networks that all machines finished
-# One thread for each worker, and freed memory kept by the process: returning it after every step takes a fifth of the
-# training time of paper-L at 64 px.
-ENVIRONMENT = {
-    "OMP_NUM_THREADS": "1",
-    "MKL_NUM_THREADS": "1",
-    "OPENBLAS_NUM_THREADS": "1",
-    "MALLOC_MMAP_MAX_": "0",
-    "MALLOC_TRIM_THRESHOLD_": str(2**32),
-}
+ENVIRONMENT = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}  # one for each worker
 
 
 @dataclass

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -23,13 +25,16 @@ from explore.data.sample import Dataset
 from explore.evaluation.evaluator import Evaluator
 from explore.train import loop
 from explore.train.config import PRESETS, TrainConfig, default_augment
+from explore.train.engine import Engine
 from explore.train.loader import load_batches
 from explore.train.loop import TrainResult, learning_rate, predict, train
 from explore.train.loss import pose_loss
 from explore.train.state import WeightAverage
-from quantize.checkpoint import load_tensors, save_network, save_tensors
+from quantize.checkpoint import load_network, load_tensors, save_network, save_tensors
 from tests.helpers import layouts
 from tests.helpers.training import same_weights, tiny_arch
+
+ROOT = Path(__file__).resolve().parents[3]
 
 
 class Stop(Exception):
@@ -295,3 +300,56 @@ def test_a_mix_of_2d_and_3d_data_trains(tmp_path: Path) -> None:
     )
     result = train(tiny_arch(), data, TrainConfig(samples=32), 0, tmp_path / "state")
     assert np.isfinite(result.loss) and result.skipped_steps == 0
+
+
+def test_training_keeps_its_memory(tmp_path: Path) -> None:
+    """After a run, large blocks are no longer returned to the system, which would clear them for every step."""
+    code = f"""
+import resource
+from pathlib import Path
+import torch
+from explore.train.config import TrainConfig
+from explore.train.loop import train
+from tests.helpers.training import rendered_evaluator, tiny_arch
+def faults():
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    for _ in range(8):
+        torch.ones(2**24)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+by_default = faults()
+folder = Path({str(tmp_path)!r})
+train(tiny_arch(), rendered_evaluator(folder).train, TrainConfig(samples=8, augment="none"), 0, folder / "state")
+faults()  # the heap grows once
+print(by_default, faults())
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=300, check=True
+    )
+    by_default, kept = map(int, done.stdout.split())
+    if by_default < 10_000:
+        pytest.skip("the system's allocator keeps memory anyway")
+    assert kept < by_default / 10
+
+
+def test_bf16_on_a_cpu_keeps_strided_depthwise_convolutions_in_float32(evaluator: Evaluator, tmp_path: Path) -> None:
+    found: dict[str, torch.dtype] = {}
+
+    def record(name: str) -> Callable[[Any, Any, torch.Tensor], None]:
+        return lambda module, args, output: found.setdefault(name, output.dtype) and None
+
+    net = build(tiny_arch(), 0)
+    engine = Engine(precision="bf16")
+    engine.setup(net)
+    convolutions = {name: module for name, module in net.named_modules() if isinstance(module, torch.nn.Conv2d)}
+    for name, module in convolutions.items():
+        module.register_forward_hook(record(name))
+    with engine.autocast():
+        net.forward_heatmaps(torch.zeros(2, 3, net.arch.input_size, net.arch.input_size))
+    in_float32 = {name for name, dtype in found.items() if dtype == torch.float32}
+    assert in_float32 and in_float32 != set(found)
+    assert in_float32 == {name for name, m in convolutions.items() if m.groups > 1 and max(m.stride) > 1}
+    result = train(tiny_arch(), evaluator.train, TrainConfig(samples=16), 0, tmp_path / "state", engine=engine)
+    save_network(tmp_path / "weights.safetensors", result.net)
+    again = load_network(tmp_path / "weights.safetensors")[0]
+    x = evaluator.evaluation.images[:2]
+    assert np.allclose(predict(result.net, x), predict(again, x), atol=1e-6)
