@@ -22,7 +22,7 @@ from pydantic import BaseModel, ConfigDict
 from arch.cost import cost
 from arch.files import content_hash, write_atomic
 from arch.space import Arch, named_arch
-from benchmarks import Claim
+from benchmarks import Claim, markdown_table
 from benchmarks.int8_fronts import study_folder
 from benchmarks.int8_full_size import noise_images
 from benchmarks.steps import part_of, run_missing
@@ -322,3 +322,39 @@ def claims(results: dict[str, list[Trained]], latencies: dict[str, dict[str, flo
             )
         )
     return found
+
+
+def markdown(rows: Sequence[dict[str, Any]], claims: Sequence[Claim]) -> str:
+    """Return results/bench/reference.md."""
+    head = (
+        "network", "MACs M", "params M", "seeds", "MPJPE mm", "95% interval", "PA-MPJPE mm", "float MPJPE mm", "last part mm",
+        "latency ms",
+    )  # fmt: skip
+    checked = [(claim.name, claim.target, claim.measured, "pass" if claim.passed else "FAIL") for claim in claims]
+    texts = [
+        "# Long training",
+        (__doc__ or "").strip(),
+        f"{rows[0]['samples']} samples; MPJPE of the mean pose: {rows[0]['mean_pose_mm']:.1f} mm. Errors and latencies are those of "
+        f"{CONFIG['quantization']} files for {CONFIG['runtime']}, the means over seeds. Last part: decrease of the error on the "
+        f"validation part in the last {1 / EVALUATIONS:.0%} of the training.",
+        markdown_table(head, [_cells(row) for row in rows]),
+        "## Targets",
+        markdown_table(("claim", "target", "measured", ""), checked),
+    ]
+    return "\n\n".join(texts) + "\n"
+
+
+def _cells(row: dict[str, Any]) -> tuple[str, ...]:
+    latency = row["latency"]
+    return (
+        row["network"],
+        f"{row['macs'] / 1e6:.1f}",
+        f"{row['params'] / 1e6:.2f}",
+        ", ".join(map(str, row["seeds"])),
+        f"{row['mpjpe_mm']:.1f}",
+        f"{row['mpjpe_low_mm']:.1f} to {row['mpjpe_high_mm']:.1f}",
+        f"{row['pa_mpjpe_mm']:.1f}",
+        f"{row['float_mm']:.1f}",
+        f"{row['last_gain_mm']:.1f}",
+        f"{latency['ms']:.3f}" if latency else "",
+    )
