@@ -109,6 +109,12 @@ def markdown_table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     return "\n".join("| " + " | ".join(cells) + " |" for cells in (head, ["---"] * len(head), *rows))
 
 
+def claims_table(claims: Iterable[Claim]) -> str:
+    """Return the Markdown table of claims."""
+    rows = [(c.name, c.target, c.measured, c.interval, "pass" if c.passed else "FAIL") for c in claims]
+    return markdown_table(("claim", "target", "measured", "interval", ""), rows)
+
+
 class Record(BaseModel):
     """The result of one benchmark, as written to results/bench/NAME.json."""
 

@@ -20,7 +20,7 @@ import numpy as np
 from arch.files import content_hash, sha256_file
 from arch.search_space import Space
 from arch.space import Arch, named_arch
-from benchmarks import Claim, markdown_table
+from benchmarks import Claim, claims_table, markdown_table
 from benchmarks.arm_correlation import (
     SETTINGS,
     append_row,
@@ -317,10 +317,7 @@ def markdown(rows: list[dict[str, Any]], claims: list[Claim]) -> str:
         "All processors were emulated by QEMU; no file was run on a real one. Outputs are compared with those of the same",
         f"file and runtime version on x86, on {IMAGES} rendered images. mm are those of a crop of 2 m.",
         "",
-        markdown_table(
-            ("claim", "target", "measured", "95% interval", ""),
-            [(c.name, c.target, c.measured, c.interval, "pass" if c.passed else "FAIL") for c in claims],
-        ),
+        claims_table(claims),
         "",
     ]
     agreed = [row for row in rows if row["part"] == "agreement"]

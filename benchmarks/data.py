@@ -120,9 +120,11 @@ def _ours(data: Dataset, size: int, batch: int, workers: int, images: int) -> fl
     import cv2
     import torch
 
+    from explore.host import keep_freed_memory
     from explore.train.loader import load_batches
     from explore.train.loop import to_input
 
+    keep_freed_memory()  # as `train` does
     threads, cv_threads = torch.get_num_threads(), cv2.getNumThreads()
     torch.set_num_threads(1)
     cv2.setNumThreads(1)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from benchmarks import Claim, markdown_table
+from benchmarks import Claim, claims_table, markdown_table
 
 Row = dict[str, Any]
 
@@ -12,10 +12,7 @@ Row = dict[str, Any]
 def markdown(rows: list[Row], claims: list[Claim]) -> str:
     """Return the page: claims first, then a table for each part."""
     parts = {name: [row for row in rows if row["part"] == name] for name in dict.fromkeys(row["part"] for row in rows)}
-    results = markdown_table(
-        ("claim", "target", "measured", "interval", "result"),
-        [(c.name, c.target, c.measured, c.interval, "pass" if c.passed else "**fail**") for c in claims],
-    )
+    results = claims_table(claims)
     files = markdown_table(
         ("network", "samples", "runtime", "recipe", "MPJPE mm", "drop mm", "latency ms", "speedup", "KiB", "INT8 MACs"),
         [_file(row) for row in parts.get("recipes", [])],

@@ -17,7 +17,7 @@ import numpy as np
 
 from arch.errors import InputError
 from arch.files import write_atomic
-from benchmarks import Claim, at_most, markdown_table
+from benchmarks import Claim, at_most, claims_table, markdown_table
 from benchmarks.real_networks import (
     BLAZEPOSE,
     MEAN_POSE,
@@ -322,9 +322,7 @@ def markdown(rows: Sequence[dict[str, Any]], claims: Sequence[Claim]) -> str:
         "## Images",
         f"Worst, median and best images; the ground truth is thin and white.\n\n![images]({SHEET.name})",
     ]
-    texts += ["## Targets", markdown_table(("claim", "target", "measured", ""), [
-        (claim.name, claim.target, claim.measured, "pass" if claim.passed else "FAIL") for claim in claims
-    ])]  # fmt: skip
+    texts += ["## Targets", claims_table(claims)]
     return "\n\n".join(texts) + "\n"
 
 

@@ -18,7 +18,7 @@ import numpy as np
 from arch.cost import cost
 from arch.files import content_hash
 from arch.search_space import Space
-from benchmarks import Claim, at_least, at_most, markdown_table
+from benchmarks import Claim, at_least, at_most, claims_table, markdown_table
 from benchmarks.intervals import mpjpe_difference_interval
 from explore.data.config import DatasetConfig
 from explore.estimate import EstimatorContext, make
@@ -201,10 +201,7 @@ def markdown(rows: list[dict[str, Any]], claims: list[Claim]) -> str:
         "Written by `python -m benchmarks recipes`; machine and versions are in `recipes.json`. One thread; the latencies of",
         "a part are from one interleaved run. `front`: subnets of the bundled supernet at 64 px; `real`: results/real-128 at",
         "128 px. MPJPE is measured on rendered test subjects; `drop` is the increase over the float file of the network.\n",
-        markdown_table(
-            ("claim", "target", "measured", "interval", "result"),
-            ((c.name, c.target, c.measured, c.interval, "pass" if c.passed else "**fail**") for c in claims),
-        ),
+        claims_table(claims),
         "",
     ]
     head = (

@@ -22,7 +22,7 @@ from pydantic import BaseModel, ConfigDict
 from arch.cost import cost
 from arch.files import content_hash, write_atomic
 from arch.space import Arch, named_arch
-from benchmarks import Claim, markdown_table
+from benchmarks import Claim, claims_table, markdown_table
 from benchmarks.int8_fronts import study_folder
 from benchmarks.int8_full_size import noise_images
 from benchmarks.steps import part_of, run_missing
@@ -31,6 +31,8 @@ from explore.evaluation.evaluator import Evaluators, open_evaluators
 from explore.evaluation.intervals import Interval, Units, bootstrap, paired_bootstrap
 from explore.host import default_cache
 from explore.measure.config import MeasureConfig
+from explore.measure.emulated.cpus import CPUS
+from explore.measure.emulated.emulator import Emulator, Job
 from explore.measure.latency import Latency, measure, retry_disturbed
 from explore.measure.untrained import Conversion, convert_models
 from explore.report.iso_accuracy import IsoAccuracy, Point, at_iso_accuracy, spread
@@ -48,6 +50,7 @@ CONFIG: dict[str, Any] = {
 PARTS = ("train", "latency")
 RECORDS = Path("results/bench/reference")
 EVALUATIONS = 6
+CPU = "cortex-a76"  # emulated, see docs/arm.md
 RULES = MeasureConfig(rounds=12, calls=30, max_seconds=120.0)
 FASTER = {"paper-L-relu": 5.0, "paper-S-relu": 1.0, "paper-XS-relu": 2.0}  # targets of the files that are as accurate
 
@@ -70,7 +73,6 @@ class Trained(BaseModel):
     mpjpe_mm: float
     pa_mpjpe_mm: float
     float_mm: float
-    validation_mm: float
     mean_pose_mm: float
     curve: list[tuple[int, float]]
     train_minutes: float
@@ -208,7 +210,6 @@ def train_one(one: Run, data: Evaluators, folder: Path, progress: Callable[[floa
         mpjpe_mm=round(file.accuracy.mpjpe, 2),
         pa_mpjpe_mm=round(file.accuracy.pa_mpjpe, 2),
         float_mm=round(plain.accuracy.mpjpe, 2),
-        validation_mm=curve[-1][1],
         mean_pose_mm=round(data.test.mean_pose_mm, 2),
         curve=curve,
         train_minutes=round(trained.seconds / 60, 1),
@@ -225,7 +226,12 @@ def train_one(one: Run, data: Evaluators, folder: Path, progress: Callable[[floa
 
 
 def time_files(results: dict[str, list[Trained]]) -> dict[str, dict[str, float]]:
-    """Return the fields of the latency of each network's file, measured in interleaved rounds."""
+    """Return the latency of each network's file, measured in interleaved rounds, and its instructions on an ARM processor.
+
+    Raises:
+        InputError: the emulator of the processor is not set up.
+    """
+    emulator = Emulator.open()
     place, made, runtime = default_cache() / "bench-headline", recipe(CONFIG["quantization"]), CONFIG["runtime"]
     jobs = [
         Conversion(found[0].arch, runtime, made, place / f"{found[0].arch.id}-{runtime}-{made.name}")
@@ -235,12 +241,18 @@ def time_files(results: dict[str, list[Trained]]) -> dict[str, dict[str, float]]
     x = noise_images(CONFIG["input_size"], 1)
     calls = {name: runtimes.get(runtime).load(path, 1).prepare(x) for name, path in zip(results, files, strict=True)}
     found = retry_disturbed(lambda: measure(calls, RULES, next(iter(calls))))
-    return {name: latency_fields(latency) for name, latency in found.items()}
+    counts = {}
+    for (name, trained), path in zip(results.items(), files, strict=True):
+        job = Job(
+            name, runtime, (path,), np.zeros((1, 3, trained[0].arch.input_size, trained[0].arch.input_size), np.float32)
+        )
+        counts[name] = emulator.count(CPUS[CPU], job).total
+    return {name: latency_fields(latency, counts[name]) for name, latency in found.items()}
 
 
-def latency_fields(latency: Latency) -> dict[str, float]:
+def latency_fields(latency: Latency, instructions: int) -> dict[str, float]:
     values = {"ms": latency.median_ms, "low_ms": latency.low_ms, "high_ms": latency.high_ms}
-    return {key: round(value, 4) for key, value in values.items()}
+    return {key: round(value, 4) for key, value in values.items()} | {"instructions": instructions}
 
 
 def row_of(name: str, found: list[Trained], latency: dict[str, float] | None) -> dict[str, Any]:
@@ -328,9 +340,8 @@ def markdown(rows: Sequence[dict[str, Any]], claims: Sequence[Claim]) -> str:
     """Return results/bench/reference.md."""
     head = (
         "network", "MACs M", "params M", "seeds", "MPJPE mm", "95% interval", "PA-MPJPE mm", "float MPJPE mm", "last part mm",
-        "latency ms",
+        "latency ms", f"instructions M on {CPU}",
     )  # fmt: skip
-    checked = [(claim.name, claim.target, claim.measured, "pass" if claim.passed else "FAIL") for claim in claims]
     texts = [
         "# Long training",
         (__doc__ or "").strip(),
@@ -339,7 +350,7 @@ def markdown(rows: Sequence[dict[str, Any]], claims: Sequence[Claim]) -> str:
         f"validation part in the last {1 / EVALUATIONS:.0%} of the training.",
         markdown_table(head, [_cells(row) for row in rows]),
         "## Targets",
-        markdown_table(("claim", "target", "measured", ""), checked),
+        claims_table(claims),
     ]
     return "\n\n".join(texts) + "\n"
 
@@ -357,4 +368,5 @@ def _cells(row: dict[str, Any]) -> tuple[str, ...]:
         f"{row['float_mm']:.1f}",
         f"{row['last_gain_mm']:.1f}",
         f"{latency['ms']:.3f}" if latency else "",
+        f"{latency['instructions'] / 1e6:.1f}" if latency else "",
     )

@@ -21,7 +21,7 @@ import numpy as np
 
 from arch.errors import InputError
 from arch.files import write_atomic
-from benchmarks import Claim, at_least, at_most, markdown_table
+from benchmarks import Claim, at_least, at_most, claims_table, markdown_table
 from benchmarks.real_networks import stored_bundles
 from benchmarks.real_options import RealOptions
 from benchmarks.real_sources import CALIBRATION, pose2sim_folder, recording
@@ -220,7 +220,6 @@ def markdown(rows: Sequence[dict[str, Any]], claims: Sequence[Claim]) -> str:
          f"{row['latency_ms']:.2f}")
         for row in rows
     ]  # fmt: skip
-    checked = [(claim.name, claim.target, claim.measured, "pass" if claim.passed else "FAIL") for claim in claims]
     return (
         "\n\n".join(
             [
@@ -230,7 +229,7 @@ def markdown(rows: Sequence[dict[str, Any]], claims: Sequence[Claim]) -> str:
                 markdown_table(("network", *COLUMNS), cells),
                 f"## Images\n\nEvenly spaced frames; the ground truth is thin and white.\n\n![images]({SHEET.name})",
                 "## Targets",
-                markdown_table(("claim", "target", "measured", ""), checked),
+                claims_table(claims),
             ]
         )
         + "\n"

@@ -62,7 +62,8 @@ def keep_freed_memory() -> None:
     """Let this process keep the memory that it frees; glibc only, elsewhere nothing changes.
 
     By default glibc returns large blocks to the system at once, and the kernel clears them again for the next training
-    step. Without this, a step of paper-L at 64 px takes 1.1 to 1.6 times as long.
+    step: then one of paper-L at 64 px takes up to twice as long (`python -m benchmarks loop`). For decoded images,
+    clearing takes longer than decoding.
     """
     libc = ctypes.CDLL(None)
     if hasattr(libc, "mallopt"):

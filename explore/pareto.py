@@ -10,11 +10,6 @@ from numpy.typing import NDArray
 Points = NDArray[np.float64]
 
 
-def dominates(a: Points, b: Points) -> bool:
-    """Return whether `a` is at least as good as `b` in every objective and better in one."""
-    return bool((a <= b).all() and (a < b).any())
-
-
 def non_dominated_rank(points: Points) -> NDArray[np.int64]:
     """Non-domination rank of each point: 0 is the Pareto front, 1 the front of the remaining points, and so on."""
     distinct, place = np.unique(points, axis=0, return_inverse=True)  # sorted: no point dominates an earlier one

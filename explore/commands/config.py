@@ -18,10 +18,10 @@ from explore.search.config import SearchConfig
 from quantize.recipes import Recipe
 
 EXAMPLE = "python explore.py config > my-study.yaml"
-TABLES: dict[str, type[BaseModel]] = {
-    "Study (`search --config FILE`; each key is also an option)": SearchConfig,
-    "Network (`train --arch FILE`; the dimensions of a space)": Arch,
-    "Quantization recipe (`export --quantization FILE`)": Recipe,
+TABLES: dict[str, tuple[type[BaseModel], str]] = {  # title: model, and where it is given
+    "Study": (SearchConfig, "Keys of `search --config FILE`; each is also an option."),
+    "Network": (Arch, "Keys of `train --arch FILE`, and dimensions of a space."),
+    "Quantization recipe": (Recipe, "Keys of `export --quantization FILE`."),
 }
 
 
@@ -33,7 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     if args.json:
-        print(json.dumps({model.__name__: model.model_json_schema() for model in TABLES.values()}))
+        print(json.dumps({model.__name__: model.model_json_schema() for model, _ in TABLES.values()}))
     elif args.markdown:
         print("\n".join(_pages()))
     else:
@@ -57,8 +57,8 @@ def _lines(model: type[BaseModel], indent: str) -> Iterator[str]:
 def _pages() -> Iterator[str]:
     yield "# Configuration"
     yield "\nWritten by `python explore.py config --markdown`. `python explore.py config` prints a YAML file with all defaults."
-    for title, model in TABLES.items():
-        yield f"\n## {title}\n"
+    for title, (model, place) in TABLES.items():
+        yield f"\n## {title}\n\n{place}\n"
         yield "| key | type | unit | default | description |"
         yield "|---|---|---|---|---|"
         yield from _rows(model, "")

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from arch.errors import InputError, did_you_mean
-from explore.data.config import Human36MOptions, MpiInf3dhpOptions
+from explore.data.config import Human36MOptions
 from explore.host import default_cache
 
 if TYPE_CHECKING:
@@ -19,7 +19,6 @@ SYNTHETIC_LEVELS = ("easy", "full")
 __all__ = [
     "SYNTHETIC_LEVELS",
     "Human36MOptions",
-    "MpiInf3dhpOptions",
     "evaluated_set",
     "open_dataset",
     "parse_data",

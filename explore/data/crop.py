@@ -14,10 +14,7 @@ import numpy as np
 
 from arch.decode import BOX_PADDING, DEPTH_RANGE_MM
 from explore.data.framing import Region, region_of_box
-from quantize.sdk.edgepose_decoder import sample_square
-
-MAX_ENLARGEMENT = 1.1  # largest enlargement of a reduced image; the error stays below that of plain bilinear sampling
-FULL_SIZE_SIDE = 256  # px: images with a side up to this are decoded at full size, which takes no time
+from quantize.sdk.edgepose_decoder import sample_square, samples_per_px
 
 
 def clip_box(bbox: Sequence[float] | np.ndarray, width: int, height: int) -> np.ndarray:
@@ -77,10 +74,7 @@ def warp(image: np.ndarray, matrix: np.ndarray, size: int, replicate: bool = Fal
     replicate: continue the border pixels beyond the image, which is black otherwise
     """
     shrink = 1 / math.hypot(matrix[0, 0], matrix[1, 0])
-    # one sample per px is enough for large images up to a reduction of 2 / MAX_ENLARGEMENT: they are less sharp than
-    # fine
-    large = min(image.shape[:2]) > FULL_SIZE_SIDE
-    fine = min(max(int(shrink * MAX_ENLARGEMENT) if large else round(shrink), 1), 8)
+    fine = samples_per_px(image.shape[1], image.shape[0], shrink)
     cv = matrix * fine
     # OpenCV counts from pixel centres
     cv[:, 2] += 0.5 * (cv[:, 0] + cv[:, 1]) - 0.5

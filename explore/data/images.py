@@ -14,7 +14,6 @@ import numpy as np
 from arch.errors import shortened
 from arch.files import read_regular
 from explore.data import jpeg
-from explore.data.crop import FULL_SIZE_SIDE, MAX_ENLARGEMENT
 from explore.data.sample_errors import SampleError
 from quantize.runner import MAX_PIXELS
 
@@ -25,6 +24,9 @@ _FLAGS = {1: cv2.IMREAD_COLOR_RGB} | {
     8: cv2.IMREAD_REDUCED_GRAYSCALE_8 | cv2.IMREAD_COLOR_RGB,
 }
 
+# As in `quantize.sdk.edgepose_decoder.samples_per_px`.
+MAX_ENLARGEMENT = 1.1  # largest enlargement of a reduced image; the error stays below that of plain bilinear sampling
+FULL_SIZE_SIDE = 256  # px: images with a side up to this are decoded at full size, which takes no time
 MIN_CHECKED_BYTES = 1 << 16  # smaller JPEGs cannot exceed MAX_PIXELS, so that their header is not read
 HEIF_BRANDS = (b"heic", b"heix", b"hevc", b"heim", b"heis", b"mif1", b"msf1")
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import norm, t
+from scipy.special import ndtr, stdtrit
 
 from arch.errors import InputError
 from explore.data.sample import Dataset
@@ -102,7 +102,7 @@ def bootstrap(errors: Errors, units: Units, seed: int = 0) -> Interval:
         return Interval(mean, -np.inf, np.inf, units.kind, count)
     sums = np.stack([np.bincount(labels, values - mean, count), np.bincount(labels, minlength=count)], 1)
     found = _resampled(sums.astype(np.float64), np.random.default_rng((seed, count)))
-    quantile = norm.cdf(t.ppf((1 - CONFIDENCE) / 2, count - 1) * np.sqrt(count / (count - 1)))
+    quantile = ndtr(stdtrit(count - 1, (1 - CONFIDENCE) / 2) * np.sqrt(count / (count - 1)))
     low, high = mean + np.quantile(found, [quantile, 1 - quantile])
     return Interval(mean, float(low), float(high), units.kind, count)
 

@@ -73,14 +73,20 @@ measured from the mean-pose baseline, are not compared.
 
 ## Reproduce
 
-`python explore.py search --config config.yaml` (hash {settings["hash"]}, seed {settings["seed"]}).{_duration(summary)}
+`python explore.py search --config {_in_clone(shlex.quote(str(summary.folder / "config.yaml")))} --study NAME` (hash {settings["hash"]}, seed {settings["seed"]}).{_duration(summary)}
 {_machine(summary)}
 
 ## Next steps
 
     {_in_clone(summary.next_step)}
-    python explore.py search {_in_clone(summary.more)}      # resume with more trials
-"""
+{_more(summary)}"""
+
+
+def _more(summary: Summary) -> str:
+    """Return the line that resumes the search; empty where its trials are not stored."""
+    if not summary.settings["storage"] and not (summary.folder / "study.db").is_file():
+        return ""
+    return f"    python explore.py search {_in_clone(summary.more)}      # resume with more trials\n"
 
 
 def _in_clone(command: str) -> str:

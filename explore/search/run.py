@@ -30,6 +30,7 @@ from explore.search.costs.objectives import (
     pages_to_open,
     values,
 )
+from explore.search.costs.predicted_latency import predictor_note
 from explore.search.costs.remote_devices import check_devices
 from explore.search.finalists import Validation, choose_finalists, read_finalists, set_aside_other_settings
 from explore.search.progress import SearchProgress
@@ -41,6 +42,7 @@ from explore.search.storage.backends import check_storage, dashboard, storage_ur
 from explore.search.storage.records import candidate_frame_errors
 from explore.search.storage.trial_values import result_of
 from explore.search.storage.unstarted import (
+    check_no_results,
     has_candidates,
     missing_folders,
     nothing_left_on_failure,
@@ -180,13 +182,17 @@ def lead(
     with alone:
         with nothing_left_on_failure(missing):
             remove_leftovers(config.folder, recursive=True)
-            if not has_candidates(config) and replace_configuration(config):
-                display.log(f"{config.folder} has no candidate yet; this configuration replaces the earlier one")
+            if not has_candidates(config):
+                check_no_results(config)
+                if replace_configuration(config):
+                    display.log(f"{config.folder} has no candidate yet; this configuration replaces the earlier one")
             if not is_reference_measured(config):
                 check_devices(config)
             config, clock = plan(config, display)
             fingerprint.leave(config)
             display.log(f"study {config.folder}, open with: {dashboard(storage_url(config))}")
+            if note := predictor_note(config):
+                display.log(note)
             for page in pages_to_open(config):
                 display.log(f"open this page on the device and leave it open: {page}")
             validation = prepare(config)

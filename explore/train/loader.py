@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
-import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -16,11 +14,10 @@ from arch.errors import InputError
 from explore.data.augment import Augment
 from explore.data.batches import Batch, batch_at
 from explore.data.sample import Dataset
+from explore.host import keep_freed_memory
 from explore.interrupts import starting_children
 
 PREFETCH = 4  # batches per worker
-M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # parameters of mallopt
-MAX_HEAP_BLOCK, MAX_KEPT = 1 << 26, 1 << 28  # bytes
 
 
 def load_batches(
@@ -42,7 +39,6 @@ def load_batches(
     """
     read = partial(batch_at, data, batch=batch_size, size=size, augment=augment, seed=seed, share=shard)
     if not workers:
-        tune_malloc()
         yield from map(read, steps)
         return
     loader: Any = DataLoader(
@@ -80,18 +76,4 @@ def _identity(batch: Any) -> Any:
 
 def _start_worker(worker: int) -> None:
     cv2.setNumThreads(0)
-    tune_malloc()
-
-
-def tune_malloc() -> bool:
-    """Let glibc reuse freed blocks of up to 64 MiB, 256 MiB in all; return True if it accepted the setting.
-
-    By default glibc maps the 3 MB of a decoded one-megapixel image from the system and returns them each time. Clearing
-    the new pages takes longer than decoding. Without glibc there is no effect.
-    """
-    if not sys.platform.startswith("linux"):
-        return False
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
-    if mallopt is None:
-        return False
-    return bool(mallopt(M_MMAP_THRESHOLD, MAX_HEAP_BLOCK)) and bool(mallopt(M_TRIM_THRESHOLD, MAX_KEPT))
+    keep_freed_memory()

@@ -31,7 +31,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def trained(network: str, seed: int, frames: np.ndarray, **changes: Any) -> Trained:
     values: dict[str, Any] = {
         "network": network, "arch": named_arch(f"{network if 'paper' in network else 'paper-XS-relu'}@64"), "seed": seed,
-        "samples": 64, "mpjpe_mm": frames.mean(), "pa_mpjpe_mm": 80.0, "float_mm": 100.0, "validation_mm": 100.0,
+        "samples": 64, "mpjpe_mm": frames.mean(), "pa_mpjpe_mm": 80.0, "float_mm": 100.0,
         "mean_pose_mm": 300.0, "curve": [(32, 120.0), (64, 100.0)], "train_minutes": 1.0, "trained_with": "cpu f32",
         "machine": "x", "settings": reference.settings(), "data_hash": "a", "test_hash": "b", "frames_mm": frames.tolist(),
     }  # fmt: skip
@@ -50,7 +50,7 @@ def test_finished_networks_are_not_trained_again(folder: Path) -> None:
     first, second = reference.stored()["paper-XS-relu"]
     assert first.seed == 0 and second.seed == 1 and first.frames_mm != second.frames_mm
     assert np.mean(first.frames_mm) == pytest.approx(first.mpjpe_mm, abs=0.05)
-    assert [samples for samples, _ in first.curve][-1] == 64 and first.curve[-1][1] == first.validation_mm
+    assert [samples for samples, _ in first.curve][-1] == 64
     data = DataConfig(data=TINY["data"], dataset=TINY["dataset"], input_size=64)
     parts = open_evaluators(data, 1)
     assert (first.data_hash, first.test_hash) == (parts.train.hash, parts.test.data.hash)
@@ -74,7 +74,7 @@ def test_networks_are_compared_on_common_seeds_and_frames(folder: Path) -> None:
         "b": [trained("b", 0, 125 + noise)],
     }
     latencies = {
-        name: {"ms": ms, "low_ms": ms, "high_ms": ms}
+        name: {"ms": ms, "low_ms": ms, "high_ms": ms, "instructions": 1e6}
         for name, ms in {"paper-L-relu": 3.0, "paper-XS-relu": 0.3, "a": 0.5, "b": 0.1}.items()
     }
     of_l, of_xs = reference.claims(results, latencies)

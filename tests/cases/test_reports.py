@@ -47,6 +47,16 @@ def test_the_note_on_parts_names_their_data(tmp_path: Path) -> None:
     assert evaluation_note(DataConfig()) == given
 
 
+def test_only_a_study_with_its_storage_is_to_be_resumed(tmp_path: Path) -> None:
+    summary = summary_of(tmp_path, XS)
+    (summary.folder / "study.db").unlink(missing_ok=True)
+    assert "resume with more trials" not in readme(summary)
+    assert f"--config {summary.folder}/config.yaml --study NAME" in readme(summary)
+    assert "resume" in readme(replace(summary, settings={**summary.settings, "storage": "postgresql://server/studies"}))
+    (summary.folder / "study.db").touch()
+    assert "resume with more trials" in readme(summary)
+
+
 def test_only_bundles_whose_checks_passed_are_recommended(tmp_path: Path) -> None:
     best = MadeFile("best", 120.0, 0.5, checks_failed=("accuracy drop",))
     summary = summary_of(tmp_path / "one", best, MadeFile("sound", 140.0, 0.4), XS)
@@ -68,7 +78,9 @@ def test_the_readme_of_a_study_in_the_clone_has_no_absolute_paths(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("explore.report.readme.ROOT", tmp_path)
-    text = readme(summary_of(tmp_path / "results", XS))
+    summary = summary_of(tmp_path / "results", XS)
+    (summary.folder / "study.db").touch()
+    text = readme(summary)
     assert "--model results/s/bundles/paper-XS-relu/litert" in text and "--study s" in text
     assert str(tmp_path) not in text and "--results" not in text
 

@@ -130,6 +130,23 @@ def test_a_study_that_cannot_start_leaves_nothing(tmp_path: Path) -> None:
     assert [path.name for path in (tmp_path / "new" / "results").iterdir()] == ["other"]
 
 
+def test_results_without_their_trials_are_not_overwritten(tmp_path: Path) -> None:
+    """As of a finished study in a clone: its storage and its candidates are not committed."""
+    config = tiny(tmp_path)
+    fingerprint.leave(config)
+    (config.folder / "trials.csv").write_text("number,state\n")
+    (config.folder / "front.csv").write_text("kept")
+    other = config.model_copy(update={"seed": 7})
+    for given in (config, other):
+        (config.folder / "trials.csv").write_text("number,state\n0,complete\n")
+        with pytest.raises(InputError, match=r"has the results of a study, but not the trials .* give --study another"):
+            run.lead(given, Display(quiet=True), prepare=fail)
+        assert (config.folder / "front.csv").read_text() == "kept"
+    (config.folder / "trials.csv").write_text("number,state\n")  # of a search that ended before its first candidate
+    with pytest.raises(InputError, match="no such data"):
+        run.lead(other, Display(quiet=True), prepare=fail)
+
+
 @pytest.mark.parametrize("storage", ["", "journal:///FOLDER/journal"])
 def test_another_configuration_replaces_that_of_a_study_without_candidates(storage: str, tmp_path: Path) -> None:
     config = tiny(tmp_path, storage=storage.replace("FOLDER", str(tmp_path)))

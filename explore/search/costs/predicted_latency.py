@@ -21,6 +21,7 @@ from explore.measure.sampling import reference
 from explore.search.config import SearchConfig
 from explore.search.costs.quantities import LOCAL, LatencySource
 from explore.search.results import candidate_results
+from quantize.environment import machine
 from quantize.recipes import recipe
 
 POWER = 0.9
@@ -45,6 +46,23 @@ def predictor_of(config: SearchConfig, recipe_name: str, address: str) -> Predic
     found = load_predictor(config.predictor)
     fits = found.about.recipe == recipe(recipe_name).name and found.about.device == open_device(address).name
     return found if fits else None
+
+
+def predictor_note(config: SearchConfig) -> str:
+    """Return a notice if the study's predictor is that of another processor; empty if it fits."""
+    if not config.predictor:
+        return ""
+    about, here = load_predictor(config.predictor).about, machine()
+    theirs, ours = (
+        [each, *isa]
+        for each, isa in ((about.processor, about.instruction_sets), (here["processor"], here["instruction_sets"]))
+    )
+    if about.device != LOCAL or theirs == ours:
+        return ""
+    return (
+        f"predictor: {config.predictor} is that of {', '.join(theirs)}; this machine has {', '.join(ours)}, so predicted latencies "
+        "are inaccurate (calibrate one: measure --calibrate local)"
+    )
 
 
 @lru_cache(maxsize=4)

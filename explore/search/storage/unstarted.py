@@ -36,6 +36,18 @@ def has_candidates(config: SearchConfig) -> bool:
     return next((config.folder / "candidates").glob("*"), None) is not None
 
 
+def check_no_results(config: SearchConfig) -> None:
+    """Raise an InputError if the folder of a study without candidates has results, such as those of a finished study
+    that was copied without its storage.
+    """
+    path = config.folder / "trials.csv"
+    if path.is_file() and len(path.read_text(encoding="utf-8").splitlines()) > 1:
+        raise InputError(
+            f"{config.folder}: has the results of a study, but not the trials that they are from (study.db); give --study "
+            "another name"
+        )
+
+
 def replace_configuration(config: SearchConfig) -> bool:
     """Remove what a study without candidates has of another configuration; return whether there was one.
 

@@ -16,6 +16,8 @@ from arch.space import Arch, preset
 from explore.measure.features import features
 from explore.measure.predictor import KINDS, Predictor, feature_table, fit, score
 from explore.measure.sampling import sample_fit_set, sample_test_set
+from explore.search.config import SearchConfig
+from explore.search.costs import predicted_latency
 from quantize.recipes import recipe
 from tests.helpers.measure import CONDITIONS, PREDICTOR_SPACE, predictor_rows
 
@@ -90,3 +92,15 @@ def test_predictor_of_version_0_1_is_read() -> None:
     assert predictor.about.input_size == 64 and predictor.report and predictor.report.predictor.within_5 >= 0.98
     small, large = predictor.ms([preset("paper-XS-relu@64"), preset("paper-L-relu@64")])
     assert small == pytest.approx(predictor.about.reference_ms, rel=0.1) and large > 5 * small
+
+
+def test_a_predictor_of_another_processor_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    path = next((Path(__file__).parents[3] / "results" / "predictors").glob("local-*.json"))
+    about = Predictor.load(path).about
+    here = {"processor": about.processor, "instruction_sets": about.instruction_sets}
+    monkeypatch.setattr(predicted_latency, "machine", lambda: here)
+    assert predicted_latency.predictor_note(SearchConfig(predictor=str(path))) == ""
+    assert predicted_latency.predictor_note(SearchConfig()) == ""
+    monkeypatch.setattr(predicted_latency, "machine", lambda: here | {"processor": "another"})
+    note = predicted_latency.predictor_note(SearchConfig(predictor=str(path)))
+    assert f"is that of {about.processor}" in note and "this machine has another" in note
