@@ -44,7 +44,7 @@ def test_fronts_by_int8_and_by_float(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"trials.csv: no such file; set EDGEPOSE_STUDY"):
         bench_fronts(tmp_path / "none")
     page = markdown(rows, [claim, Claim(name="x", target="2", measured="1", passed=False)])
-    assert "| x | 2 | 1 |  | **fail** |" in page
+    assert "| x | 2 | 1 |  | FAIL |" in page
     assert "| slow-in-int8 | 98.0 | 9.000 | 97.0 | 0.0 | no | yes |" in page
     assert "worst" not in page
 
