@@ -86,7 +86,8 @@ def test_rendered_sets(content: str, tmp_path: Path, capsys: pytest.CaptureFixtu
 )
 def test_study_folders(name: str, content: str | None, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = shutil.copytree(REPOSITORY / "results" / "reference", tmp_path / "study") / name
-    path.with_name("study.db").touch()  # the plan is read only for the command that resumes, and only with the storage
+    settings = path.with_name("config.yaml")  # a stored plan matters only where the study can be resumed
+    settings.write_text(settings.read_text().replace("storage: ''", "storage: sqlite:////mine.db"))
     path.unlink()
     if content is None:
         path.mkdir()
