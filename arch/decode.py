@@ -7,9 +7,10 @@ position in the crop in pixels, and (z / depth_bins - 0.5) * DEPTH_RANGE_MM is t
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from arch.fields import ArchFields
 from arch.heads import HEADS
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # RGB in [0, 1]
 BOX_PADDING = 1.25  # side of the square crop / longer side of the person's box (3DMPPE)
 DEPTH_RANGE_MM = 2000.0  # depth covered by the depth bins, with the root joint in the middle
+CROP_SIDE_MM = 2000.0  # assumed side of a crop at the root joint (RootNet, Moon et al. 2019, equation 2)
 
 
 def decode(raw: Array, arch: ArchFields, depth_scale: float = 1.0) -> Array:
@@ -84,3 +86,8 @@ def to_normalised(coordinates: Array, arch: ArchFields) -> Array:
     cells = np.array([arch.heatmap_size, arch.heatmap_size, arch.depth_bins], np.float32)
     fractions: Array = np.divide(coordinates, cells, dtype=np.float32)
     return fractions
+
+
+def to_crop_mm(fractions: NDArray[Any]) -> NDArray[Any]:
+    """Convert fractions (N, J, 3) to mm around the crop's centre, for a crop whose side is `CROP_SIDE_MM`."""
+    return (fractions - 0.5) * np.array([CROP_SIDE_MM, CROP_SIDE_MM, DEPTH_RANGE_MM])

@@ -21,6 +21,7 @@ from arch.errors import InputError
 # A temporary file names its process, so that the next run removes what a killed one left (`remove_leftovers`).
 LEFTOVER = re.compile(r"\.(?P<name>.+)\.(?P<host>[0-9a-f]{8})-(?P<pid>\d+)-\w+(?P<old>-old)?\.part(\.\w+)?", re.DOTALL)
 FILE_SUFFIXES = (".png", ".jpg", ".jpeg", ".mp4", ".webm", ".json", ".html", ".zip", ".safetensors", ".task", ".tflite")
+DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # errno of a write that freed space would let succeed
 MAX_KEPT_NAME = 100  # bytes of a file's name in that of its temporary file
 
 

@@ -10,13 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
-from arch.decode import decode, to_normalised
+from arch.decode import decode, to_crop_mm, to_normalised
 from arch.space import Arch
 from quantize import runtimes
 from quantize.certificate import deviation
 from quantize.runtimes import Array
-
-DEPTH_MM = SIDE_MM = 2000.0  # of a crop around a person, for mm without a camera
 
 ToMillimetres = Callable[[Array], NDArray[np.floating]]
 
@@ -69,7 +67,7 @@ def compare(
     cpu: str,
     kernels: str,
     emulator: str,
-    to_mm: ToMillimetres | None = None,
+    to_mm: ToMillimetres = to_crop_mm,
 ) -> Agreement:
     """Compare raw outputs (N, ...) with those of a reference.
 
@@ -78,7 +76,6 @@ def compare(
         of 2 m and a depth range of 2 m
     """
     raw, reference = np.ascontiguousarray(raw), np.ascontiguousarray(reference)  # sums depend on the order in memory
-    to_mm = to_mm or (lambda joints: joints * np.array([SIDE_MM, SIDE_MM, DEPTH_MM]))
     scale = runtimes.depth_scale(runtime, arch)
     moved = deviation(*(to_mm(to_normalised(decode(one, arch, scale), arch)) for one in (raw, reference)))
     differences = np.abs(raw.astype(np.float64) - reference)

@@ -9,16 +9,14 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from arch.decode import DEPTH_RANGE_MM, to_normalised
+from arch.decode import to_crop_mm, to_normalised
 from arch.network import PoseNet
 from quantize.graph import inference_module, round_weights
 from quantize.runtimes import Array
 
 LEVELS = {"int8": 2**8 - 1, "int16": 2**16 - 1}  # of activations; float ones are not rounded
-CROP_MM = 2000.0  # assumed side of a crop
 
 
 def step_costs(net: PoseNet, images: Array, activations: str = "int8") -> dict[str, float]:
@@ -48,17 +46,12 @@ def step_costs(net: PoseNet, images: Array, activations: str = "int8") -> dict[s
     return dict(sorted(costs.items(), key=lambda entry: -entry[1]))
 
 
-def crop_mm(normalised: NDArray[Any]) -> NDArray[Any]:
-    """Convert normalised coordinates (N, J, 3) to mm around the crop's centre, for a crop side of `CROP_MM`."""
-    return (normalised - 0.5) * np.array([CROP_MM, CROP_MM, DEPTH_RANGE_MM])
-
-
 def _layers(step: nn.Module) -> list[Any]:
     return [part for part in step.modules() if isinstance(part, nn.Conv2d | nn.Linear)]
 
 
 def _joints_mm(net: PoseNet, x: Tensor) -> Any:
-    return crop_mm(to_normalised(net(x).numpy(), net.arch))
+    return to_crop_mm(to_normalised(net(x).numpy(), net.arch))
 
 
 def _record_range(ranges: dict[nn.Module, tuple[float, float]], layer: nn.Module, x: Tensor) -> Tensor:

@@ -33,8 +33,8 @@ from explore.report.study_folder import read_summary
 from explore.report.tables import read_table
 from quantize import runtimes
 from quantize.recipes import recipe
+from tests.helpers import ROOT
 
-ROOT = Path(__file__).resolve().parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 SMALL = {
     "input_size": 64, "heatmap_size": 16, "width": 0.25, "intermediate_channels": 32, "decoder_width": 16,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import errno
 import json
 import shlex
 from dataclasses import fields
@@ -11,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from arch.errors import InputError, not_one_of
-from arch.files import check_output_folder, remove_leftovers
+from arch.files import DISK_FULL, check_output_folder, remove_leftovers
 from explore.export.config import ExportConfig
 from explore.options import add_options, deprecated_option, reject_useless, take
 from explore.progress import Display
@@ -32,7 +31,6 @@ A bundle that fails a check is not written, and the exit status is 1; --force wr
 manifest."""
 FURTHER_CHECKS = ("arm", "gpu", "npu")
 SHOWN_STEPS = 4
-DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -9,11 +9,11 @@ from pathlib import Path
 import numpy as np
 from PIL import ExifTags
 
+from arch.decode import CROP_SIDE_MM
 from explore.data.images import from_pillow
 
 FULL_FRAME_DIAGONAL = math.hypot(36.0, 24.0)  # mm, the reference of a 35 mm equivalent focal length
 ASSUMED = "assumed, "
-REFERENCE_SIDE = 2000.0  # mm, assumed side of the padded box (RootNet, Moon et al. 2019, equation 2)
 
 
 @dataclass(frozen=True)
@@ -76,4 +76,4 @@ def root_depth_from_side(side: float, f: np.ndarray) -> float:
     This is RootNet's k without its learned correction. It fits a standing adult and overestimates the depth of
     children, of crouching people and of people cut off by the edge of the image.
     """
-    return REFERENCE_SIDE * math.sqrt(float(f[0] * f[1])) / side
+    return CROP_SIDE_MM * math.sqrt(float(f[0] * f[1])) / side

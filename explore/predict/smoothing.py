@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
-from explore.predict.camera import REFERENCE_SIDE
+from arch.decode import CROP_SIDE_MM
 from explore.predict.pipeline import Person
 from quantize.sdk.edgepose_decoder import OneEuro
 
@@ -44,6 +44,6 @@ class Smoother:
                 own = self._filters[model, person.number] = _Filters()
             own.time_s = time_s
             side = person.region.size if person.region else padding * float(max(person.bbox[2:]))
-            px, mm = own.px.filter(person.px, time_s, side), own.mm.filter(person.mm, time_s, REFERENCE_SIDE)
+            px, mm = own.px.filter(person.px, time_s, side), own.mm.filter(person.mm, time_s, CROP_SIDE_MM)
             smoothed.append(replace(person, px=px, mm=mm))
         return smoothed

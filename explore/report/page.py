@@ -96,7 +96,7 @@ def _first(summary: Summary, live: bool) -> dict[str, Any]:
         "importances": summary.snapshot.importances,
         "history": [[round(minute, 2), _value(volume)] for minute, volume in summary.history],
         "iso_accuracy": comparison_lines(summary),
-        "notes": summary.notes,
+        "notes": summary.problems if live else summary.notes,  # a running study lacks nothing yet
     }
 
 

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import math
-from pathlib import Path
 
 import numpy as np
 import pytest
 from scipy.stats import kendalltau
 
 from benchmarks.estimators import estimates, ranking, reference
-
-ROOT = Path(__file__).resolve().parents[2]
+from tests.helpers import ROOT
 
 
 def test_tau_is_that_of_scipy_and_bins_count_only_pairs_within_them() -> None:

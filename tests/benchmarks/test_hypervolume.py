@@ -18,8 +18,8 @@ from benchmarks.hypervolume import export_cost
 from benchmarks.hypervolume.replay import replay, stop_search, volume
 from benchmarks.hypervolume.world import Recorded, World, leave_one_out, read_recorded
 from explore.estimate import inherit, predictor
+from tests.helpers import ROOT
 
-ROOT = Path(__file__).resolve().parents[2]
 SEED_MM = 2.0
 
 

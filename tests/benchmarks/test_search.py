@@ -20,7 +20,8 @@ from benchmarks.search.methods import METHODS, Method, Setting, name_of, optuna_
 from benchmarks.search.results import lead, method_row, table_claims
 from benchmarks.search.tables import TABLES, Table, regrets
 from benchmarks.steps import run_steps
-from tests.helpers.layouts import REAL_DATA, REPOSITORY
+from tests.helpers import ROOT
+from tests.helpers.layouts import REAL_DATA
 
 FOLDER = REAL_DATA / "nas_tables"
 SIZES = (4, 3, 4, 3)
@@ -281,7 +282,7 @@ def test_wrong_settings(setting: str, expected: str, capsys: pytest.CaptureFixtu
 
 
 def test_the_committed_record_and_its_page_agree() -> None:
-    record = Record.model_validate_json((REPOSITORY / "results/bench/search.json").read_bytes())
+    record = Record.model_validate_json((ROOT / "results/bench/search.json").read_bytes())
     rows = [row for row in record.rows if "table" in row]
     assert {(row["table"], row["method"]) for row in rows} >= {
         (table, name) for table in TABLES for name in ("cost-aware", "tpe")
@@ -290,7 +291,7 @@ def test_the_committed_record_and_its_page_agree() -> None:
         assert all(len(seeds) == row["seeds"] for key in ("worst", "median") for seeds in row[key])
         assert len(row["worst"]) == len(row["median"]) == len(row["stops"])
     assert [claim.model_dump() for claim in table_claims(rows)] == [claim.model_dump() for claim in record.claims][:6]
-    assert (REPOSITORY / "results/bench/search.md").read_text() == search.markdown(record.rows, record.claims)
+    assert (ROOT / "results/bench/search.md").read_text() == search.markdown(record.rows, record.claims)
 
 
 def test_finished_searches_make_a_record_without_running_others(tmp_path: Path) -> None:

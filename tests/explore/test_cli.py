@@ -17,8 +17,8 @@ from arch.errors import WorkError
 from explore import cli
 from explore.cli import Parser, main, report_errors
 from explore.commands import COMMANDS
+from tests.helpers import ROOT
 
-ROOT = Path(__file__).resolve().parents[2]
 HEAVY = (
     "cv2", "jinja2", "litert_torch", "matplotlib", "multiprocessing.pool", "nncf", "numpy", "onnx", "openvino", "optuna",
     "PIL", "plotly", "scipy", "sklearn", "torch",

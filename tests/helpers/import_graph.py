@@ -10,7 +10,8 @@ import sys
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[2]
+from tests.helpers import ROOT
+
 PAGE = ROOT / "docs" / "concepts.md"
 BEGIN, END = "<!-- import graph: begin -->\n", "<!-- import graph: end -->\n"
 

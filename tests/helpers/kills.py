@@ -11,7 +11,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from arch.files import LEFTOVER
-from tests.helpers.search import ROOT, environment
+from tests.helpers import ROOT
+from tests.helpers.search import environment
 
 SIGNALS = {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGHUP: 129, signal.SIGKILL: -9}  # with the exit status
 FINISHED = "finished"

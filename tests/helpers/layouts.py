@@ -15,11 +15,11 @@ from scipy.io import savemat
 from explore.data.crop import project
 from explore.data.readers.mpi_inf_3dhp import FROM_28
 from explore.data.skeleton import COCO17, H36M17, MPII16, MUCO21, Skeleton
+from tests.helpers import ROOT
 
-REPOSITORY = Path(__file__).resolve().parents[2]
-REAL_DATA = REPOSITORY.parent / "shared" / "data"  # real samples, if present
-REFERENCE_BUNDLE = min(REPOSITORY.glob("results/reference/bundles/*/litert"))  # INT8, 64 px
-OLD_BUNDLE = REPOSITORY / "results/version-0.1/bundles/4d9892a5a7/litert"  # of version 0.1; INT8, 64 px
+REAL_DATA = ROOT.parent / "shared" / "data"  # real samples, if present
+REFERENCE_BUNDLE = min(ROOT.glob("results/reference/bundles/*/litert"))  # INT8, 64 px
+OLD_BUNDLE = ROOT / "results/version-0.1/bundles/4d9892a5a7/litert"  # of version 0.1; INT8, 64 px
 
 WIDTH, HEIGHT, F, C = 120, 100, np.array([150.0, 150.0]), np.array([60.0, 50.0])
 

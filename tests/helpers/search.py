@@ -12,7 +12,8 @@ from pathlib import Path
 import optuna
 import yaml
 
-ROOT = Path(__file__).resolve().parents[2]
+from tests.helpers import ROOT
+
 TINY_SPACE = {
     "name": "tiny",
     "base": {

@@ -30,8 +30,8 @@ from explore.search.config import SearchConfig
 from explore.search.costs.quantities import LatencySource, is_measured
 from explore.search.results import CandidateResult, FinalistResult, FinalistRow
 from explore.search.storage.records import StudyRecords, TrialRecord, candidate_figures, candidate_file
+from tests.helpers import ROOT
 
-ROOT = Path(__file__).resolve().parents[2]
 REFERENCE = ROOT / "results" / "version-0.1"
 
 

@@ -12,11 +12,11 @@ from arch.errors import InputError
 from quantize.delegates import DelegateReport, reports
 from quantize.delegates.rules import GPU, MEDIATEK, QUALCOMM
 from quantize.runtimes.operators import Operator, float_fallbacks
-from tests.helpers.layouts import REPOSITORY
+from tests.helpers import ROOT
 from tests.helpers.tflite import IMAGE, TfliteFile
 
 Write = Callable[[TfliteFile, Any], int]
-BUNDLED = sorted((REPOSITORY / "results").rglob("litert/model.tflite"))
+BUNDLED = sorted((ROOT / "results").rglob("litert/model.tflite"))
 
 
 class Case(NamedTuple):

@@ -21,8 +21,8 @@ from explore.measure.probe.server import ProbeError
 from quantize import bundle, sdk
 from quantize.recipes import recipe
 from quantize.sdk import edgepose_decoder as decoder
+from tests.helpers import ROOT
 from tests.helpers.browser import in_javascript
-from tests.helpers.layouts import REPOSITORY
 from tests.helpers.networks import HEADS, small_arch, write_bundle
 from tests.helpers.runtimes import run_py
 
@@ -43,7 +43,7 @@ def test_the_readme_example_runs_for_every_head(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    found = re.search(r"```python\n(manifest = .*?)```", (REPOSITORY / "README.md").read_text(), re.DOTALL)
+    found = re.search(r"```python\n(manifest = .*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
     assert found
     model = exported("litert", head, "float")
     made = write_bundle(tmp_path / "b", model, "litert", arch=small_arch(head), recipe=recipe("float"))

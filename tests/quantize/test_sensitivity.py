@@ -7,11 +7,12 @@ from collections.abc import Callable
 import numpy as np
 import torch
 
+from arch.decode import to_crop_mm
 from arch.network import PoseNet
 from quantize.checkpoint import load_network
 from quantize.graph import inference_module
 from quantize.qat import strip_quantizers
-from quantize.sensitivity import crop_mm, step_costs
+from quantize.sensitivity import step_costs
 from tests.helpers.networks import HEADS, Case
 
 
@@ -45,5 +46,5 @@ def test_strip_quantizers_computes_the_same(case: Callable[[str], Case]) -> None
         assert (expected - torch.from_numpy(given.raw)).abs().max() > 1e-3
 
 
-def test_crop_mm() -> None:
-    assert np.array_equal(crop_mm(np.array([[[0.5, 1.0, 0.0]]])), [[[0, 1000, -1000]]])
+def test_to_crop_mm() -> None:
+    assert np.array_equal(to_crop_mm(np.array([[[0.5, 1.0, 0.0]]])), [[[0, 1000, -1000]]])

@@ -15,7 +15,8 @@ from explore.cli import main
 from explore.predict import BUNDLED
 from quantize import sdk
 from quantize.runner import fault_of
-from tests.helpers.layouts import REPOSITORY, pictures
+from tests.helpers import ROOT
+from tests.helpers.layouts import pictures
 from tests.helpers.runtimes import run_py
 
 INFINITE, NAN = float("inf"), float("nan")
@@ -90,7 +91,7 @@ COMMANDS = {
     "predict": ["predict", "{photo}", "--full-image", "--model", "{bundle}", "--out", "{out}"],
     "predict --web": ["predict", "--web", "{bundle}"],
     "measure": ["measure", "{bundle}"],
-    "report": ["report", str(REPOSITORY / "results" / "reference"), "--reference", "{bundle}", "--out", "{out}/a.html"],
+    "report": ["report", str(ROOT / "results" / "reference"), "--reference", "{bundle}", "--out", "{out}/a.html"],
     "data label": ["data", "label", "{photo}", "--teacher", "bundle:{bundle}", "--out", "{out}"],
     "train": ["train", "--arch", "paper-XS-relu@64", "--teacher", "{bundle}", "--samples", "64", "--out", "{out}/a.safetensors"],
 }  # fmt: skip
@@ -133,7 +134,7 @@ def test_files_that_are_no_manifest(content: str, folder: Path, capsys: pytest.C
 
 
 def test_real_manifests_pass() -> None:
-    for path in (REPOSITORY / "results").rglob("manifest.json"):
+    for path in (ROOT / "results").rglob("manifest.json"):
         values = json.loads(path.read_text())
         if "depth_gain" not in values["postprocessing"]:  # of version 0.1, which the model of the manifest renames
             assert fault_of(values) == "", path

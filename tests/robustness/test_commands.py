@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from explore.cli import main
-from tests.helpers.layouts import REPOSITORY, custom
+from tests.helpers import ROOT
+from tests.helpers.layouts import custom
 
 YAML = {  # of configurations, spaces, networks and recipes: content, expected message
     "empty": (b"", "empty"),
@@ -85,7 +86,7 @@ def test_rendered_sets(content: str, tmp_path: Path, capsys: pytest.CaptureFixtu
     ("name", "content"), [("budget.json", "{}"), ("budget.json", "[]"), ("equal_samples.csv", None)]
 )
 def test_study_folders(name: str, content: str | None, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    path = shutil.copytree(REPOSITORY / "results" / "reference", tmp_path / "study") / name
+    path = shutil.copytree(ROOT / "results" / "reference", tmp_path / "study") / name
     settings = path.with_name("config.yaml")  # a stored plan matters only where the study can be resumed
     settings.write_text(settings.read_text().replace("storage: ''", "storage: sqlite:////mine.db"))
     path.unlink()

@@ -16,6 +16,8 @@ from typing import Any
 import pytest
 import yaml
 
+from tests.helpers import ROOT
+
 pytest.importorskip("hypothesis")
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -30,7 +32,7 @@ from explore.predict import BUNDLED
 from explore.search.config import SearchConfig
 from quantize import manifest
 from quantize.recipes import recipe
-from tests.helpers.layouts import REPOSITORY, custom, human36m, mpii, mscoco, muco, mupots
+from tests.helpers.layouts import custom, human36m, mpii, mscoco, muco, mupots
 
 LIMIT_S = 20  # of one case, on a busy machine
 COUNTS = [20, pytest.param(1000, marks=pytest.mark.slow)]  # of cases
@@ -94,7 +96,7 @@ def check(read: Callable[[str], object], path: Path) -> None:
 
 # ---- what is read ----
 
-SPACE = yaml.safe_load((REPOSITORY / "arch" / "spaces" / "mobile.yaml").read_text())
+SPACE = yaml.safe_load((ROOT / "arch" / "spaces" / "mobile.yaml").read_text())
 DOCUMENTS: dict[str, tuple[Callable[[str], object], Any]] = {
     "config": (
         lambda path: from_options(argparse.Namespace(config=path), SearchConfig),

@@ -20,10 +20,10 @@ from explore.data.images import read_image
 from explore.predict import BUNDLED
 from explore.predict.inputs import parse_inputs
 from quantize import sdk
-from tests.helpers.layouts import REPOSITORY
+from tests.helpers import ROOT
 from tests.helpers.runtimes import run_py
 
-BUNDLE = next((REPOSITORY / "results" / "version-0.1" / "bundles").glob("*/litert"))
+BUNDLE = next((ROOT / "results" / "version-0.1" / "bundles").glob("*/litert"))
 
 
 def picture(width: int = 90, height: int = 100) -> np.ndarray:

@@ -30,8 +30,9 @@ from explore.search.storage.optuna_private import new_trial
 from explore.search.study import open_study, prepare_study
 from explore.search.workers.leases import LEASE, Lease, TrialLease, release_leases
 from quantize.environment import cpu_quota
+from tests.helpers import ROOT
 from tests.helpers.kills import FINISHED, INTERRUPTED, SIGNALS, leftovers, run_to_its_end, run_until
-from tests.helpers.search import RENDERED, ROOT, command, environment, trials
+from tests.helpers.search import RENDERED, command, environment, trials
 from tests.robustness.test_storages import tiny
 
 # ---- one process ----

@@ -18,8 +18,8 @@ from explore.host import ensure_home
 from explore.predict import BUNDLED
 from explore.progress import Display
 from explore.search.config import SearchConfig
+from tests.helpers import ROOT
 
-ROOT = Path(__file__).resolve().parents[2]
 TRAIN = ("train", "--arch", "paper-XS-relu@64", "--samples", "64")
 
 

@@ -13,10 +13,11 @@ import pytest
 from explore.cli import COMMANDS
 from explore.predict import BUNDLED
 from quantize import sdk
-from tests.helpers.layouts import REPOSITORY, custom, pictures
+from tests.helpers import ROOT
+from tests.helpers.layouts import custom, pictures
 
 pytestmark = pytest.mark.skipif(not Path("/dev/full").exists(), reason="Linux only")
-EXPLORE = [sys.executable, str(REPOSITORY / "explore.py")]
+EXPLORE = [sys.executable, str(ROOT / "explore.py")]
 SINKS = {  # what output goes to: the exit status of a command that would end with 0, and lines on standard error
     "closed pipe": (1, 0),
     "closed stream": (0, 0),

@@ -18,7 +18,7 @@ from explore.config import load_yaml, parse
 from explore.search.config import SearchConfig
 from explore.train.config import TrainConfig
 from quantize.recipes import recipe
-from tests.helpers.layouts import REPOSITORY
+from tests.helpers import ROOT
 
 SETTINGS = {  # of a search: a line of YAML, the key and the fault
     "trials: true": "trials: true and false have no meaning here",
@@ -104,7 +104,7 @@ def test_values(reader: str, line: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("kind", WIDTHS)
 def test_values_of_a_dimension(kind: str, tmp_path: Path) -> None:
-    space = yaml.safe_load((REPOSITORY / "arch" / "spaces" / "mobile.yaml").read_text())
+    space = yaml.safe_load((ROOT / "arch" / "spaces" / "mobile.yaml").read_text())
     space["dimensions"]["width"] = WIDTHS[kind]
     found = message(Space.load, tmp_path / "mine.yaml", yaml.safe_dump(space, sort_keys=False))
     assert found.startswith("dimensions.") and "boolean" not in found
@@ -112,7 +112,7 @@ def test_values_of_a_dimension(kind: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["", "a\x07b", "x" * 500, "a\nb"])
 def test_names_of_spaces(name: str, tmp_path: Path) -> None:
-    space = yaml.safe_load((REPOSITORY / "arch" / "spaces" / "mobile.yaml").read_text()) | {"name": name}
+    space = yaml.safe_load((ROOT / "arch" / "spaces" / "mobile.yaml").read_text()) | {"name": name}
     assert message(Space.load, tmp_path / "mine.json", json.dumps(space)).startswith("name: ")
 
 

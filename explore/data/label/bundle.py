@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from arch.decode import BOX_PADDING, decode_with_confidence, to_normalised
+from arch.decode import BOX_PADDING, CROP_SIDE_MM, decode_with_confidence, to_normalised
 from explore.data.crop import crop, crop_roi, to_image
 from explore.data.framing import REGION_SCALE, Region, region_of_joints
 from explore.data.label.teacher import TeacherPose
@@ -13,7 +13,6 @@ from quantize import bundle as bundles
 from quantize.bundle import Bundle
 
 BOX_RADII = 1.88  # side of a person's box in radii of the circle around the person, as of the person detector
-CROP_MM = 2000.0  # assumed side of the crop at the root joint, as in `predict`
 
 
 class BundleTeacher:
@@ -40,11 +39,11 @@ class BundleTeacher:
             side = roi.size / REGION_SCALE * BOX_RADII
             bbox = np.array([*(roi.centre - side / 2), side, side])
             cropped, matrix = crop(image, bbox, rules.size, scale=rules.box_padding / BOX_PADDING)
-            return self._pose(cropped, matrix, CROP_MM / (side * rules.box_padding), [self.skeleton.root])
+            return self._pose(cropped, matrix, CROP_SIDE_MM / (side * rules.box_padding), [self.skeleton.root])
         hips = list(rules.roi.hips)
-        first = self._pose(*crop_roi(image, roi, rules.size), CROP_MM / roi.size, hips)
+        first = self._pose(*crop_roi(image, roi, rules.size), CROP_SIDE_MM / roi.size, hips)
         roi = region_of_joints(first.image[:, :2], np.ones(len(self.skeleton), bool), rules.roi) or roi
-        return self._pose(*crop_roi(image, roi, rules.size), CROP_MM / roi.size, hips)
+        return self._pose(*crop_roi(image, roi, rules.size), CROP_SIDE_MM / roi.size, hips)
 
     def _pose(self, cropped: np.ndarray, matrix: np.ndarray, mm_per_px: float, origin: list[int]) -> TeacherPose:
         """Return the pose in a crop. origin: joints in whose mean `world` has its origin."""

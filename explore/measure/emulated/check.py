@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from arch.decode import to_crop_mm
 from arch.space import Arch
 from explore.measure.emulated.cpus import Cpu
 from explore.measure.emulated.emulator import Array, Emulator, Job
@@ -24,7 +25,7 @@ class CheckedFile:
     files: tuple[Path, ...]
     arch: Arch
     inputs: Array
-    to_mm: ToMillimetres | None = None
+    to_mm: ToMillimetres = to_crop_mm
 
     @property
     def job(self) -> Job:

@@ -21,7 +21,8 @@ function metricAxis(key, numbers, length) {
   const { log } = columns[key];
   const title = axisTitle(key);
   const [low, high] = ends(numbers, log);
-  const pad = (log ? 0.06 : 0.09) * (high - low) || (log ? 0.1 : 0.1 * Math.abs(high) || 1);
+  const span = high - low; // on log axes widened to a factor of 2.5, which contains one of the ticks 1, 2 and 5
+  const pad = log ? Math.max(0.06 * span, (0.4 - span) / 2) : 0.09 * span || 0.1 * Math.abs(high) || 1;
   return axis(escaped(title.length * 7 > length ? title.replace(" (", "\n(") : title).replace("\n", "<br>"), log, { range: [low - pad, high + pad] });
 }
 

@@ -27,7 +27,7 @@ from optuna.storages import BaseStorage
 from optuna.storages.journal import JournalFileBackend, JournalStorage
 
 from arch.errors import InputError, WorkError, shortened
-from arch.files import check_output
+from arch.files import DISK_FULL, check_output
 from explore.redact import redacted
 from explore.search.config import SearchConfig
 from explore.search.storage.optuna_private import BaseJournalFileLock, database_of, grpc_server
@@ -264,7 +264,7 @@ def _is_temporary(error: BaseException) -> bool:
         names = _class_names(error)
     if "RpcError" in names:
         return getattr(error, "code")().name in GRPC_AWAY  # noqa: B009 - the base class has no code
-    full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
+    full = isinstance(error, OSError) and error.errno in (*DISK_FULL, errno.EIO)
     return full or bool(names & {"OperationalError", "InterfaceError", "InternalError", "TimeoutError"})
 
 

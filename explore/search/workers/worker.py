@@ -18,6 +18,7 @@ from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import TrialState
 
 from arch.errors import InputError, WorkError
+from arch.files import DISK_FULL
 from arch.space import Arch
 from explore.interrupts import leave_to_parent
 from explore.measure.latency import Disturbed
@@ -45,7 +46,6 @@ from quantize.convert import ConversionError
 
 Phase = Literal["reference", "candidates", "finalists"]
 MIN_FREE_BYTES = 1 << 16  # free space below which a failure is attributed to the disk
-DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 FAILURES = (ConversionError, DeviceError, Diverged, Disturbed, MemoryError, OutOfMemory)
 
 

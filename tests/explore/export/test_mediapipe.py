@@ -31,9 +31,8 @@ from quantize import bundle, task
 from quantize.bundle import Bundle
 from quantize.convert import Converter
 from quantize.recipes import recipe
-from tests.helpers import browser
+from tests.helpers import ROOT, browser
 
-ROOT = Path(__file__).resolve().parents[3]
 REAL = ROOT / "results" / "real-128"
 TASKS_VISION = "@mediapipe/tasks-vision@1.1.0"
 FRAMES, BLANK = 48, range(30, 36)  # of the video, and those without a person

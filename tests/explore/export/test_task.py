@@ -19,9 +19,9 @@ from quantize import bundle, task
 from quantize.convert import Converter
 from quantize.manifest import Skeleton
 from quantize.recipes import recipe
+from tests.helpers import ROOT
 from tests.helpers.networks import QUICK_EXPORT, settled_net, small_arch, smooth_images, write_bundle
 
-ROOT = Path(__file__).resolve().parents[3]
 BOXED = min((ROOT / "results" / "reference" / "bundles").glob("*/litert"))  # framing box, 18 joints
 JOINTS = Skeleton(name="h36m18", joints=H36M18.names, edges=H36M18.edges, root=0)
 

@@ -14,8 +14,9 @@ from explore.cli import main
 from explore.export import pipeline
 from quantize import bundle, sdk
 from tests.explore.predict.test_web import camera, wait_for_frame  # noqa: F401  # fixture
+from tests.helpers import ROOT
 from tests.helpers.browser import litertjs, page_with_camera, served
-from tests.helpers.layouts import OLD_BUNDLE, REPOSITORY
+from tests.helpers.layouts import OLD_BUNDLE
 from tests.helpers.networks import write_bundle
 
 
@@ -83,7 +84,7 @@ def test_missing_npm_is_reported_before_work(
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.setattr(web_server.shutil, "which", lambda name: None)
     monkeypatch.setattr(pipeline, "_open_parts", lambda *_: pytest.fail("opens the data"))
-    path = opened if given == "bundle" else REPOSITORY / "results" / "real-128" / "net.safetensors"
+    path = opened if given == "bundle" else ROOT / "results" / "real-128" / "net.safetensors"
     folder = [] if given == "bundle" else ["--out", str(tmp_path / "out")]
     assert main(["export", str(path), "--sdk", "c", "--web", str(tmp_path / "web"), *folder]) == 2
     assert "web: needs npm" in capsys.readouterr().err

@@ -25,18 +25,19 @@ from explore.predict.pipeline import Model, predict_people
 from quantize import bundle, sdk
 from quantize.bundle import Bundle
 from quantize.recipes import recipe
+from tests.helpers import ROOT
 from tests.helpers.browser import launched, litertjs, served
-from tests.helpers.layouts import OLD_BUNDLE, REPOSITORY
+from tests.helpers.layouts import OLD_BUNDLE
 from tests.helpers.networks import Case, write_bundle
 from tests.quantize.conftest import case, converter, exported  # noqa: F401  # fixtures
 
-BUNDLED_ROI = REPOSITORY / "results" / "real-128" / "litert"
+BUNDLED_ROI = ROOT / "results" / "real-128" / "litert"
 BOX = (70.0, 15.0, 150.0, 200.0)
 
 
 def code(title: str) -> str:
     """Return the program that the page shows under a title."""
-    text = (REPOSITORY / "docs" / "embedding.md").read_text()
+    text = (ROOT / "docs" / "embedding.md").read_text()
     found = re.search(rf'```\w+ title="{re.escape(title)}"\n(.*?)```', text, re.DOTALL)
     assert found, f"docs/embedding.md has no {title}"
     return found[1]

@@ -21,7 +21,8 @@ from explore.predict import drawing, photo_figure, pipeline, view3d
 from explore.predict.boxes import Box, BoxEntry, boxes_of_frame
 from explore.predict.camera import Camera, choose_camera, equivalent_focal, root_depth_from_side
 from quantize.manifest import Skeleton
-from tests.helpers.layouts import REAL_DATA, REPOSITORY
+from tests.helpers import ROOT
+from tests.helpers.layouts import REAL_DATA
 from tests.helpers.networks import H36M, random_bundle
 
 STREET = REAL_DATA / "photo" / "street.jpg"
@@ -347,7 +348,7 @@ def test_predict_does_not_import_torch(bundle, photo, tmp_path):
         "sys.exit(f'loaded: {loaded}' if loaded else code)"
     )
     arguments = ["predict", str(photo), "--model", str(bundle.path), "--out", str(tmp_path)]
-    done = subprocess.run([sys.executable, "-c", code, *arguments], cwd=REPOSITORY, capture_output=True, text=True)
+    done = subprocess.run([sys.executable, "-c", code, *arguments], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
 
 

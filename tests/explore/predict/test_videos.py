@@ -24,9 +24,9 @@ from explore.predict.pipeline import name_of, open_models
 from explore.predict.tracker import Tracker
 from explore.progress import Display
 from quantize import bundle as bundles
-from tests.helpers.layouts import REPOSITORY
+from tests.helpers import ROOT
 
-BUNDLES = REPOSITORY / "results" / "version-0.1" / "bundles"
+BUNDLES = ROOT / "results" / "version-0.1" / "bundles"
 NAME, OTHER_NAME = "4d9892a5a7", "ebf227c12d"
 MODEL, OTHER = BUNDLES / NAME / "litert", BUNDLES / OTHER_NAME / "litert"
 FRAMES, SIZE = 24, (320, 240)

@@ -27,9 +27,10 @@ from explore.report.tables import FRONT, TRIALS, read_table, write_tables
 from quantize.bundle import annotate, load
 from quantize.certificate import Certificate, Check
 from quantize.recipes import recipe
+from tests.helpers import ROOT
 from tests.helpers.browser import launched
 from tests.helpers.networks import write_bundle
-from tests.helpers.studies import ACCURATE, MIDDLE, REFERENCE, ROOT, MadeFile, write_compared_study, write_study
+from tests.helpers.studies import ACCURATE, MIDDLE, REFERENCE, MadeFile, write_compared_study, write_study
 
 FIRST_PLOT_MS = 60_000  # 2,000 on an idle machine; tests share theirs
 TIMEOUT_S = 20

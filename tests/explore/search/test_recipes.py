@@ -32,10 +32,10 @@ from explore.search.study import prepare_study
 from explore.search.workers import worker
 from quantize import bundle, certificate
 from quantize.convert import Converter
+from tests.helpers import ROOT
 from tests.helpers.search import TINY_SPACE
 from tests.quantize.conftest import small_arch
 
-ROOT = Path(__file__).resolve().parents[3]
 ONE_NETWORK = {
     "name": "one",
     "base": TINY_SPACE["base"],

@@ -23,8 +23,8 @@ from explore.search.samplers.choices import at, changed, features, position, uni
 from explore.search.samplers.gaussian_process import GaussianProcess
 from explore.search.samplers.improvement import expected_improvement
 from explore.search.samplers.surrogate import Observed, fit
+from tests.helpers import ROOT
 
-ROOT = Path(__file__).resolve().parents[3]
 SPACE = {f"x{index}": IntDistribution(0, 3) for index in range(6)} | {"kind": CategoricalDistribution(["a", "b", "c"])}
 REFERENCE = np.array([100.0, 60.0])
 

@@ -15,7 +15,8 @@ import pytest
 
 from explore.cli import main
 from explore.report.tables import read_table
-from tests.helpers.search import RENDERED, ROOT, command, environment, run_command, trials
+from tests.helpers import ROOT
+from tests.helpers.search import RENDERED, command, environment, run_command, trials
 
 REAL = ROOT.parent / "shared" / "data" / "human36m"
 needs_real = pytest.mark.skipif(not REAL.is_dir(), reason=f"no real frames at {REAL}")

@@ -20,11 +20,10 @@ from arch.errors import InputError
 from explore.cli import main
 from explore.train.monitor import open_tensorboard
 from quantize.checkpoint import load_network
-from tests.helpers import layouts
+from tests.helpers import ROOT, layouts
 from tests.helpers.supernets import space_file
 from tests.helpers.training import tiny_arch
 
-ROOT = Path(__file__).resolve().parents[3]
 OPTIONS = [
     "--arch", "paper-XS-relu@64", "--dataset.train-frames", "32", "--dataset.test-frames", "6", "--dataset.frame", "64",
 ]  # fmt: skip

@@ -22,10 +22,9 @@ from explore.search.workers import join
 from explore.search.workers.pool import worker_count
 from explore.train.engine import Engine, find_devices, start_engine
 from explore.train.precision import with_precision
+from tests.helpers import ROOT
 from tests.helpers.fake_device import NAME
 from tests.helpers.training import tiny_arch
-
-ROOT = Path(__file__).resolve().parents[3]
 
 
 def run(folder: Path, device: str, cases: tuple[str, ...]) -> dict[str, Any]:

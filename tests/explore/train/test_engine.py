@@ -13,9 +13,9 @@ from safetensors.torch import load_file
 
 from arch.errors import InputError
 from explore.train.engine import start_engine, world_size
+from tests.helpers import ROOT
 from tests.helpers.training import rendered_evaluator
 
-ROOT = Path(__file__).resolve().parents[3]
 SCRIPT = "tests.helpers.two_processes"
 
 

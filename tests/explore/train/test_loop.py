@@ -31,10 +31,8 @@ from explore.train.loop import TrainResult, learning_rate, predict, train
 from explore.train.loss import pose_loss
 from explore.train.state import WeightAverage
 from quantize.checkpoint import load_network, load_tensors, save_network, save_tensors
-from tests.helpers import layouts
+from tests.helpers import ROOT, layouts
 from tests.helpers.training import same_weights, tiny_arch
-
-ROOT = Path(__file__).resolve().parents[3]
 
 
 class Stop(Exception):

@@ -13,8 +13,8 @@ from explore.data.label.config import TEACHERS
 from explore.data.split import check_disjoint
 from explore.data.synthetic.config import SyntheticConfig
 from explore.data.synthetic.dataset import render_dataset
+from tests.helpers import ROOT
 from tests.helpers.fake_teacher import FakeTeacher
-from tests.helpers.layouts import REPOSITORY
 
 PHOTOS = 8
 
@@ -83,7 +83,7 @@ def test_a_set_keeps_its_skeleton(photos, tmp_path, capsys):
 
 
 def test_a_bundle_of_33_landmarks_keeps_them(photos, tmp_path, capsys):
-    teacher = f"bundle:{REPOSITORY / 'results' / 'real-128' / 'litert'}"
+    teacher = f"bundle:{ROOT / 'results' / 'real-128' / 'litert'}"
     command = ["data", "label", str(photos), "--out", str(tmp_path / "set"), "--teacher", teacher, "--max-flip", "9"]
     assert main([*command, "--max-flip-mm", "999", "--max-bone-ratio", "99", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["skeleton"] == "blazepose33"

@@ -14,9 +14,9 @@ from explore.data.label.mapping import joint_map
 from explore.data.label.teacher import label_person, open_teacher
 from explore.data.synthetic.config import SyntheticConfig
 from explore.host import default_cache
-from tests.helpers.layouts import REPOSITORY
+from tests.helpers import ROOT
 
-BUNDLE = REPOSITORY / "results" / "version-0.1" / "bundles" / "4d9892a5a7" / "litert"
+BUNDLE = ROOT / "results" / "version-0.1" / "bundles" / "4d9892a5a7" / "litert"
 
 
 @pytest.fixture(params=TEACHERS)

@@ -23,10 +23,10 @@ from explore.data.readers import READERS
 from explore.data.readers.mpi_inf_3dhp import fit_camera
 from explore.data.readers.muco import separated
 from explore.data.skeleton import MUCO21
+from tests.helpers import ROOT
 from tests.helpers.layouts import (
     LAYOUTS,
     REAL_DATA,
-    REPOSITORY,
     C,
     F,
     Layout,
@@ -428,7 +428,7 @@ def test_data_and_metrics_do_not_import_torch():
         "import explore.data, sys; assert 'scipy' not in sys.modules\n"
         "import explore.evaluation.metrics, explore.data.synthetic.dataset; assert 'torch' not in sys.modules"
     )
-    assert subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, check=False).returncode == 0
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0
 
 
 # ---- real files ----

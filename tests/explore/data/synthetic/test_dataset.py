@@ -26,7 +26,7 @@ from explore.data.synthetic.frame import compose_frame, render_jpeg, shapes_of_s
 from explore.data.synthetic.pose import ARCHETYPES, FURTHER, LIMITS, bone_rotations, sample_pose, sample_varied_pose
 from explore.data.synthetic.render import rasterise
 from explore.evaluation import metrics
-from tests.helpers.layouts import REPOSITORY
+from tests.helpers import ROOT
 
 SMALL = SyntheticConfig(level="full", size=64, train_frames=12, test_frames=6)
 
@@ -391,7 +391,7 @@ def test_workers_end_with_their_parent(tmp_path, how):
         [sys.executable, script, tmp_path],
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
-        env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     )
     assert parent.stdout.readline()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -16,6 +15,7 @@ from arch.errors import InputError
 from explore.measure.devices import adb, open_device
 from explore.measure.rows import DeviceError, Model
 from tests.helpers import benchmark_model_output as published
+from tests.helpers import free_port
 from tests.helpers.measure import ignore_progress, quick
 
 WITHOUT_MEDIAN = "\n".join(line for line in published.LITERT_2025.splitlines() if "count=" not in line)
@@ -94,9 +94,7 @@ def server(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[str]:
     client = shutil.which("adb")
     if client is None:
         pytest.skip("no adb here (Debian: adb)")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     monkeypatch.setenv("ANDROID_ADB_SERVER_PORT", str(port))
     monkeypatch.setenv("HOME", str(tmp_path))
     yield client

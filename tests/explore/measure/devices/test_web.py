@@ -7,7 +7,6 @@ import http.client
 import json
 import os
 import signal
-import socket
 import subprocess
 import threading
 from collections.abc import Callable, Iterator
@@ -22,7 +21,7 @@ from explore import web_server
 from explore.measure.devices import open_device, web
 from explore.measure.latency import Disturbed
 from explore.measure.rows import DeviceError, Model, Row, Settings
-from tests.helpers import browser
+from tests.helpers import browser, free_port
 from tests.helpers.measure import ignore_progress, quick
 
 FLAGS = (
@@ -81,9 +80,7 @@ def test_open_page_returns_for_the_next_measurement(
     litertjs: Path, chromium: Callable[[str], None], model_of: Callable[[str], Model], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(litertjs))
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     device = open_device(f"web://localhost:{port}?token=a-word-of-mine&wait=60")
     opened: list[str] = []
 

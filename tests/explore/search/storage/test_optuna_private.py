@@ -22,8 +22,8 @@ from explore.search.storage.optuna_private import (
     stored,
     trial_key,
 )
+from tests.helpers import ROOT
 
-ROOT = Path(__file__).resolve().parents[4]
 PRIVATE = {
     "_storage", "_trial_id", "_study_id", "_thread_local", "_n_preliminary_samples", "_sample_relative_impl",
     "_backend",

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import multiprocessing
 import os
-import socket
 import sqlite3
 import subprocess
 import sys
@@ -49,8 +48,8 @@ from explore.search.workers.leases import (
     take_waiting,
 )
 from quantize.convert import ConversionError
+from tests.helpers import ROOT, free_port
 
-ROOT = Path(__file__).resolve().parents[4]
 KINDS = ("sqlite", "journal")
 
 
@@ -288,9 +287,7 @@ def test_a_folder_of_another_study_is_refused(tmp_path: Path) -> None:
 
 def test_the_proxy_listens_on_the_loopback_unless_told(tmp_path: Path) -> None:
     pytest.importorskip("grpc")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     command = ["proxy", f"--storage=sqlite:///{tmp_path}/s.db", f"--listen=127.0.0.1:{port}"]
     process = subprocess.Popen([sys.executable, str(ROOT / "explore.py"), *command], stdout=subprocess.PIPE, text=True)
     try:
