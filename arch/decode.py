@@ -40,7 +40,7 @@ def decode_with_confidence(raw: Array, arch: ArchFields, depth_scale: float = 1.
         Coordinates (B, J, 3) in heatmap cells, and confidence (B, J): the highest probability of one cell in the
         image plane.
     """
-    raw, spec = without_gain(np.asarray(raw, np.float32), arch, depth_scale), arch.head_spec
+    raw, spec = unscale_depths(np.asarray(raw, np.float32), arch, depth_scale), arch.head_spec
     found = HEADS[spec.name].marginals(raw, spec, softmax)
     x, y = (p @ centres(p.shape[2], spec.heatmap_size) for p in (found.x, found.y))
     z = found.depth if found.z is None else found.z @ centres(spec.depth_bins, spec.depth_bins)
@@ -74,7 +74,7 @@ def decode_with_marginals(raw: Tensor, arch: ArchFields) -> tuple[Tensor, tuple[
     )
 
 
-def without_gain(raw: Array, arch: ArchFields, depth_scale: float) -> Array:
+def unscale_depths(raw: Array, arch: ArchFields, depth_scale: float) -> Array:
     """Undo the scaling of depths in the raw output (B, ...) of a model file of a 2.5D head."""
     if depth_scale == 1.0:
         return raw

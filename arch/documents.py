@@ -104,10 +104,8 @@ def load_mapping(path: str | Path, content: str, max_bytes: int = MAX_BYTES) -> 
         InputError: one line with the file and the fault; see `load_document`.
     """
     values = load_document(path, f"give the path of a file with {content}", max_bytes)
-    if not isinstance(values, dict):
-        raise InputError(f"{path}: {'empty' if values is None else 'not a mapping'}; write {content}")
-    if not values:
-        raise InputError(f"{path}: empty; write {content}")
+    if not isinstance(values, dict) or not values:
+        raise InputError(f"{path}: {'empty' if values in (None, {}) else 'not a mapping'}; write {content}")
     return values
 
 

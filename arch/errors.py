@@ -33,7 +33,8 @@ def describe(error: ValidationError, model: type[BaseModel]) -> str:
     An unknown key is answered with the valid ones and the most similar of them.
     """
     first = error.errors()[0]
-    location = [part for part in first["loc"] if part not in UNION_BRANCHES]
+    location = [part for part in first["loc"][:-1] if part not in UNION_BRANCHES]
+    location += [part for part in first["loc"][-1:] if part not in UNION_BRANCHES or first["type"] == "extra_forbidden"]
     key = ".".join(map(shortened, location))
     if first["type"] == "extra_forbidden":
         message = unknown_key(str(location[-1]), _owner(model, location[:-1]).model_fields)

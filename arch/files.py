@@ -67,13 +67,18 @@ def remove_leftovers(folder: str | Path, recursive: bool = False) -> None:
 
     A folder that a killed process had moved aside, to replace it, is moved back.
     """
-    folder = Path(folder)
-    for path in list(folder.rglob(".*.part*") if recursive else folder.glob(".*.part*")):
+    found = []
+    for root, folders, files in os.walk(folder):  # unlike rglob, goes on if a folder vanishes meanwhile
+        found += [Path(root, name) for name in (*folders, *files) if name.startswith(".")]
+        if not recursive:
+            break
+    for path in found:
         match = LEFTOVER.fullmatch(path.name)
         if match is None or match["host"] != _host() or _is_running(int(match["pid"])):
             continue
         if match["old"] and not path.with_name(match["name"]).exists():
-            path.rename(path.with_name(match["name"]))
+            with suppress(FileNotFoundError):
+                path.rename(path.with_name(match["name"]))
         else:
             _remove(path)
 
@@ -184,15 +189,17 @@ def atomic_dir(path: str | Path) -> Iterator[Path]:
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=temporary_prefix(path.name), suffix=".part"))
+    old = temporary.with_name(temporary.name.removesuffix(".part") + "-old.part")
     try:
         yield temporary
         os.chmod(temporary, 0o755)
-        old = temporary.with_name(temporary.name.removesuffix(".part") + "-old.part")
         if path.exists():
             path.rename(old)
         temporary.rename(path)
-        shutil.rmtree(old, ignore_errors=True)
+        _remove(old)
     except BaseException:
+        if old.exists() and not path.exists():
+            old.rename(path)
         shutil.rmtree(temporary, ignore_errors=True)
         raise
 

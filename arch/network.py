@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -78,35 +76,14 @@ def _step(node: Node) -> nn.Sequential:
     return nn.Sequential(*(make_block(block, node.channels) for block in node.blocks))
 
 
-def build(arch: Arch, seed: int | None = None, init: Literal["torch", "paper"] = "torch") -> PoseNet:
+def build(arch: Arch, seed: int | None = None) -> PoseNet:
     """Build the network of `arch` with new weights.
 
     Args:
         seed: seed of the weights; torch's global generator stays unchanged. None: use the global generator.
-        init: "torch" for the default initialisation of torch's layers, "paper" for `init_as_paper`. BatchNorm has
-            epsilon 1e-5 and momentum 0.1 in both cases, like the paper (Section 4.1, Framework).
     """
     if seed is None:
-        return init_as_paper(PoseNet(arch)) if init == "paper" else PoseNet(arch)
+        return PoseNet(arch)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return build(arch, init=init)
-
-
-def init_as_paper(net: PoseNet) -> PoseNet:
-    """Initialise weights like the paper's reference code; returns `net`.
-
-    Convolutions of encoder, intermediate layer and head: normal with standard deviation 0.001, biases 0. BatchNorm:
-    weight 1, bias 0. The decoder's blocks keep torch's defaults: the reference code initialises only transposed
-    convolutions there and has none.
-    """
-    for name, step in net.steps.items():
-        for module in step.modules():
-            if isinstance(module, nn.BatchNorm2d):
-                nn.init.ones_(module.weight)
-                nn.init.zeros_(module.bias)
-            elif isinstance(module, nn.Conv2d) and not name.startswith("decoder"):
-                nn.init.normal_(module.weight, std=0.001)
-                if module.bias is not None:
-                    nn.init.zeros_(module.bias)
-    return net
+        return PoseNet(arch)

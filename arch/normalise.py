@@ -73,7 +73,7 @@ def _table_overrides(values: dict[str, Any], encoder: Encoder) -> dict[str, Any]
         own = own_values(encoder, column)
         full = tuple(new or default for new, default in zip(given, own, strict=True))
         changes[key] = None if full == own else full
-    if values["squeeze_excite"] is not None:
+    if isinstance(values["squeeze_excite"], bool):
         gates = {getattr(row, "se", None) for row in encoder.rows}
         if None in gates:
             raise ValueError(f"squeeze_excite: {values['encoder']} does not support it; leave it out")

@@ -333,7 +333,7 @@ def _check_values(space: Space, where: str) -> None:
 def _check_value(field: str, value: Any, where: str) -> None:
     name, dot, _ = field.partition(".")
     registries: dict[str, Mapping[str, Any]] = {"encoder": ENCODERS, "head": HEADS}
-    if name in registries and value not in registries[name]:
+    if name in registries and str(value) not in registries[name]:
         raise InputError(f"{where}: {not_one_of(str(value), registries[name])}")
     try:
         _field_adapter(name).validate_python((value,) if dot else value, strict=False)

@@ -1,4 +1,4 @@
-"""What the processes of one user share on one machine, such as locks and temporary files, and their use of memory."""
+"""Locks, temporary files and memory settings that the processes of one user share on a machine."""
 
 from __future__ import annotations
 

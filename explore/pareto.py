@@ -95,9 +95,9 @@ def hypervolume(points: Points, reference: Points) -> float:
 
 
 def hypervolume_history(points: Sequence[tuple[float, float]], max_error_mm: float) -> list[float]:
-    """Hypervolume after each point (error in mm, latency in ms), in mm x decades of latency.
+    """Hypervolume after each point (error in mm, cost > 0), in mm x decades of the cost.
 
-    The reference point is `max_error_mm` and the highest latency of all points.
+    The reference point is `max_error_mm` and the highest cost of all points.
     """
     if not points:
         return []

@@ -64,6 +64,8 @@ def _checked_entries(archive: zipfile.ZipFile, path: Path) -> list[zipfile.ZipIn
             raise InputError(
                 f"{path}: {entry.filename[:80]!r}: a path, a link or encrypted; a bundle holds regular files only"
             )
+        if entry.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+            raise InputError(f"{path}: {entry.filename[:80]!r}: compressed by an unusual method; use deflate")
     if len({entry.filename.lower() for entry in entries}) < len(entries):
         raise InputError(f"{path}: two files of the same name; export it again")
     return entries

@@ -246,6 +246,6 @@ def _verify(path: Path, file: File) -> None:
     if path.is_symlink() or not path.is_file():
         raise InputError(f"{path}: named in the manifest, but not a regular file of the bundle; export it again")
     if os.path.getsize(path) != file.bytes:
-        raise InputError(f"{path}: {os.path.getsize(path)} bytes, the manifest says {file.bytes}; export it again")
+        raise InputError(f"{path}: {os.path.getsize(path)} bytes, {file.bytes} in the manifest; export it again")
     if sha256_file(path) != file.sha256:
         raise InputError(f"{path}: SHA-256 differs from the manifest; the file was changed, export it again")

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, model_validator
+from pydantic import BaseModel, ConfigDict
 
 from arch.cost import step_counts
 from arch.space import Arch
@@ -82,11 +82,6 @@ class Certificate(BaseModel):
     reliability: dict[str, Reliability] = {}
     scale_error: ScaleError | None = None
     checks: tuple[Check, ...]
-
-    @model_validator(mode="before")
-    @classmethod
-    def _accept_old_keys(cls, values: Any) -> Any:
-        return current_names(values) if isinstance(values, dict) else values
 
     @property
     def passed(self) -> bool:

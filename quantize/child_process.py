@@ -35,6 +35,7 @@ def run_module(module: str, *arguments: str, timeout_s: float) -> subprocess.Com
         timeout=timeout_s,
         env=environment(),
         start_new_session=True,
+        preexec_fn=die_with_parent,
     )
 
 

@@ -55,7 +55,7 @@ def serve(request: dict[str, Any]) -> dict[str, Any]:
 
 
 def export(request: dict[str, Any]) -> Path:
-    """Return the model file that a request asks for."""
+    """Convert the network or MediaPipe tail of a request; return the model file."""
     import numpy as np
 
     from arch.space import make_arch

@@ -127,7 +127,7 @@ class Skeleton(Part):
 
 
 class Camera(Part):
-    """What is needed to convert pixels and depth to camera coordinates."""
+    """Parameters for the conversion of pixels and depth to camera coordinates."""
 
     model: Literal["pinhole"] = "pinhole"
     focal: str = "given with the photo, in px; else its longer side"

@@ -37,12 +37,3 @@ def check(arch: Arch, runtime: str, recipe: Recipe) -> None:
     found = reasons(arch, runtime, recipe)
     if found:
         raise InputError("; ".join(found))
-
-
-def failed_checks(arch: Arch, runtime: str, recipe: Recipe) -> list[str]:
-    """Return why a file can be exported but is bound to fail a check of its certificate; empty for most networks.
-
-    Raises:
-        InputError: no such runtime.
-    """
-    return runtimes.get(runtime).failed_checks(arch, recipe)

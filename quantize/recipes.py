@@ -13,7 +13,7 @@ from arch.errors import InputError, describe, not_one_of, note_renamed
 from arch.space import Arch
 
 WeightPrecision = Literal["float32", "float16", "int8"]
-ActivationPrecision = Literal["float32", "float16", "int16", "int8"]
+ActivationPrecision = Literal["float32", "int16", "int8"]
 InputType = Literal["float32", "uint8"]
 OPTIONS = ("activation_range", "activation_symmetry", "weight_range", "weight_granularity")
 
@@ -85,8 +85,6 @@ class Recipe(BaseModel):
     def _consistent(self) -> Recipe:
         if self.activations in ("int8", "int16") and self.weights != "int8":
             raise ValueError(f"activations: {self.activations} activations need int8 weights")
-        if self.activations == "float16" and self.weights != "float16":
-            raise ValueError("activations: float16 activations need float16 weights")
         if self.dynamic and self.activations != "int8":
             raise ValueError("dynamic: possible with int8 activations only")
         if self.calibrated and self.calibration_images < 1:
@@ -114,7 +112,7 @@ class Recipe(BaseModel):
 
     @property
     def int8(self) -> bool:
-        """Whether activations, and therefore the arithmetic, are INT8 in every layer, with calibrated ranges."""
+        """Whether activations are INT8 with calibrated ranges, outside the float fallback layers."""
         return self.activations == "int8" and not self.dynamic
 
     @property
@@ -128,7 +126,7 @@ class Recipe(BaseModel):
         """Return the recipe for files with an input of another type, which is part of its name."""
         if dtype == self.input_dtype:
             return self
-        return self.model_copy(update={"input_dtype": dtype, "name": f"{self.name}-{dtype}"})
+        return self.model_copy(update={"input_dtype": dtype, "name": f"{self.name[: 63 - len(dtype)]}-{dtype}"})
 
     def options(self, supported: Mapping[str, tuple[str, ...]]) -> dict[str, str]:
         """Return the quantizer's options: those of the recipe, and for the others the first of the supported values."""

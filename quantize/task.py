@@ -16,7 +16,8 @@ from typing import Any
 import numpy as np
 
 from quantize import task_graph
-from quantize.task_tail import AUXILIARY, HEATMAP_SIDE, LANDMARKS, MASK_SIDE, NEVER, REGION_RADII
+from quantize.sdk.edgepose_decoder import REGION_SCALE
+from quantize.task_tail import AUXILIARY, HEATMAP_SIDE, LANDMARKS, MASK_SIDE, NEVER
 from quantize.tflite_metadata import ImageInput, OutputText, add_metadata, image_metadata, read_model, write_model
 
 DETECTOR, LANDMARK_MODEL = "pose_detector.tflite", "pose_landmarks_detector.tflite"
@@ -53,7 +54,7 @@ def region_model(size: int) -> bytes:
     landmarks[:, :3] = 0
     landmarks[1, 0] = landmarks[2, 1] = size
     landmarks[LANDMARKS:, :2] = size / 2
-    landmarks[LANDMARKS + 1, 1] -= size / REGION_RADII
+    landmarks[LANDMARKS + 1, 1] -= size / REGION_SCALE
     outputs = [
         landmarks.reshape(1, -1),
         np.ones((1, 1), np.float32),

@@ -42,7 +42,7 @@ def joined(first: Any, second: Any) -> Any:
 
 
 def normalise_input(model: Any, mean: Sequence[float], std: Sequence[float]) -> Any:
-    """Put (x - mean) / std in front of a model with the input (1, H, W, 3). The new input is `image`, RGB in 0..1.
+    """Put (x - mean) / std in front of a model with the input (1, H, W, 3). The new input is `image`, RGB in the units of `mean`.
 
     Raises:
         ValueError: the input is not float32.
@@ -61,7 +61,7 @@ def normalise_input(model: Any, mean: Sequence[float], std: Sequence[float]) -> 
     return model
 
 
-def name_signature(model: Any, inputs: Sequence[str], outputs: Sequence[str]) -> Any:
+def name_signature(model: Any, inputs: Sequence[str], outputs: Sequence[str]) -> None:
     """Replace the signatures of a model by one with these names, in the order of its inputs and outputs."""
     (graph,) = model.subgraphs
     signature = schema.SignatureDefT(signatureKey=SIGNATURE)
@@ -70,7 +70,6 @@ def name_signature(model: Any, inputs: Sequence[str], outputs: Sequence[str]) ->
         for names, indices in ((inputs, graph.inputs), (outputs, graph.outputs))
     )
     model.signatureDefs = [signature]
-    return model
 
 
 def constant_model(image: Sequence[int], outputs: Sequence[Array]) -> Any:

@@ -22,11 +22,10 @@ from arch.space import Arch
 from arch.spec import SIMCC_SPLIT, HeadSpec
 from quantize.confidence import Confidence
 from quantize.scale import Scale
-from quantize.sdk.edgepose_decoder import DEPTH_UNIT_MM, LEAST_CONFIDENCE
+from quantize.sdk.edgepose_decoder import DEPTH_UNIT_MM, LEAST_CONFIDENCE, REGION_SCALE
 
 FILE = "tail.tflite"
 LANDMARKS, AUXILIARY = 33, 6  # the first two auxiliary ones give the next region: its centre and a point of its circle
-REGION_RADII = 2.5  # side of MediaPipe's region, in radii of the circle around the body
 GROWTH = (0.6, 1.35)  # limits of the next region's side, relative to this one's; the upper one is that of presence 1
 GROWTH_AT_HALF = 1.0  # upper limit at presence 0.5, below which MediaPipe searches the person again
 SIDE_M = (0.8, 6.0)  # limits of the side of a crop in the plane of the person, m
@@ -178,8 +177,8 @@ class Tail(nn.Module):
         from_hips = joints[:, :, :2] - hips
         squares = (from_hips * from_hips).sum(2, keepdim=True).permute(0, 2, 1, 3)  # (1, 1, J, 1)
         radius = torch.sqrt(F.max_pool2d(squares, (self.joints, 1))) * self.body.radius
-        least, largest = (limit / REGION_RADII for limit in GROWTH)
-        slope = 2 * (largest - GROWTH_AT_HALF / REGION_RADII)
+        least, largest = (limit / REGION_SCALE for limit in GROWTH)
+        slope = 2 * (largest - GROWTH_AT_HALF / REGION_SCALE)
         return hips + upwards * torch.clamp(torch.minimum(radius, largest - slope * (1 - presence)), min=least)
 
     def _side(self, joints: Tensor) -> Tensor:

@@ -20,7 +20,7 @@ IDENTIFIER, MODEL_IDENTIFIER = b"M001", b"TFL3"
 PARSER_VERSION = "1.0.0"
 IMAGE_PROPERTIES, FEATURE_PROPERTIES = 2, 1  # of the union ContentProperties
 NORMALIZATION, RGB = 1, 1  # of the union ProcessUnitOptions, and of the enum ColorSpaceType
-ALIGNMENT = 16  # bytes; the schema demands it for the data of buffers
+ALIGNMENT = 16  # bytes; the schema requires it for the data of buffers
 
 
 @dataclass(frozen=True)
@@ -110,7 +110,7 @@ def write_model(content: Any) -> bytes:
     import flatbuffers
 
     class Aligned(flatbuffers.Builder):  # type: ignore[misc]
-        """flatbuffers.Builder aligns bytes to 1, although the schema demands more."""
+        """flatbuffers.Builder aligns bytes to 1, although the schema requires more."""
 
         def CreateNumpyVector(self, x: np.ndarray) -> int:
             if x.dtype == np.uint8 and x.size:

@@ -59,9 +59,10 @@ def run(args: argparse.Namespace) -> int:
 
         outcome = remeasure(config, display)
     else:
-        from explore.search.run import search
+        from explore.search.run import check, search
 
         if args.train_supernet:
+            check(config, trains_supernet=True)
             train_supernet_of_study(config)
         with ExitStack() as stack:
             outcome = search(

@@ -20,8 +20,8 @@ from arch.decode import BOX_PADDING
 from arch.errors import InputError
 from explore.data.skeleton import Skeleton, joint_keys
 from quantize.manifest import Roi
+from quantize.sdk.edgepose_decoder import REGION_SCALE
 
-REGION_SCALE = 2.5  # side of the region, in radii of the circle around the person
 # Radius of the circle / largest distance of a joint from the hips' centre: between the medians of BlazePose's own
 # circles on photos (1.18 and 1.01) and on rendered people (1.12 and 1.04). Joints end at ankles and wrists, landmarks
 # at toes.

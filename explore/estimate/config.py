@@ -16,7 +16,7 @@ class EstimateConfig(Strict):
 
     samples: int = Field(500, ge=1, le=MAX_SAMPLES, description="short, inherit: training samples of the first run")
     supernet: str = Field(
-        "", description="supernet: checkpoint of train --supernet; empty: a bundled one, or --train-supernet"
+        "", description="supernet: checkpoint of train --supernet; empty: a built-in one, or --train-supernet"
     )
     space: str = Field("elastic", description="supernet: the space of that checkpoint")
     confidence: float = Field(

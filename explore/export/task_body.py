@@ -14,7 +14,8 @@ from quantize.confidence import Confidence
 from quantize.manifest import Manifest, Roi
 from quantize.runtimes import Array
 from quantize.scale import Scale
-from quantize.task_tail import REGION_RADII, Body, Bones
+from quantize.sdk.edgepose_decoder import REGION_SCALE
+from quantize.task_tail import Body, Bones
 
 # Sum of the squared lengths of all bones, the mean of rendered people, m^2. Thorax is left out.
 BONES_M2, LANDMARK_BONES_M2 = 1.207, 1.784
@@ -44,7 +45,7 @@ def body_of(
         derived=tuple(found.derived.tolist()),
         hips=region.hips,
         shoulders=region.shoulders,
-        radius=region.reach * region.scale / REGION_RADII,
+        radius=region.reach * region.scale / REGION_SCALE,
         scale=scale or bones,
         confidence=confidence or Confidence(presence=PRESENCE, visibility=(VISIBILITY,) * len(skeleton)),
     )

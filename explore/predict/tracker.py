@@ -10,7 +10,7 @@ import numpy as np
 from scipy.optimize import linear_sum_assignment
 
 from explore.data.crop import clip_box
-from explore.data.framing import REGION_SCALE, Region
+from explore.data.framing import Region
 from explore.predict.boxes import Box
 from explore.predict.detector import (
     BOX_SCALE,
@@ -22,6 +22,7 @@ from explore.predict.detector import (
     is_part,
     tiles,
 )
+from quantize.sdk.edgepose_decoder import REGION_SCALE
 
 SEARCH_SCALE = 2.2  # side of the region searched around a track, in sides of its box
 FULL_FRAME_EVERY, TILES_EVERY = 0.2, 1.0  # s

@@ -70,8 +70,8 @@ def run_candidate(context: EvalContext, arch: Arch, recipe_name: str, at_rung: A
     folder = path.parent
     with network_lock(context, arch):
         pass_rungs(context, arch, folder, at_rung)  # before the cache, because others are compared with this error
-    if result := cache.take_result(config, context.evaluator, arch, recipe_name):
-        return result
+        if result := cache.take_result(config, context.evaluator, arch, recipe_name):
+            return result
     training = train(context, arch, folder, at_rung)
     model = export_and_evaluate(context, context.evaluator, arch, folder, recipe_name)
     if measures_here(config) and not context.can_measure:
@@ -94,7 +94,7 @@ def run_candidate(context: EvalContext, arch: Arch, recipe_name: str, at_rung: A
         instructions=counted(context, arch, model.model),
     )
     write_atomic(path, result.model_dump_json(indent=2))
-    if result.is_measured:
+    if all(source == "measured" for source in result.sources.values()):  # and not under load
         cache.keep_result(config, context.evaluator, arch, recipe_name)
     return result
 
@@ -163,7 +163,8 @@ def train_to_rung(context: EvalContext, arch: Arch, index: int) -> float:
             context.engine,
             make_objective(settings, context.evaluator.train, seed, context.engine),
         )
-        write_atomic(record, json.dumps({"samples": before + samples, "float_mpjpe_mm": found.mpjpe_mm}))
+        facts = {"samples": before + samples, "float_mpjpe_mm": found.mpjpe_mm, "train_s": round(found.seconds, 1)}
+        write_atomic(record, json.dumps(facts))
         cache.keep_rung(config, context.evaluator, arch, index)
     return float(load_written(record)["float_mpjpe_mm"])
 

@@ -280,6 +280,7 @@ class SearchConfig(Strict):
     def identity(self) -> dict[str, Any]:
         """Return the settings that a candidate's result depends on; a study is resumed only with the same."""
         values = self.model_dump(mode="json", exclude=set(FREE_KEYS))
+        values["estimate"]["supernet"] = ""  # its path differs between machines; its content is in data.json
         later = DatasetConfig().model_dump(mode="json", include=set(LATER_DATASET_KEYS))
         values["dataset"] = {
             key: value for key, value in values["dataset"].items() if key not in later or value != later[key]

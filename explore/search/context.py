@@ -19,7 +19,7 @@ from explore.host import host_folder
 from explore.measure.lock import MeasurementLock
 from explore.search.config import SearchConfig
 from explore.search.results import candidate_results
-from explore.search.storage.fingerprint import chooses_on_test
+from explore.search.storage.fingerprint import SPACE_FILE, chooses_on_test
 from explore.train.engine import Engine, start_engine
 from explore.train.loop import CPU
 from explore.train.precision import with_precision
@@ -57,10 +57,13 @@ class EvalContext:
     @cached_property
     def estimator(self) -> Estimator:
         """The estimator of errors, for studies that do not train every candidate in full."""
+        space = self.config.folder / SPACE_FILE  # the original file may be on another machine
         context = EstimatorContext(
             evaluator=self.evaluator,
             training=self.config.candidate,
-            options=self.config.estimate.model_copy(update={"space": self.config.space}),
+            options=self.config.estimate.model_copy(
+                update={"space": str(space)} if space.exists() else {"space": self.config.space}
+            ),
             seed=self.config.seed,
             finished=lambda: trained_in_full(self.config),
             step_context=self.lock.shared,

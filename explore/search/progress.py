@@ -44,7 +44,7 @@ class SearchProgress:
 
     def count_all(self, done: int) -> None:
         """Take in how many networks all machines together have finished."""
-        self.weights.elsewhere = max(0, done - len(self.weights.done))
+        self.weights.on_other_machines = max(0, done - len(self.weights.done))
 
     def candidate(self, number: int, name: str, macs: int, values: list[float], is_measured: bool) -> None:
         """Take in a finished candidate. values: of the objectives; is_measured: all of its latencies"""

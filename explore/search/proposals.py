@@ -33,7 +33,7 @@ from explore.search.rungs import STEPS, is_stopped
 from explore.search.samplers import CostAwareSampler, make_sampler
 from explore.search.samplers.cost_aware import best_and_latest
 from explore.search.storage.trial_values import current_values
-from quantize import operator_check
+from quantize import runtimes
 from quantize.recipes import recipe as recipe_named
 
 MEAN_POSE = "mean_pose_mm"  # user attribute of the study: the error of the mean-pose baseline on the validation part
@@ -109,7 +109,7 @@ class Checks:
 
     def _failed_checks(self, arch: Arch, recipe: str) -> list[str]:
         exported = self.config.quantization if self.config.objective == "float" else recipe
-        return operator_check.failed_checks(arch, self.config.runtime, recipe_named(exported))
+        return runtimes.get(self.config.runtime).failed_checks(arch, recipe_named(exported))
 
     @cached_property
     def _avoidable(self) -> bool:

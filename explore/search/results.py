@@ -33,7 +33,7 @@ class TrainResult(Result):
 
     `trained_with` is the device and the precision (`explore.train.engine.Engine.name`), None in files of version 0.1.
     `teacher` is the network that it also learned from, and the first digits of the SHA-256 of its file.
-    `samples`, `train_s`, `loss` and `skipped_steps` are None for estimates that trained nothing; `estimator`,
+    `samples`, `train_s`, `loss` and `skipped_steps` are None for estimates; `estimator`,
     `noise_mm` and `cpu_s` are set for estimates alone. `measured` is false where the error is a prediction and the
     exported file has random weights; `in_full` is false where the network was not trained for all of its samples.
     `float_mpjpe_interval` is the 95% interval of `float_mpjpe_mm` on the evaluated part.
@@ -56,7 +56,7 @@ class TrainResult(Result):
 
 
 class NetworkResult(TrainResult):
-    """What candidates and finalists share: the network, its training and its cost (see `arch.cost.Cost`)."""
+    """Fields that candidates and finalists share: the network, its training and its cost (see `arch.cost.Cost`)."""
 
     name: str
     arch_id: str

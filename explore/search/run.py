@@ -35,7 +35,7 @@ from explore.search.costs.remote_devices import check_devices
 from explore.search.finalists import Validation, choose_finalists, read_finalists, set_aside_other_settings
 from explore.search.progress import SearchProgress
 from explore.search.proposals import size_if_small
-from explore.search.recipes_of_trial import check_recipes
+from explore.search.recipes_of_trial import check_recipes, label
 from explore.search.rungs import check_rungs
 from explore.search.storage import fingerprint
 from explore.search.storage.backends import check_storage, dashboard, storage_url
@@ -125,8 +125,10 @@ def search(config: SearchConfig, display: Display, on_start: Begin = lambda conf
     return Outcome(config, study, parts[0], others, time.time() - started)
 
 
-def check(config: SearchConfig) -> None:
+def check(config: SearchConfig, trains_supernet: bool = False) -> None:
     """Check everything that would make the search fail later.
+
+    trains_supernet: the study's supernet follows
 
     Raises:
         InputError: one line with the key and the fix.
@@ -145,7 +147,8 @@ def check(config: SearchConfig) -> None:
         connected(config)
     chosen = check_recipes(config)
     check_objectives(config, space)
-    check_supernet(config, space)
+    if not trains_supernet:
+        check_supernet(config, space)
     find_devices(config.device)
     check_teachers(config)
     references(config, space)
@@ -225,7 +228,7 @@ def _run_phases(
     done = [result_of(config, trial) for trial in completed(study)]
     for result in done:
         progress.status.add(values(config, figures(result)), result.is_measured)
-    known = [(result.name, float(result.macs)) for result in done]
+    known = [(label(config, result.arch, result.recipe), float(result.macs)) for result in done]
     size = size_if_small(config, space)
     if size < config.trials:
         progress.display.log(

@@ -55,7 +55,7 @@ def baselines(config: SearchConfig, space: Space) -> dict[str, Arch]:
         for activation in ("", "-relu"):
             arch = preset(f"{name}{activation}@{config.input_size}").replace(num_joints=space.num_joints)
             if space.contains(arch):
-                found[f"{name}{activation}@{config.input_size}"] = arch
+                found[arch.name] = arch
                 break
     return found
 
@@ -144,7 +144,7 @@ def _end_unfinished_of_0_1(study: optuna.Study) -> list[str]:
         if started := start_waiting(study, trial) if waiting else Trial(study, trial_key(trial)):
             started.set_user_attr("reason", "left unfinished by version 0.1")
             study.tell(started, state=TrialState.PRUNED)
-            baselines += [trial.user_attrs["baseline"]] if "baseline" in trial.user_attrs else []
+            baselines += [trial.user_attrs["baseline"].removesuffix("@256")] if "baseline" in trial.user_attrs else []
     return baselines
 
 

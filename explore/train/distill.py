@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from arch.decode import decode_with_marginals, without_gain
+from arch.decode import decode_with_marginals, unscale_depths
 from arch.errors import InputError
 from arch.files import sha256_file
 from arch.space import Arch
@@ -98,7 +98,7 @@ def _open_bundle(path: str, engine: Engine, changed: float) -> Teacher:
     depth_scale = bundle.manifest.postprocessing.depth_scale
 
     def heatmaps(images: Images) -> Tensor:
-        raw = without_gain(session.run(bundle.normalise(images)), bundle.arch, depth_scale)
+        raw = unscale_depths(session.run(bundle.normalise(images)), bundle.arch, depth_scale)
         return torch.from_numpy(np.ascontiguousarray(raw)).to(engine.device)
 
     fingerprint = bundle.manifest.files[0].sha256

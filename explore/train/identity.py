@@ -35,7 +35,7 @@ OLD_SETTINGS = {
 
 @dataclass(frozen=True)
 class RunIdentity:
-    """What the result of a run depends on, as plain values.
+    """All values that the result of a run depends on.
 
     Processes, device and batch-loading workers are not included: they change the result by rounding at most.
 

@@ -310,9 +310,15 @@ def predict(
 
 @dataclass(frozen=True)
 class FloatResult:
-    """Error of a trained float network on the evaluated part in mm, and CPU seconds of training and evaluation."""
+    """Error of a trained float network on the evaluated part.
+
+    mpjpe_mm: MPJPE in mm
+    seconds: wall-clock time of the training
+    cpu_seconds: CPU time of training and evaluation
+    """
 
     mpjpe_mm: float
+    seconds: float
     cpu_seconds: float
 
 
@@ -348,11 +354,12 @@ def train_and_evaluate(
     )
     images = evaluator.evaluation.images  # decoded once for all networks, therefore not counted
     started = time.process_time()
-    mm = evaluator.evaluate(predict(result.net, images, device=engine.device)).mpjpe
+    with step_context():
+        mm = evaluator.evaluate(predict(result.net, images, device=engine.device)).mpjpe
     evaluation_seconds = time.process_time() - started
     facts = {"data": evaluator.train.name, "samples": result.samples, "float_mpjpe_mm": mm}
     if objective is not None and objective.identity:
         facts["objective"] = objective.identity  # the hash of a teacher
     save_network(weights, result.net, facts | trained_on(evaluator))
     state_file.unlink(missing_ok=True)
-    return FloatResult(mm, result.cpu_seconds + evaluation_seconds)
+    return FloatResult(mm, result.seconds, result.cpu_seconds + evaluation_seconds)

@@ -1,6 +1,6 @@
 """Rules of the NPU compilers for the tensors and constants of single operators.
 
-The compilers ask the vendor's library about each operator afterwards (`ValidateOp` of QNN, `GetSupportedOperations` of
+The compilers then check each operator with the vendor's library (`ValidateOp` of QNN, `GetSupportedOperations` of
 Neuron), which can reject more. Each function returns why an operator falls back, or an empty string.
 """
 

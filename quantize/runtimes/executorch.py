@@ -181,7 +181,7 @@ load = ExecuTorchSession
 
 @contextlib.contextmanager
 def _without_stderr() -> Iterator[None]:
-    """Close the descriptor of standard error for a moment: the library logs facts about the processor and CUDA to it.
+    """Redirect the descriptor of standard error to the null device for a moment: the library logs facts about the processor and CUDA to it.
 
     Exceptions pass as usual.
     """

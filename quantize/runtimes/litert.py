@@ -102,7 +102,7 @@ def export(net: PoseNet, folder: Path, recipe: Recipe, calibration: Array | None
 
 
 def _described(data: bytes, arch: Arch, recipe: Recipe) -> bytes:
-    """Return a file with the names of `quantize.tensors`, with metadata, and with the input that the recipe demands."""
+    """Return a file with the names of `quantize.tensors`, with metadata, and with the input that the recipe requires."""
     model = read_model(data)
     (graph,) = model.subgraphs
     entry, end = graph.inputs[0], graph.outputs[0]

@@ -80,7 +80,7 @@ def export(net: PoseNet, folder: Path, recipe: Recipe, calibration: Array | None
 
 
 def _finish(path: Path, recipe: Recipe) -> None:
-    """Drop opsets that no node uses, which old runtimes reject, and give the file the input that the recipe demands."""
+    """Drop opsets that no node uses, which old runtimes reject, and give the file the input that the recipe requires."""
     import onnx
 
     model = onnx.load(str(path))

@@ -422,7 +422,7 @@ void edgepose_one_euro_filter(edgepose_one_euro *filter, edgepose_joint *joints,
       speed += velocity[axis] * velocity[axis];
     }
     weight = first ? 1 : edgepose_low_pass(filter->min_cutoff + filter->beta * sqrt(speed) / scale, elapsed);
-    for (axis = 0; axis < dimensions; axis++) {
+    for (axis = 0; axis < (first ? 3 : dimensions); axis++) {
       if (first) velocity[axis] = 0;
       last[axis] = first ? given[axis] : last[axis] + weight * (given[axis] - last[axis]);
     }

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from arch.decode import without_gain
+from arch.decode import unscale_depths
 from quantize import runtimes
 from quantize.runtimes import RUNTIMES, Array, executorch
 from tests.helpers.networks import Case
@@ -26,7 +26,7 @@ def run_file(runtime: str, path: Path, given: Case) -> Array:
     raw = session.run(given.unseen)
     session.close()
     assert raw.dtype == np.float32 and raw.shape == given.raw.shape
-    return without_gain(raw, given.arch, runtimes.depth_scale(runtime, given.arch))
+    return unscale_depths(raw, given.arch, runtimes.depth_scale(runtime, given.arch))
 
 
 def snr(ours: Array, reference: Array) -> float:

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from arch.decode import without_gain
+from arch.decode import unscale_depths
 from arch.errors import InputError
 from quantize import archive, bundle
 from quantize.recipes import recipe
@@ -101,7 +101,7 @@ def test_verify_and_run_a_zip(
     opened = bundle.load(bundle.save_zip(made, tmp_path / "b.zip")).verify()
     session = opened.session()
     scale = opened.manifest.postprocessing.depth_scale
-    raw = without_gain(session.run(case("heatmap-2.5d").unseen), opened.arch, scale)
+    raw = unscale_depths(session.run(case("heatmap-2.5d").unseen), opened.arch, scale)
     assert np.abs(raw - case("heatmap-2.5d").raw).max() < 1e-3
     session.close()
 

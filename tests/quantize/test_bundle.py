@@ -127,7 +127,7 @@ def test_manual_changes_are_detected(tmp_path: Path, model: Path, change: Change
             lambda v: v["files"][0].update(name="other.onnx"),
             "other.onnx: named in the manifest, but not a regular file",
         ),
-        (lambda v: v["files"][0].update(bytes=1), "700 bytes, the manifest says 1"),
+        (lambda v: v["files"][0].update(bytes=1), "700 bytes, 1 in the manifest"),
         (lambda v: v.update(surprise=1), "surprise: "),
         (lambda v: v.update(runtime="tensorrt"), "runtime: 'tensorrt' is not one of"),
         (lambda v: v.update(runtime="../evil"), "runtime: "),

@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 
 from arch.errors import InputError
+from quantize import runtimes
 from quantize.checkpoint import save_network
 from quantize.convert import Converter
-from quantize.operator_check import failed_checks, reasons
+from quantize.operator_check import reasons
 from quantize.recipes import recipe
 from quantize.runtimes import executorch
 from tests.helpers.networks import settled_net, small_arch, smooth_images
@@ -48,4 +49,4 @@ def test_average_pooling_is_lowered_completely(converter: Converter, tmp_path: P
         summary = executorch.inspect(path)
         assert summary.operators["AvgPooling2d float32"] == 5
         assert (summary.partitions, summary.delegated) == (1, 1.0)
-        assert summary.int8_share == chosen.int8 and not failed_checks(arch, "executorch", chosen)
+        assert summary.int8_share == chosen.int8 and not runtimes.get("executorch").failed_checks(arch, chosen)

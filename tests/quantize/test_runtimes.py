@@ -16,7 +16,6 @@ from quantize import runtimes
 from quantize.checkpoint import save_network
 from quantize.convert import Converter
 from quantize.graph import inference_module
-from quantize.operator_check import failed_checks
 from quantize.recipes import recipe
 from quantize.runtimes.operators import Operator, summarise
 from tests.helpers.networks import HEADS, Case, settled_net, small_arch, smooth_images
@@ -84,13 +83,13 @@ def test_networks_whose_int8_pooling_splits_a_litert_file_are_known_before_the_e
         save_network(weights, settled_net(residual, images))
         chosen = recipe(name)
         path = converter.export(residual, weights, "litert", chosen, images if chosen.int8 else None, tmp_path / name)
-        summary, expected = runtimes.get("litert").inspect(path), failed_checks(residual, "litert", chosen)
+        summary, expected = runtimes.get("litert").inspect(path), runtimes.get("litert").failed_checks(residual, chosen)
         assert (summary.partitions > 1) is is_split and bool(expected) is is_split
         assert summary.fallbacks.get("AVERAGE_POOL_2D int8", 0) == (5 if is_split else 0)
         assert is_split or not summary.fallbacks
         assert not expected or "5 INT8 average poolings" in expected[0]
-    assert not failed_checks(skip, "litert", recipe("int8-static"))
-    assert not failed_checks(residual, "openvino", recipe("int8-static"))
+    assert not runtimes.get("litert").failed_checks(skip, recipe("int8-static"))
+    assert not runtimes.get("openvino").failed_checks(residual, recipe("int8-static"))
 
 
 @every_runtime

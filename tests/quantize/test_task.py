@@ -18,7 +18,8 @@ from explore.export.task_body import body_of, landmarks_of
 from quantize import task, task_graph
 from quantize.confidence import Confidence
 from quantize.scale import fit_scale
-from quantize.task_tail import GROWTH, NEVER, REGION_RADII, Body, Tail
+from quantize.sdk.edgepose_decoder import REGION_SCALE
+from quantize.task_tail import GROWTH, NEVER, Body, Tail
 from quantize.tflite_metadata import read_model, write_model
 from tests.helpers.tflite import read_metadata
 
@@ -107,7 +108,7 @@ def region(body: Body, arch: Arch, cells: np.ndarray) -> tuple[np.ndarray, np.nd
     points = run(Tail(arch, body, 1.0), peaked(arch, cells))[0].reshape(39, 5)
     towards = points[34, :2] - points[33, :2]
     length = float(np.linalg.norm(towards))
-    return points[33, :2] / SIZE, towards / length, REGION_RADII * length / SIZE
+    return points[33, :2] / SIZE, towards / length, REGION_SCALE * length / SIZE
 
 
 def test_next_region_has_a_limited_side_and_a_direction() -> None:
@@ -131,9 +132,9 @@ def test_region_follows_the_training_region() -> None:
     arch, body = arch_of("heatmap-2.5d", H36M18), body_of(H36M18)
     side = arch.heatmap_size
     cells = np.full((len(H36M18), 2), side // 2)
-    far = round(side / REGION_RADII / body.radius)
+    far = round(side / REGION_SCALE / body.radius)
     cells[H36M18.index("R_Ankle"), 1] += far
-    assert region(body, arch, cells)[2] == pytest.approx(REGION_RADII * body.radius * far / side, rel=1e-3)
+    assert region(body, arch, cells)[2] == pytest.approx(REGION_SCALE * body.radius * far / side, rel=1e-3)
     assert region(body, arch, cells)[2] == pytest.approx(1, abs=0.1)
 
 

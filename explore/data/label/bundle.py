@@ -6,11 +6,12 @@ import numpy as np
 
 from arch.decode import BOX_PADDING, CROP_SIDE_MM, decode_with_confidence, to_normalised
 from explore.data.crop import crop, crop_roi, to_image
-from explore.data.framing import REGION_SCALE, Region, region_of_joints
+from explore.data.framing import Region, region_of_joints
 from explore.data.label.teacher import TeacherPose
 from explore.data.skeleton import BLAZEPOSE33, skeleton_from_edges
 from quantize import bundle as bundles
 from quantize.bundle import Bundle
+from quantize.sdk.edgepose_decoder import REGION_SCALE
 
 BOX_RADII = 1.88  # side of a person's box in radii of the circle around the person, as of the person detector
 

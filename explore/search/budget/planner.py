@@ -168,7 +168,8 @@ class _Planner:
         full = config.estimator == "full"
         rungs = config.rungs if "rungs" in given or not full else (RUNG,) if samples >= LONG_CANDIDATE else ()
         own = self._candidate_s(samples, rungs)
-        first = [speed.training(macs, samples) * full + speed.candidate_s for macs in self.load.baselines.values()]
+        trained = config.estimator in ("full", "inherit", "predictor")  # of which the last two start with full training
+        first = [speed.training(macs, samples) * trained + speed.candidate_s for macs in self.load.baselines.values()]
         share_s = CANDIDATE_SHARE * self.wall_s * workers
         affordable = 0 if self.is_smallest else len(first) + int((share_s - sum(first)) / own)
         fits = affordable >= len(first) + MIN_OWN

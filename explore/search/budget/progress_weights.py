@@ -11,6 +11,7 @@ from explore.search.budget.equal_compute import finalist_durations
 from explore.search.budget.planner import drawn_networks
 from explore.search.budget.speed import USUAL_SPEED
 from explore.search.config import SearchConfig
+from explore.search.recipes_of_trial import label, searched_recipes
 
 PRIOR = 5  # finished networks that count as much as the first guess
 
@@ -22,14 +23,14 @@ class ProgressWeights:
     ahead: work of networks that are known to come, by name
     guess: work of an unknown network
     done: work of each network finished by this process
-    elsewhere: number of networks that other machines finished
+    on_other_machines: number of networks that other machines finished
     """
 
     total: int
     ahead: dict[str, float] = field(default_factory=dict)
     guess: float = 1.0
     done: list[float] = field(default_factory=list)
-    elsewhere: int = 0
+    on_other_machines: int = 0
 
     def finish(self, name: str, work: float | None = None) -> None:
         """Count a network as done; `work` is that of a network that was not known before."""
@@ -41,8 +42,8 @@ class ProgressWeights:
 
     def fraction(self, running: dict[str, float]) -> float:
         """Return the fraction of the phase that is done, given that of each running network by its name."""
-        done = sum(self.done) + self.elsewhere * self.guess
-        unknown = max(0, self.total - len(self.done) - self.elsewhere - len(self.ahead))
+        done = sum(self.done) + self.on_other_machines * self.guess
+        unknown = max(0, self.total - len(self.done) - self.on_other_machines - len(self.ahead))
         left = sum(self.ahead.values()) + unknown * self.guess
         begun = sum(self.ahead.get(name, self.guess) * part for name, part in running.items())
         return min(1.0, (done + begun) / (done + left)) if done + left else 1.0
@@ -57,9 +58,10 @@ def candidate_weight(config: SearchConfig, macs: float, share: float = 1.0) -> f
 def candidate_weights(
     config: SearchConfig, space: Space, first: dict[str, Arch], finished: list[tuple[str, float]]
 ) -> ProgressWeights:
-    """Weights of a study's candidates. first: tried first; finished: pairs of name and MACs of finished ones."""
+    """Weights of a study's candidates. first: tried first; finished: pairs of label and MACs of finished ones."""
     drawn = [candidate_weight(config, cost(arch).macs) for arch in drawn_networks(config, space)]
-    ahead = {name: candidate_weight(config, cost(arch).macs) for name, arch in first.items()}
+    recipe_name = searched_recipes(config)[0]
+    ahead = {label(config, arch, recipe_name): candidate_weight(config, cost(arch).macs) for arch in first.values()}
     weights = ProgressWeights(config.trials, ahead, sum(drawn) / len(drawn))
     for name, macs in finished:
         weights.finish(name, candidate_weight(config, macs))

@@ -1,1 +1,1 @@
-"""What a search minimises and limits besides the error: quantities, and how each is measured or predicted."""
+"""Objectives and limits besides the error, and how each is measured or predicted."""

@@ -45,25 +45,22 @@ SOURCE = "source"  # in the figures of the reference network; absent where it wa
 
 
 def make_reference(context: EvalContext) -> None:
-    """Export the reference network for every runtime and measure it; return at once if it is measured."""
+    """Export the reference network for the study's runtime and measure it; return at once if it is measured."""
     config, folder = context.config, context.config.folder / "reference"
     if (folder / "reference.json").exists():
         return
     arch, chosen = preset(f"paper-XS-relu@{config.input_size}"), recipe("int8-static")
     save_network(folder / "weights.safetensors", build(arch, 0).eval(), {})
     images = normalise(context.evaluator.calibration(chosen.calibration_images, config.seed))
-    figures = {}
-    for index, name in enumerate(config.every_runtime):
-        context.report("reference", index, len(config.every_runtime))
-        weights = folder / "weights.safetensors"
-        context.converter.export(arch, weights, name, chosen, images, folder / name, config.timeout)
-        call = prepare_call(context, name, reference_file(config, name))
-        try:
-            figures[name] = _measured_reference(context, call).as_dict()
-        except Disturbed:
-            figures[name] = _estimated_reference(context, call)
+    weights, target = folder / "weights.safetensors", folder / config.runtime
+    context.converter.export(arch, weights, config.runtime, chosen, images, target, config.timeout)
+    call = prepare_call(context, config.runtime, reference_file(config))
+    try:
+        figures = _measured_reference(context, call).as_dict()
+    except Disturbed:
+        figures = _estimated_reference(context, call)
     write_atomic(_machine_file(config), json.dumps(machine()))
-    write_atomic(folder / "reference.json", json.dumps(figures, indent=2))
+    write_atomic(folder / "reference.json", json.dumps({config.runtime: figures}, indent=2))
 
 
 def _measured_reference(context: EvalContext, call: Callable[[], None]) -> Latency:
@@ -88,24 +85,23 @@ def remeasure_reference(context: EvalContext) -> None:
     Raises:
         Disturbed: they still do.
     """
-    figures = load_written(context.config.folder / "reference" / "reference.json")
-    for name in figures:
-        if SOURCE in figures[name]:
-            call = prepare_call(context, name, reference_file(context.config, name))
-            take_reference(context.config, name, _measured_reference(context, call))
+    config = context.config
+    if SOURCE in load_written(config.folder / "reference" / "reference.json")[config.runtime]:
+        call = prepare_call(context, config.runtime, reference_file(config))
+        take_reference(config, _measured_reference(context, call))
 
 
-def take_reference(config: SearchConfig, runtime: str, latency: Latency) -> None:
+def take_reference(config: SearchConfig, latency: Latency) -> None:
     """Replace the latency of the reference network if it is an estimate."""
     path = config.folder / "reference" / "reference.json"
     figures = load_written(path)
-    if SOURCE in figures[runtime]:
-        write_atomic(path, json.dumps(figures | {runtime: latency.as_dict()}, indent=2))
+    if SOURCE in figures[config.runtime]:
+        write_atomic(path, json.dumps(figures | {config.runtime: latency.as_dict()}, indent=2))
 
 
-def reference_file(config: SearchConfig, runtime: str) -> Path:
-    """Return the reference network's model file for a runtime."""
-    return config.folder / "reference" / runtime / runtimes.get(runtime).FILES[0]
+def reference_file(config: SearchConfig) -> Path:
+    """Return the reference network's model file."""
+    return config.folder / "reference" / config.runtime / runtimes.get(config.runtime).FILES[0]
 
 
 def measures_like_reference(config: SearchConfig) -> bool:
@@ -162,10 +158,10 @@ def measure_files(context: EvalContext, files: Mapping[str, tuple[str, Path]]) -
         Disturbed: other processes disturbed every attempt.
     """
     config = context.config
-    named = {"reference": (config.runtime, reference_file(config, config.runtime)), **files}
+    named = {"reference": (config.runtime, reference_file(config)), **files}
     calls = {name: prepare_call(context, runtime, file) for name, (runtime, file) in named.items()}
     found = measure_calls(context, calls, config.measure.for_count(len(calls)))
-    take_reference(config, config.runtime, found["reference"])
+    take_reference(config, found["reference"])
     return found
 
 

@@ -81,9 +81,10 @@ def _reference_macs(input_size: int) -> int:
 
 def _scale(config: SearchConfig, recipe_name: str, address: str) -> float:
     """Return the median of measured latencies over those from MACs; 1 if nothing is measured."""
-    found = []
-    for _, result in islice(candidate_results(config.folder), MEASURED):
-        latency = result.measured_ratio(address) if result.recipe == recipe_name else None
-        if latency is not None:
-            found.append(latency / _from_macs(config, result.arch))
-    return float(np.median(found)) if found else 1.0
+    found = (
+        ratio / _from_macs(config, result.arch)
+        for _, result in candidate_results(config.folder)
+        if result.recipe == recipe_name and (ratio := result.measured_ratio(address)) is not None
+    )
+    first = list(islice(found, MEASURED))
+    return float(np.median(first)) if first else 1.0

@@ -158,6 +158,4 @@ def _model(config: SearchConfig, arch: Arch, recipe_name: str, file: Path, name:
 
 
 def _reference(config: SearchConfig) -> Model:
-    return _model(
-        config, reference(config.input_size), "int8-static", reference_file(config, config.runtime), "reference"
-    )
+    return _model(config, reference(config.input_size), "int8-static", reference_file(config), "reference")

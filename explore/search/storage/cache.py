@@ -122,9 +122,10 @@ def code_hash() -> str:
 
 
 def _candidate_files(folder: Path) -> list[Path]:
-    """Return the finished files of a candidate besides its results; links are left out."""
+    """Return the finished files of a candidate besides its results; links are left out, and what is being written."""
     found = [path for path in sorted(folder.rglob("*")) if path.is_file() and not path.is_symlink()]
-    return [p for p in found if not p.name.startswith((".", "result")) and not p.match("state*.safetensors")]
+    finished = [path for path in found if not any(part.startswith(".") for part in path.relative_to(folder).parts)]
+    return [path for path in finished if not path.name.startswith("result") and not path.match("state*.safetensors")]
 
 
 def _link_files(source: Path, target: Path, files: Iterable[Path], name: str = "") -> None:

@@ -27,7 +27,7 @@ from quantize.recipes import RECIPES, recipe
 
 CONFIG, SPACE, FOLDER, MADE_WITH = "config", "space", "folder", "made_with"  # user attributes of the study
 MARK = ".study"  # file that identifies the study's folder to workers
-DATA = "data.json"
+DATA, SPACE_FILE = "data.json", "space.yaml"
 
 
 def space_of(config: SearchConfig) -> Space:
@@ -35,7 +35,7 @@ def space_of(config: SearchConfig) -> Space:
 
     It is read from the study's folder if it is there, since the original file may be on another machine.
     """
-    path, data = config.folder / "space.yaml", config.folder / DATA
+    path, data = config.folder / SPACE_FILE, config.folder / DATA
     space = (Space.load(path) if path.exists() else Space.named(config.space)).at(config.input_size)
     return space.with_num_joints(load_written(data)["joints"]) if data.exists() else space
 
@@ -66,8 +66,8 @@ def leave_data(config: SearchConfig, parts: Evaluators) -> None:
     }
     files = {*searched_recipes(config), *exported_recipes(config)} - RECIPES.keys()
     facts |= {name: recipe(name).identity for name in files}
-    others = (config.candidate.teacher, config.estimate.supernet)
-    facts |= {name: sha256_file(name)[:12] for name in others if Path(name).is_file()}
+    others = {"teacher": config.candidate.teacher, "supernet": config.estimate.supernet}
+    facts |= {key: sha256_file(name)[:12] for key, name in others.items() if Path(name).is_file()}
     path = config.folder / DATA
     if path.exists():
         before = json.loads(path.read_text().replace('"pictures"', '"images"'))  # the key of version 0.1
@@ -98,7 +98,7 @@ def compare_folder(config: SearchConfig) -> None:
     Raises:
         InputError: the folder belongs to a study with others.
     """
-    path, kept = config.folder / "config.yaml", config.folder / "space.yaml"
+    path, kept = config.folder / "config.yaml", config.folder / SPACE_FILE
     if path.exists():
         _compare(load_yaml(path), config, str(path))
     if kept.exists():
@@ -176,7 +176,7 @@ def _written(config: SearchConfig) -> dict[str, Any]:
 
 def _compare(old: dict[str, Any], config: SearchConfig, where: str) -> None:
     before = parse(SearchConfig, {key: value for key, value in old.items() if key != "hash"}, where)
-    was, new = before.model_dump(mode="json"), config.model_dump(mode="json")
+    was, new = (each.model_dump(mode="json") | each.identity() for each in (before, config))
     keys = before.identity() | config.identity()
     changed = [
         f"{key}: the study was created with {_short(was[key], new[key])}" for key in keys if was[key] != new[key]

@@ -62,7 +62,7 @@ class TrialRecord:
 
 @dataclass(frozen=True)
 class StudyRecords:
-    """What a study has found so far.
+    """The trials and finalists of a study so far.
 
     importances: share of each parameter in an objective (PED-ANOVA, Watanabe et al. 2023), by objective
     """
@@ -112,8 +112,9 @@ def read_networks(config: SearchConfig, records: StudyRecords, known: dict[str, 
 
 def train_minutes(folder: Path) -> float:
     """Return the training time of all candidates and finalists, interrupted runs included."""
-    paths = [*folder.glob("candidates/*/trained.json"), *folder.glob("finalists/**/trained.json")]
-    return sum(float(load_written(path).get("train_s") or 0.0) for path in paths) / 60
+    patterns = ("candidates/*/rung-*.json", "candidates/*/trained.json", "finalists/**/trained.json")
+    parts = [load_written(path) for pattern in patterns for path in folder.glob(pattern)]
+    return sum(float(part.get("train_s") or part.get("cpu_s") or 0.0) for part in parts) / 60  # cpu_s: of estimates
 
 
 def _record(trial: FrozenTrial, config: SearchConfig) -> TrialRecord:
@@ -130,7 +131,7 @@ def _record(trial: FrozenTrial, config: SearchConfig) -> TrialRecord:
         number=trial.number,
         state=FOREIGN if trial.state == TrialState.COMPLETE and not file else trial.state.name.lower(),
         stage=stage,
-        name=facts.get("baseline", arch_id),
+        name=facts.get("baseline", arch_id).removesuffix("@256"),  # of studies before version 0.2
         arch_id=arch_id,
         recipe=recipe_name,
         reason=next(iter(facts.get("reason", "").splitlines()), ""),

@@ -11,16 +11,23 @@ import optuna
 from optuna.trial import TrialState
 
 from arch.errors import InputError
+from arch.files import LEFTOVER
+from explore.config import load_yaml
 from explore.redact import redacted
 from explore.search.budget.plan import keeps_plan, with_stored_plan
 from explore.search.config import SearchConfig
 from explore.search.costs.objectives import objectives
 from explore.search.storage import fingerprint
 from explore.search.storage.backends import file_of, open_storage, storage_url
+from explore.search.storage.records import PLAN
 from explore.search.study import is_own
 from explore.search.workers.leases import leadership
 
 KEPT = ("locks", "supernet.safetensors", "supernet.json")  # of a study whose configuration is replaced
+REPLACED = {
+    "config.yaml", "space.yaml", fingerprint.DATA, fingerprint.MARK, PLAN, "logs", "reference", "candidates", "page",
+    "index.html", "trials.csv", "front.csv",
+}  # fmt: skip
 
 
 def has_candidates(config: SearchConfig) -> bool:
@@ -52,7 +59,8 @@ def replace_configuration(config: SearchConfig) -> bool:
     """Remove what a study without candidates has of another configuration; return whether there was one.
 
     Raises:
-        InputError: another program made the study, for other objectives; or another search leads it.
+        InputError: another program made the study, for other objectives; another search leads it; or the folder contains
+            files of others.
     """
     study = _stored(config)
     try:
@@ -67,15 +75,30 @@ def replace_configuration(config: SearchConfig) -> bool:
     else:
         (config.folder / fingerprint.DATA).unlink(missing_ok=True)  # the data may have been repaired meanwhile
         return False
+    replaced = _replaced_files(config.folder)
     if study is not None:
         with leadership(study, config.lease):
             pass  # no other machine leads it
         optuna.delete_study(study_name=config.name, storage=open_storage(storage_url(config)))
-    for left in config.folder.glob("*"):
-        if left.name in KEPT or left.name.startswith("study.db"):
-            continue
+    for left in replaced:
         shutil.rmtree(left) if left.is_dir() else left.unlink()
     return True
+
+
+def _replaced_files(folder: Path) -> list[Path]:
+    """Return the files and folders of a study without candidates that another configuration replaces.
+
+    Raises:
+        InputError: the folder contains what no search writes.
+    """
+    found = [path for path in folder.glob("*") if path.name not in KEPT and not path.name.startswith("study.db")]
+    others = [path for path in found if path.name not in REPLACED and not LEFTOVER.fullmatch(path.name)]
+    settings = folder / "config.yaml"
+    if settings in found and "hash" not in load_yaml(settings):
+        others.append(settings)
+    if others:
+        raise InputError(f"{min(others)}: not a file of a search; move it away, or give --study another name")
+    return found
 
 
 def missing_folders(config: SearchConfig) -> list[Path]:

@@ -39,7 +39,7 @@ def join(
 ) -> dict[str, Any]:
     """Work on a study until it is done or its leader is gone.
 
-    device: where to train and evaluate; empty: as the leader was told
+    device: where to train and evaluate; empty: the leader's
 
     Raises:
         InputError: no such study, another results folder, or no such device.

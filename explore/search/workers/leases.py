@@ -146,7 +146,7 @@ class Lease:
     ) -> None:
         self.name = name
         self.lost = False
-        self.stage = "claim"
+        self.stage = "start"
         none: dict[str, Any] = {"times": 0, "stage": "", "furthest": 0.0, "machine": ""}
         self.died = _deaths(before) if before else none
         self._read, self._write_value = read, write

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from arch.errors import InputError, shortened
+from explore.measure.probe.protocol import BACKGROUND_LOAD, OLD_BACKGROUND_LOAD
 from explore.search.config import SearchConfig
 from explore.search.progress import SearchProgress
 from explore.search.storage.backends import reachable_by_others, storage_url
@@ -24,7 +25,7 @@ from explore.search.workers.pool import ENVIRONMENT
 
 ROOT = Path(__file__).resolve().parents[3]
 MAX_RETRIES = 10  # of a task, after a lost node or a worker that died
-PASSED_ON = ("EDGEPOSE_CACHE", "OMP_NUM_THREADS")
+PASSED_ON = ("EDGEPOSE_CACHE", BACKGROUND_LOAD, OLD_BACKGROUND_LOAD, "OMP_NUM_THREADS")
 
 
 class WorkerDied(RuntimeError):

@@ -90,7 +90,7 @@ def test_the_reference_network_has_a_rough_latency_on_a_busy_machine(
     path.write_text(json.dumps({"litert": found}))
     measured = Latency(7.0, 7.0, 7.0, 7.0, 1.0, 1.0, 1.0, 1, 1, 0, 1.0, 0.0, 1, True)
     for _ in range(2):
-        latency.take_reference(context.config, "litert", measured)
+        latency.take_reference(context.config, measured)
         assert json.loads(path.read_text())["litert"]["median_ms"] == 7.0
         measured = replace(measured, median_ms=8.0)  # a measured one stays
 
