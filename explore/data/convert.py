@@ -142,9 +142,15 @@ def convert(source: Path, kind: str, images: Path, out: Path, split: str, focal:
         ]
         others = len(left_out) + len(skipped) - 1
         raise InputError(f"{reasons[0]}{f' (and {others} more)' if others > 0 else ''}; nothing is written")
-    write_atomic(path, json.dumps(content) + "\n")
     if not link.exists():
-        link.symlink_to(images.resolve(), target_is_directory=True)
+        out.mkdir(parents=True, exist_ok=True)
+        try:
+            link.symlink_to(images.resolve(), target_is_directory=True)
+        except OSError as error:
+            raise InputError(
+                f"--out {link}: cannot be linked ({error.strerror}); give a folder on another disk"
+            ) from None
+    write_atomic(path, json.dumps(content) + "\n")
     in_3d = sum("keypoints_cam" in annotation for annotation in content["annotations"])
     return Converted(len(sizes), len(content["annotations"]), in_3d, tuple(left_out), tuple(skipped.values()))
 
@@ -158,7 +164,7 @@ def _annotation(pose: Pose, skeleton: Skeleton, size: tuple[int, int], focal: fl
     f, c = _camera(size, focal)
     px, cam, vis = pose.px, pose.cam, pose.vis.clip(0, 1)
     seen = vis > 0
-    if cam is not None and not np.isfinite(cam[seen]).all():
+    if any(given is not None and not np.isfinite(given[seen]).all() for given in (px, cam)):
         raise ValueError("a joint is not finite")
     if cam is not None and px is not None and not pose.placed:
         cam = cam + translation(cam[seen], px[seen], f, c)
@@ -167,7 +173,7 @@ def _annotation(pose: Pose, skeleton: Skeleton, size: tuple[int, int], focal: fl
     if px is None:
         assert cam is not None
         px = project(np.where(cam[:, 2:] > 0, cam, [0.0, 0.0, 1.0]), f, c)
-    if seen.sum() < MIN_VISIBLE_JOINTS or not np.isfinite(px[seen]).all():
+    if seen.sum() < MIN_VISIBLE_JOINTS:
         raise ValueError(f"fewer than {MIN_VISIBLE_JOINTS} joints are visible")
     low, high = px[seen].min(0), px[seen].max(0)
     margin = MARGIN * (high - low)

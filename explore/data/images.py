@@ -31,13 +31,15 @@ MIN_CHECKED_BYTES = 1 << 16  # smaller JPEGs cannot exceed MAX_PIXELS, so that t
 HEIF_BRANDS = (b"heic", b"heix", b"hevc", b"heim", b"heis", b"mif1", b"msf1")
 
 
-def read_image(path: str | Path) -> np.ndarray:
-    """Decode a photo to RGB uint8 (H, W, 3), rotated by its EXIF orientation; 16-bit values as in `to_8_bits`.
+def read_image(path: str | Path, oriented: bool = True) -> np.ndarray:
+    """Decode a photo to RGB uint8 (H, W, 3); 16-bit values as in `to_8_bits`.
+
+    oriented: rotate it by its EXIF orientation, which annotations of data sets ignore
 
     Raises:
         InputError: the file is missing, truncated or not an image.
     """
-    return _decode(_read(path), cv2.IMREAD_COLOR_RGB, path)
+    return _decode(_read(path), cv2.IMREAD_COLOR_RGB | (0 if oriented else cv2.IMREAD_IGNORE_ORIENTATION), path)
 
 
 def read_frame(

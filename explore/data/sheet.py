@@ -72,10 +72,11 @@ def contact_sheet(frames: Sequence[Frame], skeleton: Skeleton, columns: int = 6)
 
 
 def _tile(frame: Frame, skeleton: Skeleton) -> np.ndarray:
+    whole = read_image(frame.path, oriented=False)
     if frame.region is not None:
-        image, matrix = crop_roi(read_image(frame.path), frame.region, SUPERSAMPLE * TILE)
+        image, matrix = crop_roi(whole, frame.region, SUPERSAMPLE * TILE)
     else:
-        image, matrix = crop(read_image(frame.path), frame.bbox, SUPERSAMPLE * TILE, scale=1.1)
+        image, matrix = crop(whole, frame.bbox, SUPERSAMPLE * TILE, scale=1.1)
         x, y, w, h = frame.bbox
         corners = np.array([[x, y], [x + w, y + h]]) @ matrix[:, :2].T + matrix[:, 2]
         low, high = _fixed_point(corners)

@@ -9,7 +9,7 @@ clips, else images. Clips are
   synchronised videos are one clip
 
 Samples in one image, or of one moment in synchronised videos, stay together. Images of one sequence, if there is
-nothing larger to hold out, are cut into two contiguous runs, so that neighbouring frames of a film are separated at one
+nothing larger to hold out, are cut into two contiguous runs, so that neighbouring frames of a video are separated at one
 place only.
 """
 
@@ -87,7 +87,7 @@ def _family(origin: str) -> str:
 
 
 def _sequence(file: str) -> str:
-    """Return the path without the final number of its name, which is the same for all frames of a film."""
+    """Return the path without the final number of its name, which is the same for all frames of a video."""
     return re.sub(r"\d+$", "", os.path.splitext(moment(file))[0])
 
 
@@ -121,7 +121,7 @@ def hold_out(train: Dataset, subjects: Collection[int] | None = None, fraction: 
     origin = str(origins[train.has_depth][0])
     source = origins == origin
     files = _labels([moment(file) for file in file_names(train)])
-    present = sorted({int(subject) for subject in train.subject[source] if subject})
+    present = sorted({int(subject) for subject in train.subject[source & train.has_depth] if subject})
     if subjects is None and origin in LAST_SUBJECT and len(present) > 1:
         subjects = present[-1:]
     if subjects is not None:
@@ -220,7 +220,7 @@ def check_disjoint(**parts: Dataset) -> None:
         if found:
             raise InputError(
                 f"data {first.name}: the {one} and the {other} part share {found}; "
-                "an error on people or images that were trained on says nothing: choose other parts (dataset.*)"
+                "people or images that were trained on cannot be used for evaluation: choose other parts (dataset.*)"
             )
 
 

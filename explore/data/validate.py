@@ -58,7 +58,7 @@ class Report:
     """Result of a validation.
 
     problems: (kind, one line that names the file), in the order found; good: decoded frames without a problem
-    notes: what training says of the data before it starts (`Dataset.notes`), no problems
+    notes: lines that training prints before it starts (`Dataset.notes`); not problems
     parts: the samples of each split that could be opened as training opens it
     """
 

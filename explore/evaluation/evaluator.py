@@ -80,15 +80,10 @@ class Evaluator:
 
     def evaluate(self, normalised: NDArray[np.float32]) -> Accuracy:
         """Return the accuracy of normalised predictions (N, J, 3) for the whole part."""
-        scores = score(self.evaluation.to_camera(normalised), self.data)
-        found = bootstrap(self.frame_errors(normalised), self.units)
+        mm = self.evaluation.to_camera(normalised)
+        scores, found = score(mm, self.data), bootstrap(frame_errors(mm, self.data), self.units)
         interval = found if np.isfinite([found.low, found.high]).all() else None
-        return Accuracy(float(scores.mpjpe), float(scores.pa_mpjpe), interval)
-
-    def frame_errors(self, normalised: NDArray[np.float32]) -> NDArray[np.float64]:
-        """Return the MPJPE of each sample (N,), mm, to compare models; NaN for samples without 3D."""
-        errors: NDArray[np.float64] = frame_errors(self.evaluation.to_camera(normalised), self.data)
-        return errors
+        return Accuracy(scores.mpjpe, scores.pa_mpjpe, interval)
 
     def calibration(self, count: int, seed: int) -> NDArray[np.uint8]:
         """Return `count` unaugmented training crops (count, S, S, 3), chosen by `seed`."""
@@ -162,7 +157,7 @@ def divide(
     if validation is None:
         train, validation = hold_out(train, config.val_subjects, config.val_fraction)
     elif config.val_subjects is not None:
-        raise InputError("dataset.val_subjects: the embedded data set renders a validation part of its own; omit it")
+        raise InputError("dataset.val-subjects: the embedded data set renders a validation part of its own; omit it")
     check_disjoint(training=train, validation=validation, test=test)
     return train, validation, test
 
@@ -181,7 +176,9 @@ def check_keys(config: DataConfig) -> None:
     for name, (known, keys) in APPLIES_TO.items():
         for key in keys if readers.isdisjoint(known) else ():
             if getattr(config.dataset, key) != DatasetConfig.model_fields[key].default:
-                raise InputError(f"dataset.{key}: applies to {name} only, not to {config.data}; omit it")
+                raise InputError(
+                    f"dataset.{key.replace('_', '-')}: applies to {name} only, not to {config.data}; omit it"
+                )
 
 
 def _train_and_test(config: DataConfig, workers: int, progress: Progress | None) -> tuple[Dataset, Dataset]:

@@ -1,6 +1,6 @@
 """95% bootstrap intervals of errors, over units that are independent of each other.
 
-Frames of one film resemble each other, and so do films of one person. A bootstrap over frames would ignore this and
+Frames of one video resemble each other, and so do videos of one person. A bootstrap over frames would ignore this and
 give an interval that is too narrow, so whole subjects are resampled if there are at least MIN_UNITS, else whole clips,
 else frames.
 """

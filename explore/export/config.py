@@ -7,8 +7,8 @@ from typing import Any, ClassVar
 from pydantic import Field, field_validator
 
 from arch.files import content_hash
-from explore.config import PX, SECONDS
-from explore.data.config import DataConfig, DatasetConfig
+from explore.config import SECONDS
+from explore.data.config import DataConfig
 from explore.measure.config import MeasureConfig
 
 RUNTIME_ALIASES = {"onnx": "onnxruntime"}
@@ -31,8 +31,6 @@ class ExportConfig(DataConfig):
         description="data set to calibrate and evaluate on: synthetic:easy, READER:PATH, or several joined by +; not "
         "given: the one that the checkpoint was trained on",
     )
-    dataset: DatasetConfig = Field(DatasetConfig(), description="parts of the data set")
-    input_size: int = Field(64, ge=32, description="side of the network's input", json_schema_extra=PX)
     seed: int = Field(0, ge=0, description="seed of the calibration images and of fine-tuning")
     runtimes: tuple[str, ...] = Field(
         ("litert", "openvino", "onnxruntime"), min_length=1, description="runtimes, each with a bundle of its own"

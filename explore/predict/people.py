@@ -31,7 +31,10 @@ def photo_shot(path: Path, detector: Detector, focal: float | None, done: Contai
     """
     if not path.is_file():
         raise InputError(f"{path}: no such file; give photos, videos or folders of both")
-    key = sha256_file(path)
+    try:
+        key = sha256_file(path)
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror})") from None
     if key in done:
         return None
     image = read_image(path)

@@ -31,8 +31,8 @@ FAINT = "#7d8997"
 SMALL = 11  # px, height of the legend's font
 
 
-def render_figure(prediction: Prediction, skeleton: Skeleton, title: str) -> bytes:
-    """Draw a prediction and return the PNG file. title: description of the model, above the 3D view."""
+def render_figure(prediction: Prediction, skeleton: Skeleton, title: str) -> np.ndarray:
+    """Draw a prediction and return RGB uint8 (H, W, 3). title: description of the model, above the 3D view."""
     height, width = prediction.image.shape[:2]
     photo_w = round(np.clip(HEIGHT * width / height, MIN_WIDTH, MAX_WIDTH))
     scale = min(photo_w / width, HEIGHT / height)
@@ -50,7 +50,7 @@ def render_figure(prediction: Prediction, skeleton: Skeleton, title: str) -> byt
     write(canvas, (MARGIN, TITLE // 2), name if len(name) <= 48 else f"{name[:36]}…{name[-11:]}", view3d.INK)
     subtitle = f"{title} · focal length {camera.f[0]:.0f} px ({camera.focal_from.split(',')[0]})"
     write(canvas, (view_x, TITLE // 2), subtitle, view3d.INK)
-    return cv2.imencode(".png", canvas[..., ::-1])[1].tobytes()
+    return canvas
 
 
 def _draw_photo(panel: np.ndarray, prediction: Prediction, skeleton: Skeleton, scale: float) -> None:

@@ -49,7 +49,7 @@ def predict_photo(
             render_figure(prediction, model.bundle.manifest.skeleton, model.title)
             for prediction, model in zip(predictions, models, strict=True)
         ]
-        figure = figures[0] if len(figures) == 1 else _stacked(figures)
+        figure = cv2.imencode(".png", np.concatenate(figures)[..., ::-1])[1].tobytes()
     records = []
     with timer.stage("write"):
         try:
@@ -63,9 +63,3 @@ def predict_photo(
         except OSError as error:
             raise pipeline.output_error(options.out, error) from error
     return records
-
-
-def _stacked(figures: Sequence[bytes]) -> bytes:
-    """Return one PNG with the figures below each other."""
-    images: list[Any] = [cv2.imdecode(np.frombuffer(figure, np.uint8), cv2.IMREAD_COLOR) for figure in figures]
-    return bytes(cv2.imencode(".png", np.concatenate(images))[1])

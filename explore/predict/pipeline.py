@@ -104,7 +104,7 @@ class Model:
 
 
 def name_of(bundle: Bundle) -> str:
-    """Return the name of a network for people: that of its preset, else that of the folder which the user knows it by."""
+    """Return the display name of a network: that of its preset, else that of its folder."""
     manifest, folder = bundle.manifest, bundle.path.resolve()
     if manifest.arch.name != manifest.arch_id or bundle.unpacked:
         return manifest.arch.name
@@ -251,7 +251,7 @@ def _predict_in_box(model: Model, image: np.ndarray, box: Box, camera: Camera, t
             depth = root_depth_from_side(float(max(box.bbox[2:])) * rules.box_padding, camera.f)
         px, mm = to_photo_and_camera(coords, matrix, rules.size, _depth_range(model), camera, depth)
     ms = 1000 * (time.perf_counter() - started)
-    return Person(box.bbox, px, mm, confidence, depth, _depth_source(box), ms, box.number)
+    return Person(box.bbox, px, mm, confidence, depth, _depth_source(box, "box"), ms, box.number)
 
 
 def _predict_in_region(
@@ -270,7 +270,8 @@ def _predict_in_region(
             px, mm = to_photo_and_camera(coords, matrix, rules.size, _depth_range(model), camera, depth)
             following = _next_region(px, region, model)
     ms = 1000 * (time.perf_counter() - started)
-    return Person(box.bbox, px, mm, confidence, depth, _depth_source(box), ms, box.number, region, following)
+    source = _depth_source(box, "region of interest")
+    return Person(box.bbox, px, mm, confidence, depth, source, ms, box.number, region, following)
 
 
 def _next_region(px: np.ndarray, region: Region, model: Model) -> Region | None:
@@ -299,8 +300,8 @@ def _depth_range(model: Model) -> float:
     return model.bundle.manifest.postprocessing.depth_range_mm
 
 
-def _depth_source(box: Box) -> str:
-    return "estimated from the box's size" if box.root_depth is None else "given"
+def _depth_source(box: Box, square: str) -> str:
+    return f"estimated from the {square}'s size" if box.root_depth is None else "given"
 
 
 def to_photo_and_camera(

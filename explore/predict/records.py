@@ -67,7 +67,7 @@ def assumptions(image: str, camera: Camera, full_image: bool, root_depth_estimat
     texts = [f"the whole {image} is one person's box"] if full_image else []
     texts += camera.assumed
     if root_depth_estimated:
-        texts.append("root depth (the padded box spans 2 m)")
+        texts.append("root depth (the square that is cropped spans 2 m)")
     return texts
 
 

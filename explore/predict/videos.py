@@ -20,7 +20,7 @@ from arch.errors import InputError
 from arch.files import temporary_prefix
 from explore.data.framing import Region
 from explore.predict import pipeline, records
-from explore.predict.boxes import boxes_of_frame
+from explore.predict.boxes import boxes_of_frame, is_of
 from explore.predict.camera import Camera, choose_camera
 from explore.predict.detector import Detector
 from explore.predict.inputs import VideoReader, VideoSource, silence_opencv
@@ -145,7 +145,8 @@ def _still_followed(
 
 
 def _assumptions(reader: VideoReader, camera: Camera, options: PredictOptions) -> list[str]:
-    depths = [entry.depth for entry in options.entries] or [options.root_depth]
+    own = [entry for entry in options.entries if is_of(entry, reader.source.name)]
+    depths = [entry.depth for entry in own] or [options.root_depth]
     texts = records.assumptions("frame", camera, options.full_image, None in depths)
     if reader.source.path is not None and not reader.fps_known:
         texts.append(f"{reader.fps:g} frames/s (the file does not state it)")

@@ -18,7 +18,7 @@ import threading
 from pathlib import Path
 from typing import Any
 
-from arch.errors import InputError
+from arch.errors import InputError, shortened
 from explore import web_server
 from explore.data.colours import PEOPLE
 from explore.predict import detector, tracker
@@ -71,7 +71,7 @@ class Site:
             self._server.socket = context.wrap_socket(
                 self._server.socket, server_side=True, do_handshake_on_connect=False
             )
-        self.bundle, self.https, self.loopback = bundle, bool(context), host in ("127.0.0.1", "localhost", "::1")
+        self.bundle, self.https, self.loopback = bundle, bool(context), host in ("127.0.0.1", "localhost")
         self.port = int(self._server.server_address[1])
         self.address = f"{'https' if context else 'http'}://{web_server.reachable(host)}:{self.port}/{token}/"
         self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.1}, daemon=True)
@@ -155,11 +155,13 @@ def _ssl_context(cert: str, host: str) -> ssl.SSLContext:
     kind = "IP" if re.fullmatch(r"[\d.]+", name) else "DNS"
     with tempfile.TemporaryDirectory() as folder:
         pem, key = Path(folder) / "cert.pem", Path(folder) / "key.pem"
-        subprocess.run(
+        done = subprocess.run(
             [openssl, "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "7",
              "-subj", "/CN=edgepose", "-addext", f"subjectAltName={kind}:{name}", "-keyout", key, "-out", pem],
-            check=True, capture_output=True,
+            check=False, capture_output=True, text=True, errors="replace",
         )  # fmt: skip
+        if done.returncode:
+            raise InputError(f"--cert self: openssl failed ({shortened(done.stderr, 200)}); give a PEM file")
         context.load_cert_chain(pem, key)
     return context
 

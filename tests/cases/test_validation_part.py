@@ -160,7 +160,7 @@ def test_errors_have_an_interval_and_can_be_paired(cache: Path) -> None:
     found = evaluator.evaluate(predictions)
     assert found.interval is not None
     assert found.interval.low < found.mpjpe < found.interval.high
-    assert found.interval.value == pytest.approx(found.mpjpe) == evaluator.frame_errors(predictions).mean()
+    assert found.interval.value == pytest.approx(found.mpjpe)
     assert (found.interval.unit, found.interval.units) == ("frame", 8)
     stored = json.loads(json.dumps(asdict(found)))
     assert Accuracy(**stored) == found

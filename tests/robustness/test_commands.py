@@ -113,7 +113,7 @@ def test_study_folders(name: str, content: str | None, tmp_path: Path, capsys: p
 def test_options_of_another_data_set(
     option: str, name: str, data: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    key, data = "dataset." + option.split("=")[0].replace("-", "_"), data.replace("FOLDER", str(tmp_path))
+    key, data = "dataset." + option.split("=")[0], data.replace("FOLDER", str(tmp_path))
     commands = [["train", "--arch=paper-XS-relu@64"], ["search", "--results=OUT", "--trials=1", "--budget=none"]]
     calls = [[*command, f"--data={data}"] for command in commands]
     if name.startswith("Human3.6M") and "synthetic" not in data:
@@ -129,7 +129,7 @@ def test_validation_subjects_of_the_embedded_data_set(
     monkeypatch.setenv("EDGEPOSE_CACHE", str(tmp_path / "cache"))
     frames = [f"--dataset.{part}-frames=4" for part in ("train", "val", "test")]
     call = ["train", "--supernet=elastic", *frames, "--dataset.val-subjects=3", "--out=OUT/a.safetensors"]
-    assert "renders a validation part of its own; omit it" in failure(call, Path("val_subjects"), tmp_path, capsys)
+    assert "renders a validation part of its own; omit it" in failure(call, Path("val-subjects"), tmp_path, capsys)
 
 
 ANNOTATIONS = {  # of a custom set: content of train.json, expected message

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 
 from arch.decode import BOX_PADDING, CROP_SIDE_MM, decode_with_confidence, to_normalised
@@ -66,4 +68,4 @@ def load(name: str, place: str) -> BundleTeacher:
     Raises:
         InputError: no bundle, or a model that does not run.
     """
-    return BundleTeacher(f"{name}:{place}", bundles.load(place).verify())
+    return BundleTeacher(f"{name}:{place}", bundles.load(Path(place).expanduser()).verify())

@@ -265,16 +265,26 @@ def _camera(name: str, entry: Mapping[str, Any], where: str) -> CalibratedCamera
         raise InputError(f"{where}: a fisheye lens; undistort the video and give its pinhole calibration")
     distortion = _first(entry, DISTORTION)
     rotation = _numbers(entry, ROTATION, (9, 3), where)
-    sides = entry.get("size", (entry.get("image_width"), entry.get("image_height")))
-    size = None if sides[0] is None else (round(float(sides[0])), round(float(sides[1])))
     return CalibratedCamera(
         name,
-        size,
+        _size(entry, where),
         _numbers(entry, INTRINSIC, (9,), where).reshape(3, 3),
         np.zeros(4) if distortion is None else _numbers(entry, DISTORTION, (4, 5, 8, 12, 14), where),
         rotation.reshape(3, 3) if rotation.size == 9 else cv2.Rodrigues(rotation)[0].astype(np.float64),
         _numbers(entry, TRANSLATION, (3,), where),
     )
+
+
+def _size(entry: Mapping[str, Any], where: str) -> tuple[int, int] | None:
+    """Return width and height of the images in px, or None if the file does not state them."""
+    if "size" not in entry and entry.get("image_width") is not None:
+        entry = {"size": [entry["image_width"], entry.get("image_height")]}
+    if entry.get("size") is None:
+        return None
+    width, height = map(round, _numbers(entry, ("size",), (2,), where).tolist())
+    if min(width, height) < 1:
+        raise InputError(f"{where}: size: {width} x {height} px; export the calibration again")
+    return width, height
 
 
 def _first(entry: Mapping[str, Any], keys: Sequence[str]) -> Any:

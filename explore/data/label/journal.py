@@ -21,7 +21,7 @@ COLUMNS = 9  # of `PersonRecord.joints`
 
 
 class Header(BaseModel):
-    """First line of a journal: the teacher and the number of its joints."""
+    """First line of a journal: the teacher, the hash of its weights, and the names of its joints."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 

@@ -32,7 +32,8 @@ def read_labels_2d(path: Path, photos: Sequence[str]) -> dict[str, list[Labelled
         InputError: the file is not COCO-style JSON with keypoints.
     """
     content = common.read_object(path)
-    names = tuple(common.require_list(find_category(content, path), "keypoints", f"{path}: category"))
+    category = find_category(content, path)
+    names = tuple(common.require_list(category, "keypoints", f"{path}: category"))
     files = {
         common.require_id(image, "id", f"{path}: image"): str(common.require(image, "file_name", f"{path}: image"))
         for image in common.require_list(content, "images", path)
@@ -40,6 +41,8 @@ def read_labels_2d(path: Path, photos: Sequence[str]) -> dict[str, list[Labelled
     people: dict[str, list[LabelledPeople2D]] = {}
     for annotation in common.require_list(content, "annotations", path):
         where = f"{path}: annotation {common.require(annotation, 'id', path)}"
+        if annotation.get("category_id", category.get("id")) != category.get("id"):
+            continue
         px, known = common.flat_keypoints(annotation, len(names), where)
         file = files.get(common.require_id(annotation, "image_id", where))
         if file is not None and known.any():

@@ -182,7 +182,8 @@ def observations(
     frames: dict[int, list[Observation]] = {}
     records: dict[tuple[int, int, int], Seen] = {}
     for shot in shots:
-        frame, view = int(shot.key.rpartition("#")[2]), views.view_of(shot.key)
+        view = views.view_of(shot.key)
+        frame = int(shot.key.rpartition("#")[2])
         own: list[Observation] = []
         for person in sorted(shot.people, key=lambda person: -person.presence):
             px = joints.image @ (person.table[:, :2] / shot.scale)

@@ -69,7 +69,7 @@ class SyntheticConfig(BaseModel):
     def sources(self) -> list[tuple[str, Poses]]:
         """Kinds and poses of the captured sources of `poses`. InputError: files that cannot be read."""
         parts = (part.partition(":") for part in re.split(r"\+(?=(?:cmu|labelled):)", self.poses))
-        return [(kind, LOADERS[kind](Path(folder))) for kind, _, folder in parts if kind != PROCEDURAL]
+        return [(kind, LOADERS[kind](Path(folder).expanduser())) for kind, _, folder in parts if kind != PROCEDURAL]
 
     @property
     def frames(self) -> int:

@@ -170,8 +170,8 @@ def read_motion(path: Path, skeleton: CapturedSkeleton) -> list[Angles]:
             frames[-1][name] = tuple(float(value) for value in values)
         except ValueError:
             raise InputError(f"{path}: frame {len(frames)}: {name}: not a number; fetch the file again") from None
-    if not frames or "root" not in frames[-1]:
-        raise InputError(f"{path}: no complete frames; fetch the file again, it may be truncated")
+    if not frames or any("root" not in frame for frame in frames):
+        raise InputError(f"{path}: no frames, or one without root; fetch the file again, it may be truncated")
     return frames
 
 

@@ -189,10 +189,9 @@ def test_figure_shows_all_people(width, height, count, monkeypatch):
         bbox = np.array([*px.min(0), *np.ptp(px, axis=0)])
         people.append(pipeline.Person(bbox, px, mm, np.full(18, 0.2), mm[0, 2], "given", 1.0, 7 - index))
     image = np.full((height, width, 3), 120, np.uint8)
-    made = photo_figure.render_figure(
+    picture = photo_figure.render_figure(
         pipeline.Prediction(Path("a" * 90 + ".jpg"), image, eye, people, False), H36M, "small"
     )
-    picture = cv2.imdecode(np.frombuffer(made, np.uint8), cv2.IMREAD_COLOR_RGB)
     assert {label.split()[0] for label in labels} == {str(person.number) for person in people}
     assert 450 < picture.shape[0] < 900 and 1000 < picture.shape[1] < 2300
     side = picture[:, picture.shape[1] // 2 :].reshape(-1, 3).astype(int)
