@@ -78,6 +78,8 @@ def test_unsupported_overrides_are_rejected() -> None:
         make_arch({"encoder": "resnet18", "expansions": [6, 6, 6, 6]})
     with pytest.raises(InputError, match="squeeze_excite: mobilenet_v4 does not support it; leave it out"):
         make_arch({"encoder": "mobilenet_v4", "squeeze_excite": True})
+    with pytest.raises(InputError, match="squeeze_excite: Input should be a valid boolean"):
+        make_arch({"encoder": "mobilenet_v3", "squeeze_excite": [True]})
     with pytest.raises(InputError, match="depths: mobilenet_v2 has 7 stages; give 7 numbers"):
         make_arch({"depths": [1, 2], "encoder": "mobilenet_v2"})
     with pytest.raises(InputError, match=r"kernels: .* has an even kernel; use 3, 5 or 7"):

@@ -190,6 +190,8 @@ BAD_FILES = {
     "dimensions: {widht: [1.0]}": r"dimensions\.widht: unknown key; did you mean 'width'\?; the keys are encoder, width",
     "dimensions: {width: []}": r"dimensions\.width.*: is empty; list at least one value",
     "dimensions: {}": r"dimensions: is empty",
+    "dimensions: {width: {values: [1.0], float: 1}}": r"dimensions\.width\.float: unknown key",
+    "base: {encoder: [mobilenet_v2]}\ndimensions: {width: [1.0]}": r"base\.encoder: .*is not one of",
     "dimensions: {width: {values: [1.0], wenn: {}}}": r"dimensions\.width\.wenn: unknown key; did you mean 'when'\?; the keys are values",
     "dimensions: {width: [0.0, 1.0]}": r"dimensions\.width: 0\.0 is not possible: input should be greater than 0",
     "dimensions: {head: [volumetric, volume]}": r"dimensions\.head: 'volume' is not one of volumetric, .*; did you mean 'volumetric'\?",

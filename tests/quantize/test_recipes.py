@@ -39,6 +39,7 @@ def test_key_of_version_0_1_gives_a_notice(tmp_path: Path, capsys: pytest.Captur
     ("text", "message"),
     [
         ("wieghts: int8", "wieghts: unknown key; did you mean 'weights'.; the keys are name, weights"),
+        ("float: true", "float: unknown key"),
         ("weights: int4", "weights: "),
         ("activations: int8", "int8 activations need int8 weights"),
         ("activations: int16", "int16 activations need int8 weights"),

@@ -101,6 +101,22 @@ def test_what_a_killed_process_leaves_is_removed(moment: str, tmp_path: Path) ->
     assert (tmp_path / "a").read_text() == "old" and (tmp_path / "d" / "x").read_text() == "old"
 
 
+def test_an_interrupted_replacement_of_a_folder_is_undone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with atomic_dir(tmp_path / "d") as made:
+        (made / "x").write_text("old")
+    rename = Path.rename
+
+    def interrupted(self: Path, target: Path) -> Path:
+        if target == tmp_path / "d" and "-old" not in self.name:
+            raise KeyboardInterrupt
+        return rename(self, target)
+
+    monkeypatch.setattr(Path, "rename", interrupted)
+    with pytest.raises(KeyboardInterrupt), atomic_dir(tmp_path / "d") as made:
+        (made / "x").write_text("new")
+    assert (tmp_path / "d" / "x").read_text() == "old" and not leftovers(tmp_path)
+
+
 def test_temporary_files_lie_in_one_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import tempfile
 
@@ -146,6 +162,18 @@ def test_results_without_their_trials_are_not_overwritten(tmp_path: Path) -> Non
     (config.folder / "trials.csv").write_text("number,state\n")  # of a search that ended before its first candidate
     with pytest.raises(InputError, match="no such data"):
         run.lead(other, Display(quiet=True), prepare=fail)
+
+
+@pytest.mark.parametrize("name", ["net.safetensors", ".git", "config.yaml"])
+def test_files_of_others_are_never_replaced(name: str, tmp_path: Path) -> None:
+    config = tiny(tmp_path)
+    if name != "config.yaml":
+        fingerprint.leave(config)
+    config.folder.mkdir(parents=True, exist_ok=True)
+    (config.folder / name).write_text("lr: 1")
+    with pytest.raises(InputError, match=f"{name}: not a file of a search; move it away, or give --study another name"):
+        unstarted.replace_configuration(config.model_copy(update={"seed": 7}))
+    assert (config.folder / name).read_text() == "lr: 1"
 
 
 @pytest.mark.parametrize("storage", ["", "journal:///FOLDER/journal"])

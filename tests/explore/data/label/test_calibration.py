@@ -132,6 +132,9 @@ def test_plain_json_of_one_map_per_camera(tmp_path, cameras):
     assert_same(read_calibration(path), cameras)
 
 
+POSE = "matrix = [[1, 0, 0], [0, 1, 0], [0, 0, 1]]\nrotation = [0, 0, 0]\ntranslation = [0, 0, 0]"
+
+
 @pytest.mark.parametrize(
     ("name", "text", "message"),
     [
@@ -139,6 +142,9 @@ def test_plain_json_of_one_map_per_camera(tmp_path, cameras):
         ("a.toml", "[cam]\nmatrix = [[1, 0, 0], [0, 1, 0], [0, 0, 1]]", "no rotation or R or rvec or Rot"),
         ("a.toml", "[cam]\nmatrix = [1, 0]\nrotation = [0, 0, 0]", "matrix: not 9 finite numbers"),
         ("a.toml", "[cam]\nmatrix = [1]\nfisheye = true", "a fisheye lens; undistort"),
+        ("a.toml", f"[cam]\nsize = 1280\n{POSE}", "size: not 2 finite numbers"),
+        ("a.toml", f"[cam]\nimage_width = 1280\n{POSE}", "size: not 2 finite numbers"),
+        ("a.toml", f"[cam]\nsize = [0, 0]\n{POSE}", "size: 0 x 0 px; export the calibration again"),
         ("a.toml", "title = 'x'", "0 cameras in it; triangulation needs at least two"),
         ("a.qca.txt", "cam01 1 2 3", "not Qualisys' XML"),
         ("a.qca.txt", "<c><cameras><camera serial='a'/></cameras></c>", "camera a: fov_video left: not a number"),
