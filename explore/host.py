@@ -44,7 +44,7 @@ def default_cache() -> Path:
 
 
 def ensure_home() -> str:
-    """Use the folder of this user's locks as the home folder where the system knows none; return a notice about it.
+    """Set HOME to the folder of this user's locks if no home folder is defined; return a notice.
 
     Containers often run as a user that has neither the variable HOME nor an entry in the system's list of users.
     """

@@ -17,7 +17,7 @@ CLEANING_S = 5.0  # after an interruption, in which another SIGTERM or SIGHUP do
 
 
 class Interrupted(KeyboardInterrupt):
-    """The user or the system asked this process to end."""
+    """A signal of the user or the system ends this process."""
 
     def __init__(self, number: int) -> None:
         super().__init__(signal.Signals(number).name)

@@ -122,7 +122,7 @@ def from_options(args: argparse.Namespace, model: type[Model]) -> Model:
     if args.config:
         values = load_yaml(args.config)
         values.pop("hash", None)  # present in the config.yaml of a study
-        parse(model, values, args.config)
+        values = parse(model, values, args.config).model_dump(exclude_unset=True)  # with the current names of keys
     return take(args, model, values)
 
 

@@ -10,7 +10,6 @@ import contextlib
 import ipaddress
 import json
 import mimetypes
-import os
 import re
 import secrets
 import shutil
@@ -26,6 +25,7 @@ from urllib.parse import urlsplit
 
 from arch.errors import InputError, WorkError, shortened
 from arch.files import atomic_dir, sha256_file
+from explore.host import default_cache
 
 LITERTJS = Path(__file__).with_name("litertjs")
 PACKAGES = {"core": "@litertjs/core", "wasm-utils": "@litertjs/wasm-utils"}  # by the first part of a path
@@ -201,8 +201,7 @@ def installed(progress: Callable[[float, str], None]) -> Path:
         InputError: npm is missing.
         InstallError: npm failed.
     """
-    home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "edgepose"
-    folder = home / f"litertjs-{version()}-{sha256_file(LITERTJS / 'package-lock.json')[:12]}"
+    folder = default_cache() / f"litertjs-{version()}-{sha256_file(LITERTJS / 'package-lock.json')[:12]}"
     if (folder / "node_modules").is_dir():
         return folder / "node_modules"
     npm = shutil.which("npm")

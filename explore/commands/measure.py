@@ -78,11 +78,12 @@ def run(args: argparse.Namespace) -> int:
     counts = _parse_counts(args.counts) if args.counts else (protocol.threads,)
     settings = Settings(counts, args.isa, protocol, args.timeout)
     allowed_background_load()  # an invalid value is found before models are loaded
+    if not args.calibrate:
+        reject_useless(args, CalibrateConfig.model_fields, "without --calibrate")
     if args.setup:
         return _set_up(args)
     if args.calibrate:
         return _calibrate(args, settings)
-    reject_useless(args, CalibrateConfig.model_fields, "without --calibrate")
     if not args.bundles:
         raise InputError("measure: no bundle given; write measure BUNDLE, or measure --calibrate ADDRESS")
     rows, agreements, failures = _measure(args, settings)
@@ -106,7 +107,7 @@ def _measure(
     """Return the rows of all devices that replied, agreements by bundle on emulated ones, and the errors by device.
 
     Raises:
-        InputError: not a bundle, an unknown device, or a request that a device does not support.
+        InputError: not a bundle, an unknown device, or a request that the first device does not support.
     """
     from explore.measure.devices import DeviceError, open_device
     from explore.measure.devices.qemu import Qemu
@@ -138,6 +139,10 @@ def _measure(
                     rows += device.measure(models, settings, progress)
             except (DeviceError, Disturbed) as error:
                 failures.append((device.name, str(error)))
+            except InputError as error:
+                if not rows and not agreements:
+                    raise
+                failures.append((device.name, str(error)))  # what other devices measured is kept
     return rows, agreements, failures
 
 

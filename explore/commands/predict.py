@@ -231,7 +231,7 @@ def _print_results(
         console.print(_people_table(photos, models))
         console.print(_times_table(times, "photos"))
     for video in videos:
-        console.print(_times_table(video, Path(video["film"]).name))
+        console.print(_times_table(video, Path(video["video"]).name))
         if video["differences_mm"] is not None:
             print(f"mean distance between the models' joints, root-aligned: {video['differences_mm']:g} mm")
     for result in photos + videos:

@@ -77,7 +77,7 @@ def run(args: argparse.Namespace) -> int:
         tables.append(sample_rows(space, args.sample, args.seed))
     if args.describe:
         tables += [step_rows(name, arch) for name, arch in archs]
-    elif archs:
+    if archs and (args.engine or not args.describe):
         tables.append(counter_rows(archs, args.engine) if args.engine else rows(archs))
     if form == "json":
         tables = [[row for table in tables for row in table]]

@@ -27,7 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     host, _, port = args.listen.rpartition(":")
-    if not host or not port.isdigit() or int(port[:6]) > 65535:
+    if not host or not port.isdecimal() or not 0 < int(port[:6]) <= 65535:
         raise InputError(f"--listen {args.listen}: give HOST:PORT, such as 127.0.0.1:13000")
     if args.storage.startswith(("journal:", "grpc:")):
         raise InputError("--storage: the proxy serves sqlite and postgresql; use other storages by their own URL")

@@ -78,7 +78,7 @@ def run(args: argparse.Namespace) -> int:
         return 0
     console = Console(highlight=False, markup=False)
     console.width = max(console.width, TABLE_WIDTH)
-    for runtime in config.runtimes:
+    for runtime in config.every_runtime:
         heading, *rows = front_table(summary.exported, runtime, summary.objectives)
         title = f"{runtime}, networks at {config.input_size} px, {config.data}, test part"
         table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, pad_edge=False)

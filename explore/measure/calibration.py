@@ -14,7 +14,7 @@ import numpy as np
 
 from arch.cost import cost
 from arch.errors import InputError
-from arch.files import check_output
+from arch.files import check_output, write_atomic
 from arch.search_space import Space
 from arch.space import Arch
 from explore.measure.config import CalibrateConfig
@@ -146,8 +146,7 @@ def _read_rows(path: Path, key: dict[str, Any]) -> list[dict[str, Any]]:
     An incomplete last line, which a killed run leaves, is removed.
     """
     if not path.exists():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(key) + "\n")
+        write_atomic(path, json.dumps(key) + "\n")
         return []
     content = path.read_bytes()
     complete = content[: content.rfind(b"\n") + 1]
@@ -162,7 +161,7 @@ def _read_rows(path: Path, key: dict[str, Any]) -> list[dict[str, Any]]:
             f"choose another file with --out"
         )
     if len(complete) < len(content):
-        path.write_bytes(complete)
+        os.truncate(path, len(complete))
     return rows
 
 

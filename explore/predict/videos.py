@@ -96,7 +96,7 @@ def predict_video(
             except KeyboardInterrupt:
                 interrupted = True
         return {
-            "film": source.name,
+            "video": source.name,
             "size_px": [reader.width, reader.height],
             "fps": reader.fps,
             "seconds": round(time_s if source.path is None else end_s, 3),
@@ -242,7 +242,7 @@ def _open_writer(
             encoder = _open_encoder(temporary[0], options.video_format, fps, size)
             stack.callback(encoder.release)
             for file, model in zip(files, models, strict=True):
-                video = {"film": source.name, "size_px": [reader.width, reader.height], "fps": reader.fps}
+                video = {"video": source.name, "size_px": [reader.width, reader.height], "fps": reader.fps}
                 video["smoothing"] = "One-Euro filter" if options.smooth else None
                 file.write(json.dumps({**video, **records.header(camera, model.bundle)}) + "\n")
             yield VideoWriter(paths, files, encoder, renderers, models, fps, source.path is None)

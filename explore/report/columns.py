@@ -142,12 +142,10 @@ def with_devices(keys: tuple[str, ...], devices: tuple[str, ...], sources: bool 
 
     sources: whether the source of a latency follows it
     """
-    after = keys.index("latency_ms") + 1
-    if sources:
-        sourced = [
-            key
-            for cost in ("latency_ms", *devices)
-            for key in ((cost,) if cost.startswith(COUNT_PREFIX) else (cost, SOURCE_PREFIX + cost))
-        ]
-        return (*keys[: after - 1], *sourced, *keys[after:])
-    return (*keys[:after], *devices, *keys[after:])
+    at = keys.index("latency_ms")
+    shown = [
+        key
+        for cost in ("latency_ms", *devices)
+        for key in ((cost, SOURCE_PREFIX + cost) if sources and not cost.startswith(COUNT_PREFIX) else (cost,))
+    ]
+    return (*keys[:at], *shown, *keys[at + 1 :])

@@ -27,24 +27,27 @@ def live_page(config: SearchConfig, mean_pose_mm: float, log: Callable[[str], No
 
     mean_pose_mm: error of the mean-pose baseline on the validation part
 
-    The last page, written when the block ends for whatever reason, no longer reloads itself. Pages are written under
+    The last page, written when the block ends, also after an error, no longer reloads itself. Pages are written under
     the shared measurement lock, so that they never disturb a measurement. A page that cannot be written is logged; the
     search goes on.
     """
     log(f"live page: {config.folder / 'index.html'}; open it in a browser")
-    stop = threading.Event()
-    writer = threading.Thread(target=_watch, args=(config, mean_pose_mm, log, stop), daemon=True)
+    stop, lock = threading.Event(), MeasurementLock(host_folder() / "measurement")
+    writer = threading.Thread(target=_watch, args=(config, mean_pose_mm, log, stop, lock), daemon=True)
     writer.start()
     try:
         yield
     finally:
         stop.set()
         writer.join()
-        _write(config, mean_pose_mm, log, live=False)
+        with lock.shared():
+            _write(config, mean_pose_mm, log, live=False)
+        lock.close()
 
 
-def _watch(config: SearchConfig, mean_pose_mm: float, log: Callable[[str], None], stop: threading.Event) -> None:
-    lock = MeasurementLock(host_folder() / "measurement")
+def _watch(
+    config: SearchConfig, mean_pose_mm: float, log: Callable[[str], None], stop: threading.Event, lock: MeasurementLock
+) -> None:
     shown: tuple[int, int] | None = None
     pause = 0.0
     while not stop.wait(pause):
@@ -58,7 +61,6 @@ def _watch(config: SearchConfig, mean_pose_mm: float, log: Callable[[str], None]
                 break
             shown, seconds = results, time.monotonic() - started
         pause = max(INTERVAL_S, PAUSE_RATIO * seconds)
-    lock.close()
 
 
 def _count_results(folder: Path) -> tuple[int, int]:

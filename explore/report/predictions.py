@@ -6,6 +6,7 @@ With it the page needs neither the data set nor a runtime.
 from __future__ import annotations
 
 import base64
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -79,9 +80,8 @@ def write_predictions(folder: Path, evaluator: Evaluator, bundles: list[str]) ->
     predictions = {}
     for path in bundles:
         bundle = load(folder / path)
-        session = bundle.session()
-        coords, _ = bundle.run_crops(evaluation.images, session)
-        session.close()
+        with closing(bundle.session()) as session:
+            coords, _ = bundle.run_crops(evaluation.images, session)
         mm = root_aligned(evaluation.to_camera(coords), skeleton.root)
         errors = joint_errors(mm, test.joints_cam, skeleton.root)[:, scored].mean(1)
         predictions[path] = [

@@ -24,7 +24,7 @@ def readme(summary: Summary) -> str:
     threads = settings["measure"]["threads"]
     tables = "\n\n".join(
         f"### {runtime}\n\n{to_markdown(front_table(summary.exported, runtime, summary.objectives))}"
-        for runtime in settings["runtimes"]
+        for runtime in dict.fromkeys((settings["runtime"], *settings["runtimes"]))
     )
     networks = "\n".join(f"- `{name}`: {text}" for name, text in {r.name: r.network for r in summary.exported}.items())
     recipes = ", ".join(f"`{name}`" for name in dict.fromkeys(row.recipe for row in summary.exported))

@@ -21,11 +21,13 @@ def commands(settings: dict[str, Any], study: str) -> dict[str, str]:
     """Return shell lines by kind of row, and the whole study's as `all`."""
     data = _options("data", settings.get("data"), SearchConfig)
     for key, value in _section(settings, "dataset").items():
-        data += _options(key, value, DatasetConfig, "dataset.")
+        data += _options(key, value, DatasetConfig, "dataset.", ("train_frames",))
     seed = _options("seed", settings.get("seed"), SearchConfig)
     candidate, final, longer = (
         "".join(
-            _options(key, value, TrainConfig) for key, value in _section(settings, section).items() if key != left_out
+            _options(key, value, TrainConfig, always=("augment",))
+            for key, value in _section(settings, section).items()
+            if key != left_out
         )
         for section, left_out in (("candidate", ""), ("final", ""), ("final", "samples"))
     )
@@ -76,10 +78,12 @@ def _section(settings: dict[str, Any], key: str) -> dict[str, Any]:
     return section if isinstance(section, dict) else {}
 
 
-def _options(key: str, value: Any, model: type[Any], prefix: str = "") -> str:
-    """Return an option, or an empty string where the value is the default."""
+def _options(key: str, value: Any, model: type[Any], prefix: str = "", always: Collection[str] = ()) -> str:
+    """Return an option, or an empty string where the value is the default. always: keys that `train` chooses by itself"""
     field = model.model_fields.get(key)
-    if field is None or value is None or (tuple(value) if isinstance(value, list) else value) == field.get_default():
+    if field is None or value is None:
+        return ""
+    if key not in always and (tuple(value) if isinstance(value, list) else value) == field.get_default():
         return ""
     if (key, value) == ("teacher", STUDY):
         value = "TEACHER.safetensors"  # the weights of the study's most accurate candidate

@@ -68,7 +68,7 @@ def summarise(
         trials=tuple(comparisons.label_front(trials, costs)),
         exported=tuple(
             row
-            for runtime in config.runtimes
+            for runtime in config.every_runtime
             for row in comparisons.label_front([each for each in exported if each.runtime == runtime], costs)
         ),
         certificates={row.bundle: row.certificate for found in records.finalists for row in found.rows if row.bundle},
@@ -115,7 +115,7 @@ def _trial_rows(config: SearchConfig, trials: Sequence[TrialRecord]) -> list[Tri
 def _exported_rows(config: SearchConfig, finalists: Iterable[FinalistResult]) -> list[ExportedRow]:
     """Return a row for each bundle, by runtime and then by the first objective besides the error."""
     rows = []
-    for runtime in config.runtimes:
+    for runtime in config.every_runtime:
         mine = [
             ExportedRow(
                 name=found.name,

@@ -257,7 +257,7 @@ def run_finalist(context: EvalContext, finalist: Finalist) -> FinalistResult:
         costs = {made.name: simulated_costs(exporter, net, made) for made in quantized}
     models = {
         (runtime, name): export_and_evaluate(context, context.test, arch, folder, name, runtime)
-        for runtime in config.runtimes
+        for runtime in config.every_runtime
         for name in dict.fromkeys(("float", *finalist.recipes))
     }
     context.report("latency", 0, 1)

@@ -75,7 +75,7 @@ def options(address: str, query: str, known: tuple[str, ...]) -> dict[str, str]:
     Raises:
         InputError: an unknown key.
     """
-    given = dict(parse_qsl(query, keep_blank_values=True))
+    given = dict(parse_qsl(query.replace("+", "%2B"), keep_blank_values=True))
     if unknown := sorted(set(given) - set(known)):
         hint = did_you_mean(unknown[0], known)
         raise InputError(f"target: {address}: {unknown[0]}: unknown option{hint}; the options are {', '.join(known)}")

@@ -95,7 +95,7 @@ def read_setup(folder: Path) -> Setup:
 
 
 def wanted_wheels() -> dict[str, str]:
-    """Return the packages of runtimes that this machine has, with their versions: outputs are compared with equals."""
+    """Return the installed packages of runtimes with their versions; the emulated system gets the same ones."""
     found = {}
     for package in WHEELS.values():
         try:
@@ -106,7 +106,7 @@ def wanted_wheels() -> dict[str, str]:
 
 
 def requirements() -> list[str]:
-    """Return what this machine lacks for a set-up; empty if nothing."""
+    """Return the missing requirements of a set-up; empty if there are none."""
     missing = []
     if (platform.system(), platform.machine()) != ("Linux", "x86_64"):
         missing.append(f"Linux on x86-64 (this is {platform.system()} on {platform.machine()})")

@@ -1,6 +1,6 @@
 // Build the page from the study and connect its controls.
 const RELOAD_S = 20; // between reloads while a search runs
-const STALE_S = 300; // age of the page after which the search is taken to have ended
+const STALE_S = 300; // age of the page after which it says so
 
 function update() {
   remember();
@@ -129,11 +129,10 @@ function reloadWhileRunning() {
   if (!study.live) return;
   const age = (Date.now() - Date.parse(study.written)) / 1000;
   $("live").hidden = false;
-  if (age > STALE_S) {
-    $("live").textContent = "The search that wrote this page has stopped. Run the same command to resume it.";
-    return;
-  }
-  $("live").firstElementChild.textContent = `A search is running; this page reloads every ${RELOAD_S} s.`;
+  const state = age > STALE_S
+    ? `No new result for ${Math.floor(age / 60)} min: a network is being trained, or the search has stopped (the same command resumes it)`
+    : "A search is running";
+  $("live").firstElementChild.textContent = `${state}; this page reloads every ${RELOAD_S} s.`;
   const timer = setInterval(() => location.reload(), 1000 * RELOAD_S);
   $("pause").addEventListener("click", () => {
     clearInterval(timer);

@@ -67,7 +67,7 @@ def measure_finalists(context: EvalContext) -> None:
         Disturbed, DeviceError: other processes disturbed every attempt, or a device failed.
     """
     config, results = context.config, finalist_results(context.config.folder)
-    for runtime in config.runtimes:
+    for runtime in config.every_runtime:
         results = _measure(context, results, runtime)
     for path, result in results.items():
         rows = [

@@ -81,7 +81,7 @@ def test_a_zip_and_another_runtime_are_rejected(
 def test_missing_npm_is_reported_before_work(
     given: str, opened: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setenv("EDGEPOSE_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(web_server.shutil, "which", lambda name: None)
     monkeypatch.setattr(pipeline, "_open_parts", lambda *_: pytest.fail("opens the data"))
     path = opened if given == "bundle" else ROOT / "results" / "real-128" / "net.safetensors"

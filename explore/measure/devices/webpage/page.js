@@ -103,14 +103,13 @@ async function measure() {
   if (threaded && !self.crossOriginIsolated) {
     throw new Error("several threads need a page of localhost or https; measure with --threads 1");
   }
-  const runtime = await loadLiteRt("./core/wasm/", { threads: threaded });
+  await loadLiteRt("./core/wasm/", { threads: threaded });
   const step = clockStep();
   for (const [index, threads] of request.threads.entries()) {
     showStatus(`Compiling for ${threads} thread${threads > 1 ? "s" : ""}`);
     const models = await open(request, threads, step);
     await post("loaded", {
       threads,
-      pool: runtime.liteRtWasm.getThreadCount(),
       step_ms: step,
       models: models.map((model) => ({
         load_ms: model.load, first_ms: model.first, full: model.compiled.isFullyAccelerated,
@@ -148,6 +147,6 @@ async function waitForNext() {
 measure().catch(async (error) => {
   element("text").className = "bad";
   showStatus(`Failed: ${error.message ?? error}`);
-  await fetch("error", { method: "POST", body: JSON.stringify({ error: String(error.message ?? error) }) });
+  await fetch("error", { method: "POST", body: JSON.stringify({ error: String(error.message ?? error) }) }).catch(() => null);
   if (again) await waitForNext();
 });

@@ -36,7 +36,7 @@ def litertjs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """The cache of the tests, with LiteRT.js installed."""
     cache = tmp_path_factory.mktemp("cache")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("XDG_CACHE_HOME", str(cache))
+        patch.setenv("EDGEPOSE_CACHE", str(cache))
         with browser.litertjs():
             web_server.installed(ignore_progress)
         yield cache
@@ -63,7 +63,7 @@ def chromium(tmp_path: Path) -> Iterator[Callable[[str], None]]:
 def test_real_browser(
     litertjs: Path, chromium: Callable[[str], None], model_of: Callable[[str], Model], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("XDG_CACHE_HOME", str(litertjs))
+    monkeypatch.setenv("EDGEPOSE_CACHE", str(litertjs))
     device = open_device("web?wait=60")
     device.announce = chromium  # type: ignore[attr-defined]
     rows = device.measure([model_of("litert")] * 2, quick(threads=(1, 2)), ignore_progress)
@@ -79,7 +79,7 @@ def test_real_browser(
 def test_open_page_returns_for_the_next_measurement(
     litertjs: Path, chromium: Callable[[str], None], model_of: Callable[[str], Model], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("XDG_CACHE_HOME", str(litertjs))
+    monkeypatch.setenv("EDGEPOSE_CACHE", str(litertjs))
     port = free_port()
     device = open_device(f"web://localhost:{port}?token=a-word-of-mine&wait=60")
     opened: list[str] = []
@@ -102,7 +102,7 @@ def test_invalid_model_file(
     model_of: Callable[[str], Model],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setenv("XDG_CACHE_HOME", str(litertjs))
+    monkeypatch.setenv("EDGEPOSE_CACHE", str(litertjs))
     good = model_of("litert")
     bad = tmp_path / "model.tflite"
     bad.write_bytes(b"no model" * 100)
@@ -265,7 +265,7 @@ def test_unsupported_requests(
         open_device("web").measure([model_of("openvino")], quick(), ignore_progress)
     with pytest.raises(InputError, match="only openvino can be capped"):
         open_device("web").measure([model_of("litert")], quick(isa="avx2"), ignore_progress)
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setenv("EDGEPOSE_CACHE", str(tmp_path))
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(InputError, match="needs npm"):
         open_device("web").measure([model_of("litert")], quick(), ignore_progress)
