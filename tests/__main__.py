@@ -1,8 +1,8 @@
 """Run each test file in its own pytest process, one per core: `python -m tests [pytest options]`.
 
 The converters and runtimes under test load native libraries that may conflict in one process; the product runs them in
-separate processes, too. The last line sums up all files. Files that contain the marker `alone` run first, one at a time;
-the others start in order of their duration in the last run, or of their size, so that no long file starts last.
+separate processes, too. The last line sums up all files. With `-m slow`, files that contain the marker `alone` run first, one at a
+time; the others start in order of their duration in the last run, or of their size, so that no long file starts last.
 """
 
 from __future__ import annotations
@@ -41,7 +41,8 @@ def main(options: list[str]) -> int:
     """Run all files; return 0 if at least one test ran and none failed."""
     files = sorted(ROOT.joinpath("tests").rglob("test_*.py"))
     known = _read_durations()
-    alone = [file for file in files if "pytest.mark.alone" in file.read_text(encoding="utf-8")]
+    is_slow = "slow" in options and "not slow" not in options  # `-m slow`; other tests bear company
+    alone = [file for file in files if is_slow and "pytest.mark.alone" in file.read_text(encoding="utf-8")]
     # files of unknown duration start first, in order of size
     together = sorted(
         set(files) - set(alone), key=lambda file: (-known.get(_name(file), float("inf")), -file.stat().st_size, file)

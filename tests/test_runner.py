@@ -41,5 +41,5 @@ def test_order(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(runner.os, "sched_getaffinity", lambda pid: {0})
     order: list[str] = []
     monkeypatch.setattr(runner, "run", lambda file, options: order.append(file.stem) or runner.Result("", 0, 1, 0, 0))
-    assert runner.main([]) == 0
+    assert runner.main(["-m", "slow"]) == 0
     assert order == ["test_alone", "test_large", "test_new", "test_long", "test_short"]

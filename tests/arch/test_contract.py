@@ -16,6 +16,7 @@ from arch.errors import InputError
 from arch.heads import HEADS
 from arch.network import PoseNet, average_pool, build
 from arch.space import Arch, make_arch, preset
+from tests.helpers import mostly_slow
 
 CONCATS = ["none", "skip", "residual"]
 SMALL = {
@@ -113,7 +114,9 @@ ONNX = [
 ]
 
 
-@pytest.mark.parametrize("arch", ONNX, ids=lambda arch: f"{arch.encoder}-{arch.concat}-{arch.head}")
+@pytest.mark.parametrize(
+    "arch", mostly_slow(ONNX, *ONNX[::4]), ids=lambda arch: f"{arch.encoder}-{arch.concat}-{arch.head}"
+)
 def test_exports_to_onnx(arch: Arch, tmp_path: Path) -> None:
     onnxruntime = pytest.importorskip("onnxruntime")
     net, x = randomise_norms(build(arch, seed=0)), image(arch)

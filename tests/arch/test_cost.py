@@ -14,6 +14,7 @@ from arch.describe import describe
 from arch.network import build
 from arch.search_space import Space
 from arch.space import Arch, make_arch, preset
+from tests.helpers import mostly_slow
 
 
 def counted(arch: Arch) -> tuple[int, int]:
@@ -39,7 +40,7 @@ def test_presets_match_torch(name: str) -> None:
     assert (ours.params, ours.macs) == counted(preset(name))
 
 
-@pytest.mark.parametrize("count", [40, pytest.param(500, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("count", mostly_slow([15, 500], 15))
 def test_samples_of_full_match_torch(count: int) -> None:
     for arch in samples(count, 0):
         ours = cost(arch)

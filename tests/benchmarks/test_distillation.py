@@ -12,6 +12,7 @@ from benchmarks.distillation import KINDS
 from tests.helpers.training import tiny_arch
 
 
+@pytest.mark.slow
 def test_an_interrupted_run_continues_and_the_samples_follow_the_cpu_time(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

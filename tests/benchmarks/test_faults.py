@@ -5,13 +5,12 @@ from __future__ import annotations
 import pytest
 
 from benchmarks.faults import CASES, Unavailable, run_case
+from tests.helpers import mostly_slow
 
-QUICK = ("worker-killed", "database-killed")
+QUICK = ("database-killed",)
 
 
-@pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=() if name in QUICK else pytest.mark.slow) for name in CASES]
-)
+@pytest.mark.parametrize("name", mostly_slow(CASES, *QUICK))
 def test_search_survives_fault(name: str) -> None:
     try:
         outcome = run_case(name)

@@ -51,6 +51,7 @@ def known(rows: None) -> Recorded:
     return read_recorded()
 
 
+@pytest.mark.slow
 def test_worlds_agree_with_the_recorded_networks(known: Recorded) -> None:
     assert known.seed_mm == pytest.approx(SEED_MM, rel=0.4) and set(known.estimators) == {"short", "inherit"}
     means, deviations = leave_one_out(known)
@@ -72,6 +73,7 @@ def test_worlds_agree_with_the_recorded_networks(known: Recorded) -> None:
     assert full > short > inherited
 
 
+@pytest.mark.slow
 def test_searches_follow_the_rules_and_count_all_costs(known: Recorded) -> None:
     world = World(known, 0, 5.0)
     found = {name: replay(world, name, "random", 30) for name in ("full", "short", "inherit", "predictor")}

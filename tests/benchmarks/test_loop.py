@@ -9,6 +9,7 @@ import pytest
 from benchmarks import loop
 
 
+@pytest.mark.slow
 def test_rows_of_all_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("EDGEPOSE_CACHE", str(tmp_path))
     monkeypatch.setattr(loop, "CONFIG", loop.CONFIG | {"train": 8, "test": 3, "rounds": 1, "seconds": 0.05, "warm": 1})

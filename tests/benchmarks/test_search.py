@@ -20,7 +20,7 @@ from benchmarks.search.methods import METHODS, Method, Setting, name_of, optuna_
 from benchmarks.search.results import lead, method_row, table_claims
 from benchmarks.search.tables import TABLES, Table, regrets
 from benchmarks.steps import run_steps
-from tests.helpers import ROOT
+from tests.helpers import ROOT, mostly_slow
 from tests.helpers.layouts import REAL_DATA
 
 FOLDER = REAL_DATA / "nas_tables"
@@ -49,6 +49,7 @@ def toy(ordered: bool = True) -> Table:
     return Table(SIZES, ordered, truth, observe, lambda network: observe(network, 0)[1], 11.0, 50.0, 30.0)
 
 
+@pytest.mark.slow
 def test_real_tables_have_the_published_values(real_tables: None) -> None:
     macro, pixel3, raspi4 = TABLES["macro"](), TABLES["nb201-pixel3"](), TABLES["nb201-raspi4"]()
     assert macro.truth(np.array([[0, 2, 0, 1, 2, 1, 0, 0]]))[0] == pytest.approx([100 - 89.19667, 47.327744], rel=1e-6)
@@ -64,6 +65,7 @@ def test_real_tables_have_the_published_values(real_tables: None) -> None:
     assert np.std(np.log(known)) == pytest.approx(0.05, rel=0.2)
 
 
+@pytest.mark.slow
 def test_surrogate_agrees_with_held_out_networks(real_tables: None) -> None:
     model = accel.surrogate()
     assert model.error_rmse < 0.6 and model.latency_rmse < 0.06  # errors have a standard deviation of 3 points
@@ -129,7 +131,7 @@ def test_regret_is_that_of_the_networks_that_would_be_exported() -> None:
     assert regrets(table, [(0, 0, 0, 0)], 0, [1]) == {"worst": [1.0], "median": [1.0]}
 
 
-@pytest.mark.parametrize("ordered", [True, False])
+@pytest.mark.parametrize("ordered", mostly_slow([True, False], True))
 @pytest.mark.parametrize("name", [name for name, method in METHODS.items() if not method.requires])
 def test_methods_evaluate_different_networks_and_repeat(name: str, ordered: bool) -> None:
     table, method = toy(ordered), METHODS[name]

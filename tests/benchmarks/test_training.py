@@ -9,6 +9,7 @@ from benchmarks import training, training_long
 from tests.helpers.training import tiny_arch
 
 
+@pytest.mark.slow
 def test_interrupted_run_continues(tmp_path, monkeypatch):
     monkeypatch.setenv("EDGEPOSE_CACHE", str(tmp_path))
     small = {"train": 8, "few": 4, "test": 3, "samples": 16, "seeds": [0, 1], "seeds_of_changes": [0]}

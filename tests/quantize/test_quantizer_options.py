@@ -14,6 +14,7 @@ from arch.space import preset
 from quantize import litert_quantizer, operator_check, runtimes
 from quantize.recipes import OPTIONS, recipe
 from quantize.runtimes.litert import interpreter
+from tests.helpers import mostly_slow
 from tests.helpers.networks import HEADS, Case
 from tests.helpers.runtimes import every_runtime, run_file, snr
 
@@ -44,7 +45,7 @@ def weights_and_activations(path: Path) -> tuple[list[Any], list[Any]]:
     return weights, [each for each in outputs if len(each["scales"])]
 
 
-@pytest.mark.parametrize("head", HEADS)
+@pytest.mark.parametrize("head", mostly_slow(HEADS, HEAD))
 def test_weight_only_file_is_small_precise_and_float(head: str, case: Cases, exported: Exported) -> None:
     for runtime in ("litert", "openvino"):
         path = exported(runtime, head, "int8-weights")
@@ -56,7 +57,7 @@ def test_weight_only_file_is_small_precise_and_float(head: str, case: Cases, exp
         assert snr_of(path, runtime, case(head)) > 25
 
 
-@pytest.mark.parametrize("head", HEADS)
+@pytest.mark.parametrize("head", mostly_slow(HEADS, HEAD))
 def test_dynamic_file_computes_convolutions_in_int8(head: str, case: Cases, exported: Exported) -> None:
     path = exported("litert", head, "int8-dynamic")
     summary = runtimes.get("litert").inspect(path)
@@ -66,7 +67,7 @@ def test_dynamic_file_computes_convolutions_in_int8(head: str, case: Cases, expo
     assert snr_of(path, "litert", case(head)) > 20
 
 
-@pytest.mark.parametrize("head", HEADS)
+@pytest.mark.parametrize("head", mostly_slow(HEADS, HEAD))
 def test_w8a16_file_runs_without_the_delegate(head: str, case: Cases, exported: Exported) -> None:
     path = exported("litert", head, "w8a16")
     summary = runtimes.get("litert").inspect(path)

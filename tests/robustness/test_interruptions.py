@@ -30,7 +30,7 @@ from explore.search.storage.optuna_private import new_trial
 from explore.search.study import open_study, prepare_study
 from explore.search.workers.leases import LEASE, Lease, TrialLease, release_leases
 from quantize.environment import cpu_quota
-from tests.helpers import ROOT
+from tests.helpers import ROOT, mostly_slow
 from tests.helpers.kills import FINISHED, INTERRUPTED, SIGNALS, leftovers, run_to_its_end, run_until
 from tests.helpers.search import RENDERED, command, environment, trials
 from tests.robustness.test_storages import tiny
@@ -263,7 +263,7 @@ def test_cpu_quota_of_a_container(groups: str, files: dict[str, str], expected: 
 
 
 @pytest.mark.timeout(900)
-@pytest.mark.parametrize("number", SIGNALS)
+@pytest.mark.parametrize("number", mostly_slow(SIGNALS, signal.SIGTERM, signal.SIGKILL))
 def test_rendering_continues_after_a_signal(number: signal.Signals, tmp_path: Path) -> None:
     call = [sys.executable, str(ROOT / "explore.py"), "data", "synth", "--train-frames=24", "--test-frames=4"]
     call += ["--val-frames=4", f"--cache={tmp_path / 'cache'}", "--workers=2", "--frame=64"]
@@ -274,7 +274,9 @@ def test_rendering_continues_after_a_signal(number: signal.Signals, tmp_path: Pa
 
 
 @pytest.mark.timeout(900)
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGKILL])
+@pytest.mark.parametrize(
+    "number", mostly_slow([signal.SIGTERM, signal.SIGHUP, signal.SIGKILL], signal.SIGTERM, signal.SIGKILL)
+)
 def test_a_video_keeps_its_frames_after_a_signal(number: signal.Signals, tmp_path: Path) -> None:
     encoder = cv2.VideoWriter(str(tmp_path / "v.avi"), cv2.VideoWriter.fourcc(*"MJPG"), 25, (64, 64))
     for shade in range(600):

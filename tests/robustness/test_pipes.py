@@ -13,7 +13,7 @@ import pytest
 from explore.cli import COMMANDS
 from explore.predict import BUNDLED
 from quantize import sdk
-from tests.helpers import ROOT
+from tests.helpers import ROOT, mostly_slow
 from tests.helpers.layouts import custom, pictures
 
 pytestmark = pytest.mark.skipif(not Path("/dev/full").exists(), reason="Linux only")
@@ -61,7 +61,7 @@ def run_into(sink: str, call: list[str], stream: str = "stdout") -> tuple[int, s
 
 
 @pytest.mark.parametrize("sink", SINKS)
-@pytest.mark.parametrize("name", CALLS)
+@pytest.mark.parametrize("name", mostly_slow(CALLS, "version", "help search", "profile", "data check", "predict"))
 def test_output_of_commands(name: str, sink: str, folder: Path) -> None:
     call = [part.replace("FOLDER", str(folder)) for part in CALLS[name]]
     status, error = run_into(sink, [*EXPLORE, *call])
@@ -73,7 +73,7 @@ def test_output_of_commands(name: str, sink: str, folder: Path) -> None:
 
 
 @pytest.mark.parametrize("sink", SINKS)
-@pytest.mark.parametrize("call", [["../photo.png"], ["--help"], ["--check"]], ids=" ".join)
+@pytest.mark.parametrize("call", mostly_slow([["../photo.png"], ["--help"], ["--check"]], ["--check"]), ids=" ".join)
 def test_output_of_run_py(call: list[str], sink: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(folder / "bundle")
     if call == ["--check"]:

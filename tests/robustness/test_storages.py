@@ -23,6 +23,7 @@ from explore.search.storage import fingerprint
 from explore.search.storage.backends import check_storage, open_storage
 from explore.search.study import completed, next_task, open_study, prepare_study
 from explore.search.workers.leases import LeaseMonitor
+from tests.helpers import mostly_slow
 from tests.helpers.search import TINY_SPACE
 
 SECONDS = 60.0  # far below the time that a search waits for a storage that comes back
@@ -175,7 +176,9 @@ OTHERS: dict[str, Callable[[optuna.Study], object]] = {  # trials that a user ad
 }
 
 
-@pytest.mark.parametrize("name", OTHERS)
+@pytest.mark.parametrize(
+    "name", mostly_slow(OTHERS, "a part chosen", "impossible value", "running", "complete with a parameter")
+)
 def test_trials_added_through_optuna_do_no_harm(name: str, tmp_path: Path) -> None:
     config = tiny(tmp_path)
     OTHERS[name](open_study(config))

@@ -87,6 +87,7 @@ def test_weights_fit_every_replacement_of_activations(before: str, after: str) -
     assert copied.steps["stem"][0][0].conv.weight.equal(net.steps["stem"][0][0].conv.weight)
 
 
+@pytest.mark.slow
 def test_options_of_version_0_1_give_a_notice(
     checkpoint: Checkpoint, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

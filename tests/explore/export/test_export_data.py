@@ -62,6 +62,7 @@ def test_joints_data_and_licence_come_from_the_checkpoint(tmp_path: Path) -> Non
     assert interval.low <= interval.value == found.metrics["mpjpe_mm"] <= interval.high and interval.units == 12
 
 
+@pytest.mark.slow
 def test_licence_is_that_of_the_training_data(tmp_path: Path) -> None:
     path = tmp_path / "net.safetensors"
     checkpoint(path, custom_with(tmp_path / "own", 12, KNOWN))
@@ -93,6 +94,7 @@ def test_other_data_must_be_named_and_have_the_joints(
     assert export(path, f"--data=custom:{tmp_path / 'moved'}").skeleton.joints == OWN
 
 
+@pytest.mark.slow
 def test_joints_of_named_data_are_matched_by_name(tmp_path: Path, cache: None) -> None:
     path = checkpoint(tmp_path / "net.safetensors", custom_with(tmp_path / "own", 12, KNOWN))
     found = export(path, "--data=synthetic:easy", *QUICK_EXPORT)

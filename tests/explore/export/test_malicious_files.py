@@ -15,6 +15,7 @@ import pytest
 from onnx import TensorProto, helper
 
 from explore.cli import main
+from tests.helpers import mostly_slow
 from tests.helpers.networks import write_bundle
 
 NOISE = random.Random(0).randbytes(4000)
@@ -58,7 +59,9 @@ def photo(tmp_path: Path) -> Path:
     return path
 
 
-@pytest.mark.parametrize("case", FILES)
+@pytest.mark.parametrize(
+    "case", mostly_slow(FILES, "tflite: noise", "xml: layer from a library", "onnx: external data")
+)
 def test_predict_and_measure_reject_the_file(
     case: str, photo: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

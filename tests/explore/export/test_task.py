@@ -51,6 +51,7 @@ def test_a_bundle_becomes_a_task(exported: Path, tmp_path: Path) -> None:
     assert (landmarks[:, :33][:, ~np.array(body.derived), 3] == -20).all()
 
 
+@pytest.mark.slow
 def test_a_checkpoint_states_the_loss_of_its_framing(
     checkpoint: Callable[[str], Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -25,7 +25,7 @@ from explore.predict.pipeline import Model, predict_people
 from quantize import bundle, sdk
 from quantize.bundle import Bundle
 from quantize.recipes import recipe
-from tests.helpers import ROOT
+from tests.helpers import ROOT, mostly_slow
 from tests.helpers.browser import launched, litertjs, served
 from tests.helpers.layouts import OLD_BUNDLE
 from tests.helpers.networks import Case, write_bundle
@@ -98,6 +98,7 @@ def test_python_program(litert: Bundle) -> None:
     check(done.stdout, expected(litert, photo_of(litert), BOX), limit_mm(litert))
 
 
+@pytest.mark.slow
 def test_cpp_program(
     case: Callable[[str], Case],  # noqa: F811
     exported: Callable[[str, str, str], Path],  # noqa: F811
@@ -131,6 +132,7 @@ def test_cpp_program(
     check(done.stdout, expected(made, draw_photo(300), BOX))
 
 
+@pytest.mark.parametrize("litert", mostly_slow(["roi", "box"], "roi"), indirect=True)
 def test_web_page(litert: Bundle, tmp_path: Path) -> None:
     with litertjs():
         modules = web_server.installed(lambda _, text: None)

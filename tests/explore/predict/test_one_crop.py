@@ -20,6 +20,7 @@ from explore.export import golden
 from explore.measure.probe import runtimes
 from quantize import bundle, runner, sdk
 from quantize.sdk import edgepose_decoder as decoder
+from tests.helpers import mostly_slow
 from tests.helpers.browser import in_javascript
 from tests.helpers.layouts import OLD_BUNDLE
 from tests.helpers.runtimes import run_py
@@ -170,7 +171,7 @@ def test_check_passes_and_prints_the_deviation(checked: bundle.Bundle) -> None:
     assert " px (limit " in lines[3] and " mm (limit " in lines[3]
 
 
-@pytest.mark.parametrize("fault", ["bilinear", "box", "decode"])
+@pytest.mark.parametrize("fault", mostly_slow(["bilinear", "box", "decode"], "box"))
 def test_check_reveals_another_crop_or_decoding(checked: bundle.Bundle, fault: str, tmp_path: Path) -> None:
     changes = {
         "bilinear": ("min(max(int(shrink * 1.1) if min(height, width) > 256 else round(shrink), 1), 8)", "1"),

@@ -84,6 +84,7 @@ def lag(raw: list[Person], smooth: list[Person], unit: str) -> float:
     return float(delays[np.argmin(errors)])
 
 
+@pytest.mark.slow
 def test_people_at_rest_jitter_70_percent_less(model: Model) -> None:
     clips = [predicted(model, clip(0.0, figure)) for figure in range(FIGURES)]
     for unit in ("px", "mm"):

@@ -27,7 +27,7 @@ from explore.report.tables import FRONT, TRIALS, read_table, write_tables
 from quantize.bundle import annotate, load
 from quantize.certificate import Certificate, Check
 from quantize.recipes import recipe
-from tests.helpers import ROOT
+from tests.helpers import ROOT, mostly_slow
 from tests.helpers.browser import launched
 from tests.helpers.networks import write_bundle
 from tests.helpers.studies import ACCURATE, MIDDLE, REFERENCE, MadeFile, write_compared_study, write_study
@@ -182,7 +182,7 @@ def test_the_first_view_names_axes_headers_and_a_choice(browser: Any, study: Pat
     visit.leave()
 
 
-@pytest.mark.parametrize("live", [True, False])
+@pytest.mark.parametrize("live", mostly_slow([True, False], True))
 def test_a_study_without_results_says_so(browser: Any, tmp_path: Path, live: bool) -> None:
     folder = write_study(tmp_path / "s", 0)
     write_page(read_summary(folder), live=live)
@@ -246,6 +246,7 @@ def test_predictions_are_drawn_and_rotate(browser: Any, study: Path) -> None:
     visit.leave()
 
 
+@pytest.mark.slow
 def test_a_network_is_chosen_also_where_every_file_failed_a_check(browser: Any, study: Path) -> None:
     visit = Visit(browser, study / "index.html")
     chosen = "values.name[lowestError()]"
@@ -321,7 +322,7 @@ def test_the_table_sorts_and_downloads(browser: Any, study: Path) -> None:
     visit.leave()
 
 
-@pytest.mark.parametrize("look", ["light", "dark"])
+@pytest.mark.parametrize("look", mostly_slow(["light", "dark"], "light"))
 def test_light_dark_and_print(browser: Any, study: Path, look: str) -> None:
     visit = Visit(browser, study / "index.html", color_scheme=look)
     page = visit.page
@@ -396,7 +397,7 @@ def test_no_name_runs_a_script(browser: Any, tmp_path: Path) -> None:
     visit.leave()
 
 
-@pytest.mark.parametrize("width", [1280, 390])
+@pytest.mark.parametrize("width", mostly_slow([1280, 390], 1280))
 def test_intervals_parts_and_comparisons(browser: Any, tmp_path: Path, width: int) -> None:
     files = (
         MadeFile("fast", 160.0, 0.10), MadeFile("middle", 140.0, 0.30), MadeFile("same", 139.9, 0.40, noise=8.0),
@@ -432,6 +433,7 @@ def test_intervals_parts_and_comparisons(browser: Any, tmp_path: Path, width: in
     visit.leave()
 
 
+@pytest.mark.slow
 def test_latency_on_remote_devices(browser: Any, tmp_path: Path) -> None:
     folder = write_study(tmp_path / "s", 12, device="<b>web</b>")
     write_page(read_summary(folder))
@@ -444,6 +446,7 @@ def test_latency_on_remote_devices(browser: Any, tmp_path: Path) -> None:
     visit.leave()
 
 
+@pytest.mark.slow
 def test_a_bare_copy_still_has_a_page(browser: Any, tmp_path: Path) -> None:
     folder = tmp_path / "bare"
     folder.mkdir()

@@ -22,6 +22,7 @@ from explore.search.rungs import STEPS
 from explore.search.storage import fingerprint
 from explore.search.study import EXHAUSTED, Task, baselines, next_task, open_study, prepare_study
 from explore.search.workers.leases import LATENCY, LeaseMonitor
+from tests.helpers import mostly_slow
 from tests.helpers.search import TINY_SPACE
 from tests.helpers.studies import write_candidate
 
@@ -64,7 +65,7 @@ def test_only_networks_that_pass_all_checks_become_trials(sampler: str, tmp_path
         assert trial.distributions["width"] == CategoricalDistribution(space.dimensions["width"].values)
 
 
-@pytest.mark.parametrize("sampler", SAMPLERS)
+@pytest.mark.parametrize("sampler", mostly_slow(SAMPLERS, "cost-aware", "random"))
 def test_a_space_that_is_too_small_ends_the_search_with_a_sentence(
     sampler: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

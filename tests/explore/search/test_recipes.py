@@ -42,7 +42,7 @@ ONE_NETWORK = {
     "dimensions": {"width": [0.25], "intermediate_channels": [64], "activation": ["relu"], "head": ["heatmap-2.5d"]},
 }
 GIVEN: dict[str, Any] = {
-    "dataset": {"train_frames": 40, "test_frames": 12},
+    "dataset": {"train_frames": 40, "test_frames": 12, "val_frames": 12},
     "candidate": {"samples": 16},
     "final": {"samples": 16},
     "measure": {"rounds": 3, "calls": 3, "max_seconds": 0.5, "ci_width": 1.0},
@@ -125,6 +125,7 @@ def test_float_objective_judges_the_float_file_and_ships_int8(tmp_path: Path, mo
     assert bundle.load(folder / row["bundle"]).manifest.recipe.int8
 
 
+@pytest.mark.slow
 def test_a_failed_gate_is_told_and_the_finalist_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("EDGEPOSE_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(certificate, "FLOAT_DEVIATION_MM", -1.0)

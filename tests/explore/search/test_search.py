@@ -15,7 +15,7 @@ import pytest
 
 from explore.cli import main
 from explore.report.tables import read_table
-from tests.helpers import ROOT
+from tests.helpers import ROOT, mostly_slow
 from tests.helpers.search import RENDERED, command, environment, run_command, trials
 
 REAL = ROOT.parent / "shared" / "data" / "human36m"
@@ -24,7 +24,7 @@ pytestmark = pytest.mark.timeout(3000)
 
 
 def test_killed_twice_it_finishes_every_trial_once(tmp_path: Path) -> None:
-    call = command(tmp_path, "--trials=6", *RENDERED)
+    call = command(tmp_path, "--trials=5", "--finalists=1", *RENDERED)
     before: dict[Path, int] = {}
     for finished in (1, 3):
         process = subprocess.Popen(
@@ -46,13 +46,13 @@ def test_killed_twice_it_finishes_every_trial_once(tmp_path: Path) -> None:
     results = {path: path.stat().st_mtime_ns for path in tmp_path.glob("s/candidates/*/result.json")}
     assert before.items() <= results.items(), "a finished candidate was evaluated again"
     finished_trials = [t for t in trials(tmp_path) if t.state == optuna.trial.TrialState.COMPLETE]
-    assert len(finished_trials) == 6
-    assert len({t.user_attrs["arch"] for t in finished_trials}) == 6
+    assert len(finished_trials) == 5
+    assert len({t.user_attrs["arch"] for t in finished_trials}) == 5
     assert not [t for t in trials(tmp_path) if t.state == optuna.trial.TrialState.RUNNING]
 
     folder = tmp_path / "s"
     rows = read_table(folder / "trials.csv")
-    assert sum(row["state"] == "complete" for row in rows) == 6
+    assert sum(row["state"] == "complete" for row in rows) == 5
     front = read_table(folder / "front.csv")
     assert {row["runtime"] for row in front} == {"litert", "openvino"}
     for row in front:
@@ -66,12 +66,6 @@ def test_killed_twice_it_finishes_every_trial_once(tmp_path: Path) -> None:
     again = subprocess.run(call, cwd=tmp_path, env=environment(tmp_path), capture_output=True, text=True, timeout=1500)
     assert again.returncode == 0, again.stderr
     assert {path: path.stat().st_mtime_ns for path in tmp_path.glob("s/candidates/*/result.json")} == results
-
-    other = subprocess.run(
-        [*call, "--seed=1"], cwd=tmp_path, env=environment(tmp_path), capture_output=True, text=True, timeout=60
-    )
-    assert other.returncode == 2
-    assert other.stderr.count("\n") == 1 and "seed" in other.stderr and "--study" in other.stderr
 
 
 @needs_real
@@ -90,14 +84,20 @@ def test_real_frames_go_the_same_way(tmp_path: Path) -> None:
 
 
 @needs_real
-@pytest.mark.parametrize("fault", ["annotation", "jpeg"])
+@pytest.mark.parametrize("fault", mostly_slow(["annotation", "jpeg"], "jpeg"))
 def test_damaged_real_data_is_named_and_ends_the_search(fault: str, tmp_path: Path) -> None:
     copy = tmp_path / "data"
     shutil.copytree(REAL, copy, copy_function=shutil.copyfile)
     pattern = "annotations/*subject5_data.json" if fault == "annotation" else "images/s_05*/*.jpg"
     damaged = next(copy.glob(pattern))
     damaged.write_bytes(damaged.read_bytes()[: damaged.stat().st_size // 2])
-    options = (f"--data=human36m:{copy}", "--dataset.train-subjects=1,5,7", "--dataset.test-subjects=8", "--trials=2")
+    options = (
+        f"--data=human36m:{copy}",
+        "--dataset.train-subjects=1,5,7",
+        "--dataset.test-subjects=8",
+        "--trials=2",
+        "--runtime=onnxruntime",
+    )
     done = run_command(tmp_path, *options, timeout=1500)
     assert done.returncode == 2, done.stderr
     lines = [line for line in done.stderr.splitlines() if line.startswith("error:")]

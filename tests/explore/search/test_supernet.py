@@ -45,7 +45,7 @@ def test_a_search_takes_a_built_in_supernet_that_fits_or_trains_its_own(
     own = with_supernet(config, True)
     monkeypatch.setenv("EDGEPOSE_CACHE", str(tmp_path / "cache"))
     monkeypatch.setitem(search.SUPERNET_PRESET, "samples", 32)
-    small = own.model_copy(update={"dataset": DatasetConfig(train_frames=24, test_frames=8)})
+    small = own.model_copy(update={"dataset": DatasetConfig(train_frames=24, test_frames=8, val_frames=8)})
     search.train_supernet_of_study(small)
     made = config.folder / "supernet.safetensors"
     assert own.estimate.supernet == str(made) and json.loads(made.with_suffix(".json").read_text())["samples"] == 32

@@ -55,6 +55,7 @@ def test_the_command_writes_checkpoint_and_result(tmp_path: Path, capsys: pytest
     assert out.is_file() and not out.with_suffix(".state").exists()
 
 
+@pytest.mark.slow
 def test_options_of_version_0_1_work_with_a_notice(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -74,6 +75,7 @@ def test_options_of_version_0_1_work_with_a_notice(
         assert f"note: {name} is now called {new}" in printed.err
 
 
+@pytest.mark.slow
 def test_a_killed_run_resumes_with_the_same_result(tmp_path: Path) -> None:
     environment = os.environ | {"EDGEPOSE_CACHE": str(tmp_path), "OMP_NUM_THREADS": "1"}
     begin = (

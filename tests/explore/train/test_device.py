@@ -22,7 +22,7 @@ from explore.search.workers import join
 from explore.search.workers.pool import worker_count
 from explore.train.engine import Engine, find_devices, start_engine
 from explore.train.precision import with_precision
-from tests.helpers import ROOT
+from tests.helpers import ROOT, mostly_slow
 from tests.helpers.fake_device import NAME
 from tests.helpers.training import tiny_arch
 
@@ -44,8 +44,8 @@ def run(folder: Path, device: str, cases: tuple[str, ...]) -> dict[str, Any]:
 @pytest.mark.timeout(3000)  # busy machines
 @pytest.mark.parametrize(
     "cases",
-    [("resumed", "command", "supernet", "precision", "taught"), pytest.param(("search",), marks=pytest.mark.slow)],
-    ids=["train", "search"],
+    mostly_slow([("resumed", "command"), ("supernet", "precision", "taught"), ("search",)], ("resumed", "command")),
+    ids=["train", "more", "search"],
 )
 def test_every_convolution_is_on_the_device_and_the_result_is_that_of_the_cpu(
     cases: tuple[str, ...], tmp_path: Path

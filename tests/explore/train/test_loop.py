@@ -31,7 +31,7 @@ from explore.train.loop import TrainResult, learning_rate, predict, train
 from explore.train.loss import pose_loss
 from explore.train.state import WeightAverage
 from quantize.checkpoint import load_network, load_tensors, save_network, save_tensors
-from tests.helpers import ROOT, layouts
+from tests.helpers import ROOT, layouts, mostly_slow
 from tests.helpers.training import same_weights, tiny_arch
 
 
@@ -99,7 +99,7 @@ def test_workers_load_the_same_batches(evaluator: Evaluator, tmp_path: Path) -> 
     assert same_weights(*nets)
 
 
-@pytest.mark.parametrize("workers", [0, 1])
+@pytest.mark.parametrize("workers", mostly_slow([0, 1], 0))
 def test_single_faulty_images_are_skipped_and_many_abort(tmp_path: Path, workers: int) -> None:
     layouts.human36m(tmp_path / "set", 200)
     data = open_dataset(f"human36m:{tmp_path / 'set'}", "train", Human36MOptions(train_subjects=(1,)))

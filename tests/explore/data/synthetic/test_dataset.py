@@ -26,7 +26,7 @@ from explore.data.synthetic.frame import compose_frame, render_jpeg, shapes_of_s
 from explore.data.synthetic.pose import ARCHETYPES, FURTHER, LIMITS, bone_rotations, sample_pose, sample_varied_pose
 from explore.data.synthetic.render import rasterise
 from explore.evaluation import metrics
-from tests.helpers import ROOT
+from tests.helpers import ROOT, mostly_slow
 
 SMALL = SyntheticConfig(level="full", size=64, train_frames=12, test_frames=6)
 
@@ -383,7 +383,7 @@ if __name__ == "__main__":
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="looks for processes in /proc")
-@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
+@pytest.mark.parametrize("how", mostly_slow([signal.SIGINT, signal.SIGKILL], signal.SIGKILL))
 def test_workers_end_with_their_parent(tmp_path, how):
     script = tmp_path / "make.py"
     script.write_text(RENDER_WITH_TWO)

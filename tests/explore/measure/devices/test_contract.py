@@ -11,6 +11,7 @@ import pytest
 from arch.errors import InputError
 from explore.measure.devices import DEVICES, Device, open_device, probe_client
 from explore.measure.rows import DeviceError, Model
+from tests.helpers import mostly_slow
 from tests.helpers.measure import Sshd, ignore_progress, quick
 
 KINDS = ("local", "ssh")
@@ -45,6 +46,7 @@ def test_one_row_per_model_and_thread_count(device: Device, model_of: Callable[[
     assert rows[0].recipe == "int8-static" and rows[1].instruction_sets_used
 
 
+@pytest.mark.parametrize("device", mostly_slow(KINDS, "local"), indirect=True)
 def test_broken_file_fails_with_one_line(device: Device, model_of: Callable[[str], Model], tmp_path: Path) -> None:
     good = model_of("litert")
     content = bytearray(good.files[0].read_bytes())
@@ -66,6 +68,7 @@ def test_slow_device_is_stopped(
         device.measure([model_of("openvino")], quick(timeout_s=0.05), ignore_progress)
 
 
+@pytest.mark.parametrize("device", mostly_slow(KINDS, "local"), indirect=True)
 def test_caps_on_instruction_sets(device: Device, model_of: Callable[[str], Model]) -> None:
     with pytest.raises(InputError, match="XNNPACK always uses"):
         device.measure([model_of("litert")], quick(isa="avx2"), ignore_progress)

@@ -76,6 +76,7 @@ def test_real_browser(
     assert rows[0].recipe == "int8-static" and rows[0].ratio == 1.0
 
 
+@pytest.mark.slow
 def test_open_page_returns_for_the_next_measurement(
     litertjs: Path, chromium: Callable[[str], None], model_of: Callable[[str], Model], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -95,6 +96,7 @@ def test_open_page_returns_for_the_next_measurement(
     assert opened == [device.address] * 2  # type: ignore[attr-defined]
 
 
+@pytest.mark.slow
 def test_invalid_model_file(
     litertjs: Path,
     chromium: Callable[[str], None],

@@ -32,6 +32,7 @@ def checked() -> CheckedFile:
     return CheckedFile("reference", "litert", (found.model,), found.arch, found.normalise(crops))
 
 
+@pytest.mark.slow
 def test_outputs_are_identical_on_the_code_paths(emulator: Emulator, checked: CheckedFile) -> None:
     cpus = [CPUS[name] for name in ("cortex-a53", "max")]
     (found,) = check(emulator, cpus, [checked], lambda share, text: None)
@@ -41,6 +42,7 @@ def test_outputs_are_identical_on_the_code_paths(emulator: Emulator, checked: Ch
     assert found[0].digest == found[1].digest
 
 
+@pytest.mark.slow
 def test_other_kernels_are_found_to_differ(emulator: Emulator, checked: CheckedFile) -> None:
     job = Job("plain", "litert", checked.files, checked.inputs, plain=True)
     plain = emulator.outputs(CPUS["cortex-a76"], [job, checked.job])

@@ -109,6 +109,7 @@ def test_latency_from_macs_goes_through_the_measured_files(tmp_path: Path) -> No
     assert again(small) == pytest.approx(1.0), "predictions teach nothing"
 
 
+@pytest.mark.slow
 def test_a_search_for_macs_and_size_measures_no_candidate(tmp_path: Path) -> None:
     options = (*ONE, "--objectives=mpjpe,macs,size", "--limit=macs=60M", "--limit=size=3MB", "--trials=3", "--json")
     done = run_command(tmp_path, *options, timeout=1200)
