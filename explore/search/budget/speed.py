@@ -27,7 +27,7 @@ class Speed(BaseModel):
     frame_s: float = 7e-3
     candidate_s: float = 10.0
     finalist_s: float = 45.0
-    reference_s: float = 45.0
+    reference_s: float = 25.0
     report_s: float = 25.0
     busy: float = 1.0
 
