@@ -26,7 +26,7 @@ class Speed(BaseModel):
     mac_s: float = 1.25e-10
     frame_s: float = 7e-3
     candidate_s: float = 10.0
-    finalist_s: float = 45.0
+    finalist_s: float = 36.0
     reference_s: float = 25.0
     report_s: float = 25.0
     busy: float = 1.0

@@ -36,6 +36,7 @@ from quantize.environment import machine
 from quantize.recipes import recipe
 
 REFERENCE_CONFIG = MeasureConfig(rounds=30, calls=50, max_seconds=10.0)
+FINALIST_SHARE = 0.01  # of the time budget, for the files of one finalist: all other work waits
 ATTEMPTS = 5  # disturbed measurements after which a latency is predicted
 PAUSE_S = 2.0
 LOAD_S = 0.5  # time in which the load of other processes is observed on a machine that was busy
@@ -152,7 +153,8 @@ def measure_calls(
 def measure_files(context: EvalContext, files: Mapping[str, tuple[str, Path]]) -> dict[str, Latency]:
     """Measure model files in interleaved rounds with the reference network. files: runtime and path by name
 
-    `MeasureConfig.max_seconds` is the time limit of one file and the reference network; it grows with the number of files.
+    `MeasureConfig.max_seconds` is the time limit of one file and the reference network. It grows with the number of files
+    to at most `FINALIST_SHARE` of the time budget.
 
     Raises:
         Disturbed: other processes disturbed every attempt.
@@ -160,7 +162,9 @@ def measure_files(context: EvalContext, files: Mapping[str, tuple[str, Path]]) -
     config = context.config
     named = {"reference": (config.runtime, reference_file(config)), **files}
     calls = {name: prepare_call(context, runtime, file) for name, (runtime, file) in named.items()}
-    found = measure_calls(context, calls, config.measure.for_count(len(calls)))
+    settings, least = config.measure.for_count(len(calls)), config.measure.max_seconds
+    limit = min(settings.max_seconds, max(least, FINALIST_SHARE * config.budget_s))
+    found = measure_calls(context, calls, settings.model_copy(update={"max_seconds": limit}))
     take_reference(config, found["reference"])
     return found
 
