@@ -30,6 +30,7 @@ FIXED = (
     "upsample", "head", "input_size", "num_joints",
 )  # fmt: skip
 FIXED_BY = {"head": ("simcc", ("heatmap_size",)), "decoder": ("parts", ("heatmap_size", "depth_bins"))}
+NO_SIZE = {"depth_bins": -1, "intermediate_channels": 0}  # values that are not sizes; 0 in rows of an encoder's table
 CACHED_SUBNETS = 256
 
 Channels = tuple[int, ...]  # indices of a subnet's channels among the supernet's
@@ -74,7 +75,7 @@ def smallest_and_largest(space: Space) -> tuple[Arch, Arch]:
     """Return the extreme networks of a space that a supernet can cover.
 
     Raises:
-        InputError: the space varies a field that shares no weights.
+        InputError: the space varies a field that shares no weights, or one whose values are not all sizes.
     """
     values: dict[str, set[Any]] = {}
     for key, dimension in space.dimensions.items():
@@ -85,6 +86,13 @@ def smallest_and_largest(space: Space) -> tuple[Arch, Arch]:
             raise InputError(
                 f"space {space.name}: dimensions.{field}: varies ({listed}), but a supernet has a single value; "
                 "keep one, or use the space `elastic`"
+            )
+    for field, found in values.items():
+        default = NO_SIZE.get(field, 0 if "." in field else None)
+        if default in found and len(found) > 1:
+            raise InputError(
+                f"space {space.name}: dimensions.{field}: {default} is not a size, so that a supernet cannot order it; write "
+                "the number that it stands for, or leave it out"
             )
     largest = space.suggest(lambda _, choices: max(choices))
     for field, (value, constant) in FIXED_BY.items():

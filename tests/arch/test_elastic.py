@@ -169,6 +169,14 @@ def test_a_space_that_varies_a_fixed_field_is_rejected(dimension: str, values: l
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize(("dimension", "values"), [("depths.3", [0, 2]), ("depth_bins", [-1, 4])])
+def test_a_space_with_values_that_are_no_sizes_is_rejected(dimension: str, values: list[int]) -> None:
+    base = BASE | {"heatmap_size": 16}
+    made = make_space({"name": "mixed", "base": base, "dimensions": {dimension: values}}, "mixed")
+    with pytest.raises(InputError, match=rf"mixed: dimensions\.{dimension}: {values[0]} is not a size"):
+        smallest_and_largest(made)
+
+
 @pytest.mark.parametrize(
     ("changes", "word"),
     [
