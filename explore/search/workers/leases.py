@@ -134,6 +134,7 @@ class Lease:
     read: returns the present value in the storage
     write: replaces it
     before: the value that a dead process left, from which deaths without progress are counted
+    is_work: the holder reports its progress by `at`, and ends itself without any for `STALLED` seconds
     """
 
     def __init__(
@@ -143,6 +144,7 @@ class Lease:
         write: Callable[[LeaseValue | None], None],
         before: LeaseValue | None,
         seconds: float,
+        is_work: bool = True,
     ) -> None:
         self.name = name
         self.lost = False
@@ -153,6 +155,7 @@ class Lease:
         self._token = uuid.uuid4().hex
         self._pool = Process.of(os.getppid())
         self._fraction = 0.0
+        self._is_work = is_work
         self._beat = 0
         self._moved = time.monotonic()
         self._lock = threading.Lock()
@@ -201,7 +204,7 @@ class Lease:
 
     def _renew(self, pause: float) -> None:
         while not self._stop.wait(pause):
-            if time.monotonic() - self._moved > STALLED:
+            if self._is_work and time.monotonic() - self._moved > STALLED:
                 print(f"no progress in '{self.stage}' for {STALLED:.0f} s: this worker ends itself", flush=True)
                 os._exit(1)
             try:
@@ -333,10 +336,10 @@ def with_short_patience(study: optuna.Study) -> Iterator[None]:
         yield
 
 
-def lease_resource(study: optuna.Study, resource: str, monitor: LeaseMonitor) -> Lease | None:
+def lease_resource(study: optuna.Study, resource: str, monitor: LeaseMonitor, is_work: bool = True) -> Lease | None:
     """Lease a resource of the study; return None while a living process holds it.
 
-    monitor: the caller's, kept for all its attempts
+    monitor: the caller's, kept for all its attempts; is_work: see `Lease`
     """
     before = study.user_attrs.get(resource)
     if before is not None and not monitor.expired({resource: before}):
@@ -347,6 +350,7 @@ def lease_resource(study: optuna.Study, resource: str, monitor: LeaseMonitor) ->
         lambda value: study.set_user_attr(resource, value),
         before,
         monitor.lease,
+        is_work,
     )
     time.sleep(CONFIRM)  # of two processes that wrote at the same moment, the last writer keeps the resource
     if lease.is_mine():
@@ -366,7 +370,7 @@ def release_resource(study: optuna.Study, lease: Lease) -> None:
 def leased(study: optuna.Study, resource: str, seconds: float) -> Iterator[Lease]:
     """Wait for a resource and hold its lease."""
     monitor = LeaseMonitor(seconds)
-    while (lease := lease_resource(study, resource, monitor)) is None:
+    while (lease := lease_resource(study, resource, monitor, is_work=False)) is None:
         time.sleep(CONFIRM)
     try:
         yield lease
@@ -382,7 +386,7 @@ def leadership(study: optuna.Study, seconds: float) -> Iterator[None]:
         InputError: another process leads the study.
     """
     monitor, deadline, first = LeaseMonitor(seconds), time.monotonic() + 1.2 * seconds, study.user_attrs.get(LEADER)
-    while (lease := lease_resource(study, LEADER, monitor)) is None:
+    while (lease := lease_resource(study, LEADER, monitor, is_work=False)) is None:
         other = study.user_attrs.get(LEADER)
         process = process_of(other) if other else None
         if process and (other != first or process.is_on_this_machine() or time.monotonic() > deadline):

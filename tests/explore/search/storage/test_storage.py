@@ -35,7 +35,7 @@ from explore.search.storage.backends import StorageLost, dashboard, open_storage
 from explore.search.storage.optuna_private import new_trial, return_to_queue
 from explore.search.storage.unstarted import replace_configuration
 from explore.search.study import next_task, open_study, prepare_study
-from explore.search.workers import worker
+from explore.search.workers import leases, worker
 from explore.search.workers.leases import (
     LATENCY,
     LEADER,
@@ -44,6 +44,7 @@ from explore.search.workers.leases import (
     LeaseMonitor,
     TrialLease,
     leadership,
+    leased,
     requeue_dead,
     take_waiting,
 )
@@ -219,6 +220,21 @@ def test_a_lease_that_stands_still_ends_and_its_owner_lets_go(tmp_path: Path) ->
     assert [(t.state, t.values, t.user_attrs.get("reason")) for t in study.trials] == [
         (TrialState.COMPLETE, [1.0, 2.0], None)
     ]
+
+
+def test_only_work_without_progress_ends_its_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The process that leads a study reports no progress, however long the search takes."""
+    monkeypatch.setattr(leases, "STALLED", 0.1)
+    ended: list[int] = []
+    monkeypatch.setattr(leases.os, "_exit", ended.append)
+    study = make_study(tmp_path)
+    with leadership(study, 0.6), leased(study, "device", 0.6):
+        time.sleep(1.0)
+    assert not ended
+    lease = TrialLease(study, new_trial(study), 0.6)
+    time.sleep(1.0)
+    lease.stop()
+    assert ended
 
 
 def test_a_watch_that_could_not_look_starts_anew(tmp_path: Path) -> None:
