@@ -36,7 +36,7 @@ from explore.search.finalists import Validation, choose_finalists, read_finalist
 from explore.search.progress import SearchProgress
 from explore.search.proposals import size_if_small
 from explore.search.recipes_of_trial import check_recipes, label
-from explore.search.rungs import check_rungs
+from explore.search.rungs import check_rungs, is_stopped, last_step
 from explore.search.storage import fingerprint
 from explore.search.storage.backends import check_storage, dashboard, storage_url
 from explore.search.storage.records import candidate_frame_errors
@@ -228,7 +228,8 @@ def _run_phases(
     done = [result_of(config, trial) for trial in completed(study)]
     for result in done:
         progress.status.add(values(config, figures(result)), result.is_measured)
-    known = [(label(config, result.arch, result.recipe), float(result.macs)) for result in done]
+    known = [(label(config, result.arch, result.recipe), float(result.macs), 1.0) for result in done]
+    known += [("", float(step.macs), step.share) for step in map(last_step, filter(is_stopped, study.trials))]
     size = size_if_small(config, space)
     if size < config.trials:
         progress.display.log(

@@ -168,6 +168,11 @@ def is_stopped(trial: FrozenTrial) -> bool:
     return trial.state == TrialState.PRUNED and STEPS in trial.user_attrs
 
 
+def last_step(trial: FrozenTrial) -> Step:
+    """Return the last rung of a stopped trial."""
+    return Step.model_validate(trial.user_attrs[STEPS][-1])
+
+
 def stage_reached(trial: FrozenTrial) -> str:
     """Return how far a trial without a result came: the check that it failed, or the fraction of its training."""
     steps = trial.user_attrs.get(STEPS)

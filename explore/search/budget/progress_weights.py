@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from arch.cost import cost
@@ -56,15 +57,19 @@ def candidate_weight(config: SearchConfig, macs: float, share: float = 1.0) -> f
 
 
 def candidate_weights(
-    config: SearchConfig, space: Space, first: dict[str, Arch], finished: list[tuple[str, float]]
+    config: SearchConfig, space: Space, first: dict[str, Arch], finished: Iterable[tuple[str, float, float]]
 ) -> ProgressWeights:
-    """Weights of a study's candidates. first: tried first; finished: pairs of label and MACs of finished ones."""
+    """Weights of a study's candidates.
+
+    first: tried first
+    finished: label, MACs and the fraction of its training of each finished or stopped one
+    """
     drawn = [candidate_weight(config, cost(arch).macs) for arch in drawn_networks(config, space)]
     recipe_name = searched_recipes(config)[0]
     ahead = {label(config, arch, recipe_name): candidate_weight(config, cost(arch).macs) for arch in first.values()}
     weights = ProgressWeights(config.trials, ahead, sum(drawn) / len(drawn))
-    for name, macs in finished:
-        weights.finish(name, candidate_weight(config, macs))
+    for name, macs, share in finished:
+        weights.finish(name, candidate_weight(config, macs, share))
     return weights
 
 

@@ -96,7 +96,10 @@ def test_progress_is_weighted_by_work() -> None:
         weights.finish(str(number), candidate_weight(config, 2e7))
         assert weights.fraction({}) > before
     assert weights.fraction({}) == 1.0
-    finished = [(name, cost(arch).macs) for name, arch in first.items()]
+    finished = [(name, cost(arch).macs, 1.0) for name, arch in first.items()]
     assert 0.25 < candidate_weights(config, space, first, finished).fraction({}) < 1.0
+    stopped = [("", 2e7, 0.25)] * 4
+    without = candidate_weights(config, space, first, finished).fraction({})
+    assert candidate_weights(config, space, first, [*finished, *stopped]).fraction({}) > without
     chosen = [preset("paper-L-relu@64"), preset("paper-XS-relu@64")]
     assert finalist_weights(config, chosen, chosen[:1]).fraction({}) > 0.6
