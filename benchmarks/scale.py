@@ -226,10 +226,10 @@ def report_trials(config: SearchConfig, phase: worker.Phase, index: int, pipe: C
     """Send the messages of half of the study's trials, without any work."""
     figures = {"values": [100.0, 1.0], "is_measured": True, "macs": 10**7}
     for number in range(index, config.trials, 2):
-        worker.send(pipe, "trial", worker=index, number=number, name=f"{number:010x}")
+        worker.send(pipe, "trial", number=number, name=f"{number:010x}")
         for step in range(5):
-            worker.send(pipe, "stage", worker=index, stage="train", done=step, total=5)
-        worker.send(pipe, "finished", worker=index, number=number, name=f"{number:010x}", **figures)
+            worker.send(pipe, "stage", stage="train", done=step, total=5)
+        worker.send(pipe, "finished", number=number, name=f"{number:010x}", **figures)
 
 
 def capacity(progress: Progress) -> list[Row]:

@@ -252,13 +252,13 @@ FAULTS: dict[str, Callable[[SearchConfig], None]] = {"kill": _kill, "memory": _m
 def main(config: SearchConfig, phase: worker.Phase, index: int, pipe: Connection) -> None:
     """Entry of a worker process."""
     worker.start_worker(config, index)
-    report = worker.Reporter(index, pipe)
+    report = worker.Reporter(pipe)
     try:
         tools = SimulatedWork(config, report)
         _kill_at_lease(tools)
         worker.work(config, phase, tools, report)
     except (SearchFailed, InputError, StorageLost) as error:
-        worker.send_error(pipe, index, error)
+        worker.send_error(pipe, error)
 
 
 def _kill_at_lease(tools: SimulatedWork) -> None:

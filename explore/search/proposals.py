@@ -49,15 +49,6 @@ MIN_PAIRS = 3  # candidates with errors at a rung and at the end from which thos
 Network = tuple[Arch, str]
 
 
-@dataclass(frozen=True)
-class Proposal:
-    """A network that passed all checks, and the trial that it becomes."""
-
-    arch: Arch
-    recipe: str
-    trial: FrozenTrial
-
-
 @dataclass
 class Checks:
     """The free checks of the networks of a study.
@@ -145,7 +136,7 @@ def _key(params: dict[str, Any]) -> tuple[Any, ...]:
     return tuple(sorted(params.items()))
 
 
-def propose(study: optuna.Study, config: SearchConfig, space: Space) -> Proposal | str:
+def propose(study: optuna.Study, config: SearchConfig, space: Space) -> FrozenTrial | str:
     """Return the next network of a study, or the reason why there is none.
 
     A study with the same trials proposes the same network.
@@ -180,10 +171,7 @@ def propose(study: optuna.Study, config: SearchConfig, space: Space) -> Proposal
             drawn = draft.get_trials(deepcopy=False)[trial.number]
             attrs = {"arch": network[0].id, "recipe": network[1]}
             choices, state = _choices(drawn, config, space), TrialState.RUNNING
-            template = new_template(
-                study, choices, config, space, state, user_attrs=attrs, system_attrs=drawn.system_attrs
-            )
-            return Proposal(*network, template)
+            return new_template(study, choices, config, space, state, user_attrs=attrs, system_attrs=drawn.system_attrs)
         draft.tell(trial, state=TrialState.FAIL)
     return f"space {space.name}: no further network was found in {checks.rejected.total()} draws ({checks.counts})"
 

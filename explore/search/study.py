@@ -19,7 +19,7 @@ from arch.space import Arch, preset
 from explore.host import host_folder, locked
 from explore.search.config import SearchConfig
 from explore.search.costs.objectives import limit_check, objectives
-from explore.search.proposals import MEAN_POSE, Proposal, network_of, new_template, propose
+from explore.search.proposals import MEAN_POSE, network_of, new_template, propose
 from explore.search.recipes_of_trial import RECIPE, searched_recipes, suggest, unsupported
 from explore.search.rungs import STAGE, is_stopped
 from explore.search.storage.backends import is_search, open_storage, storage_url
@@ -196,8 +196,8 @@ def next_task(
                     return task
             if trial is None and begun < config.trials and not exhausted:
                 proposal = propose(study, config, space)
-                if isinstance(proposal, Proposal):
-                    trial = new_trial(study, proposal.trial)
+                if isinstance(proposal, FrozenTrial):
+                    trial = new_trial(study, proposal)
                     if _others_suffice(study, trial.number, config):
                         return_to_queue(study, trial)
                     elif task := _admit(TrialLease(study, trial, config.lease), study, config, space):

@@ -139,7 +139,6 @@ def _death(index: int, slot: Slot, phase: str) -> str:
 
 def _take_in(index: int, slot: Slot, kind: str, facts: dict[str, Any], progress: SearchProgress) -> None:
     """Take in one message of a worker."""
-    facts.pop("worker", None)
     if kind in ("finished", "stopped", "failed"):
         slot.fraction, slot.restarts = 0.0, 0
     match kind:

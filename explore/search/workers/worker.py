@@ -91,12 +91,11 @@ class RealWork:
 class Reporter:
     """Pass the progress of a stage to the parent process, and to the lease of the present work."""
 
-    index: int
     pipe: Connection
     lease: Lease | None = None
 
     def __call__(self, stage: str, done: int, total: int) -> None:
-        send(self.pipe, "stage", worker=self.index, stage=stage, done=done, total=total)
+        send(self.pipe, "stage", stage=stage, done=done, total=total)
         if self.lease is not None:
             self.lease.at(stage, done / max(1, total))
 
@@ -106,7 +105,7 @@ Main = Callable[[SearchConfig, Phase, int, Connection], None]
 
 def main(config: SearchConfig, phase: Phase, index: int, pipe: Connection) -> None:
     """Entry of the process; progress and results are sent through `pipe` as (kind, facts)."""
-    report = Reporter(index, pipe)
+    report = Reporter(pipe)
     try:
         start_worker(config, index)
         with open_context(config, index, report, measures_like_reference(config)) as context:
@@ -114,11 +113,11 @@ def main(config: SearchConfig, phase: Phase, index: int, pipe: Connection) -> No
             if phase != "reference" and context.can_measure:
                 measure_rest(context)
     except (InputError, WorkError) as error:
-        send_error(pipe, index, error)
+        send_error(pipe, error)
     except OSError as error:
         if error.errno not in DISK_FULL:
             raise
-        send_error(pipe, index, _disk_full(config, error))
+        send_error(pipe, _disk_full(config, error))
 
 
 def start_worker(config: SearchConfig, index: int) -> None:
@@ -139,8 +138,8 @@ def send(pipe: Connection, kind: str, **facts: Any) -> None:
         os._exit(1)
 
 
-def send_error(pipe: Connection, index: int, error: Exception) -> None:
-    send(pipe, "error", worker=index, message=redacted(str(error)), input=isinstance(error, InputError))
+def send_error(pipe: Connection, error: Exception) -> None:
+    send(pipe, "error", message=redacted(str(error)), input=isinstance(error, InputError))
 
 
 def work(config: SearchConfig, phase: Phase, tools: Work, report: Reporter) -> None:
@@ -181,7 +180,7 @@ def work(config: SearchConfig, phase: Phase, tools: Work, report: Reporter) -> N
 
 def _candidate(config: SearchConfig, study: optuna.Study, task: Task, tools: Work, report: Reporter) -> None:
     """Evaluate one candidate and finish its trial."""
-    who = {"worker": report.index, "number": task.number, "name": label(config, task.arch, task.recipe)}
+    who = {"number": task.number, "name": label(config, task.arch, task.recipe)}
     send(report.pipe, "trial", **who)
     try:
         kind, facts = _end_trial(config, study, task, tools, report)
@@ -229,7 +228,7 @@ def _finalist(
     config: SearchConfig, study: optuna.Study, finalist: Finalist, lease: Lease, tools: Work, report: Reporter
 ) -> None:
     """Finish one finalist."""
-    who = {"worker": report.index, "number": None, "name": finalist.arch.name}
+    who = {"number": None, "name": finalist.arch.name}
     send(report.pipe, "trial", **who)
     try:
         with _reported(report, lease), _failures(config, lease):

@@ -76,7 +76,7 @@ def search(folder: Path, monkeypatch: pytest.MonkeyPatch, **options: object) -> 
     parts = open_evaluators(config.data_config, config.processes)
     study = prepare_study(config, space)
     told: Any = Told()
-    report = worker.Reporter(0, told)
+    report = worker.Reporter(told)
     with Converter(folder / "converter.log") as converter:
         context = EvalContext(
             config, parts.validation, parts.test, MeasurementLock(folder / "locks"), converter, report

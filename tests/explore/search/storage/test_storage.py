@@ -369,5 +369,5 @@ def test_a_worker_goes_on_where_another_finished_its_trial(ending: Exception | N
         pass_rung(config, study, task.lease, task.arch, 0, 1.0)
 
     pipe = SimpleNamespace(send=told.append)
-    worker._candidate(config, study, task, SimpleNamespace(candidate=candidate), worker.Reporter(0, pipe))  # type: ignore[arg-type]
+    worker._candidate(config, study, task, SimpleNamespace(candidate=candidate), worker.Reporter(pipe))  # type: ignore[arg-type]
     assert told[-1][0] == "failed" and told[-1][1]["reason"] == "another worker took it over"
