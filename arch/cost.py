@@ -103,13 +103,14 @@ def step_counts(arch: Arch) -> list[tuple[list[Tally], int]]:
         later = sum(elements for source, elements in alive.items() if last_use[source] > index)
         is_new = resampled or len(node.inputs) > 1
         peak = sum(alive.values()) + resampled + (flow.elements if len(node.inputs) > 1 else 0)
-        # The first block's own peak includes its input map, so that map must not be counted twice.
-        others = later if is_new or last_use[node.inputs[0][0]] == index else later - flow.elements
+        # A map that later nodes read as well stays alive through the first block, which counts it.
+        kept = not is_new and last_use[node.inputs[0][0]] > index
+        others = later - flow.elements if kept else later
         for block in node.blocks:
-            counted = count_block(block, flow)
+            counted = count_block(block, flow, kept)
             tallies.append(counted.tally)
             peak = max(peak, others + counted.peak)
-            flow, others = counted.output, later
+            flow, others, kept = counted.output, later, False
         shapes[index] = flow
         alive = {source: elements for source, elements in alive.items() if last_use[source] > index}
         alive[index] = flow.elements
@@ -138,23 +139,24 @@ def _inputs(node: Node, shapes: dict[int, Shape]) -> tuple[Shape, list[Tally], i
 
 
 @lru_cache(maxsize=1 << 16)
-def count_block(block: Block, flow: Shape) -> Counted:
-    """Count a block for an input of shape `flow`."""
+def count_block(block: Block, flow: Shape, keeps_input: bool = False) -> Counted:
+    """Count a block for an input of shape `flow`. keeps_input: the input map stays alive after the block"""
     after, peak, tallies = flow, 0, []
+    held = flow.elements if keeps_input else 0
     others = 0  # the peak of the first operation includes the block's input
     for op in block.main:
         counted = count_op(op, after)
         tallies.append(counted.tally)
         peak = max(peak, others + counted.peak)
-        after, others = counted.output, flow.elements if block.shortcut is not None else 0
+        after, others = counted.output, flow.elements if block.shortcut is not None else held
     if block.shortcut is not None:
-        side = flow
+        side, others = flow, 0
         for op in block.shortcut:
             counted = count_op(op, side)
             tallies.append(counted.tally)
-            peak = max(peak, after.elements + counted.peak)
-            side = counted.output
-        peak = max(peak, side.elements + 2 * after.elements)
+            peak = max(peak, others + after.elements + counted.peak)
+            side, others = counted.output, held
+        peak = max(peak, others + side.elements + 2 * after.elements)
     if block.act:
         slopes = _slopes(block.act, after.channels)
         extra = after.elements if block.act in COUNTED_ACTIVATIONS else 0

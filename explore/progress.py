@@ -145,4 +145,5 @@ class _TimeLeft(ProgressColumn):
 
 
 def _clock(seconds: float) -> str:
-    return f"{int(seconds // 60)}:{int(seconds % 60):02d}"
+    minutes, rest = divmod(int(seconds), 60)
+    return f"{minutes // 60} h {minutes % 60:02d} min" if minutes >= 600 else f"{minutes}:{rest:02d}"

@@ -193,8 +193,9 @@ class Dataset:
         """Return the size of each image file, bytes; -1 where it is missing."""
         return [path.stat().st_size if path.is_file() else -1 for path in map(self.path, range(len(self)))]
 
+    @cached_property
     def image_hash(self) -> str:
-        """Return a hash of the image file sizes, which changes when files are replaced and is fast to compute."""
+        """A hash of the sizes of the image files, which changes when files are replaced and is fast to compute."""
         return sha256(np.array(self.file_sizes(), "<i8").tobytes()).hexdigest()[:12]
 
     def scorable(self) -> Dataset:

@@ -22,6 +22,7 @@ from collections import Counter
 from collections.abc import Collection, Sequence
 from dataclasses import replace
 from itertools import combinations
+from pathlib import PurePath
 
 import numpy as np
 from numpy.typing import NDArray
@@ -265,7 +266,7 @@ def _shared_clip(one: Dataset, other: Dataset) -> str:
             }
         )
     every = folders[0] | folders[1]
-    holders = {parent for folder in every for parent in every if folder.startswith(f"{parent}/")}
+    holders = {parent for folder in every for parent in map(str, PurePath(folder).parents) if parent in every}
     both = (folders[0] & folders[1]) - holders
     return min(both) if both and len(every - holders) > 1 else ""
 

@@ -86,23 +86,29 @@ class EstimatorContext:
 
         return (self.engine or CPU).device
 
-    def train(self, arch: Arch, weights: Path, samples: int, init_from: Path | None = None) -> FloatResult:
-        """Train and evaluate `arch` with the settings of full training, but on `samples` samples."""
+    def train(
+        self, arch: Arch, weights: Path, samples: int, init_from: Path | None = None, part: int = 0
+    ) -> FloatResult:
+        """Train and evaluate `arch` with the settings of full training, but on `samples` samples.
+
+        part: of a training in several parts, which draw different batches
+        """
         from explore.train.distill import make_objective
         from explore.train.loop import CPU, train_and_evaluate
 
         config, engine = self.training.model_copy(update={"samples": samples}), self.engine or CPU
+        seed = self.seed + part
         return train_and_evaluate(
             arch,
             self.evaluator,
             config,
-            self.seed,
+            seed,
             weights,
             init_from,
             self.step_context,
             self.progress,
             engine,
-            make_objective(config, self.evaluator.train, self.seed, engine),
+            make_objective(config, self.evaluator.train, seed, engine),
         )
 
 

@@ -35,7 +35,7 @@ class ShortEstimator:
             seen += more
             weights, record = folder / f"short-{seen}.safetensors", folder / f"short-{seen}.json"
             if not record.exists():
-                result = self.context.train(arch, weights, more, init_from)
+                result = self.context.train(arch, weights, more, init_from, part=seen // self.context.options.samples)
                 row = {"mm": result.mpjpe_mm, "macs": cost(arch).macs, "cpu_seconds": result.cpu_seconds}
                 write_atomic(record, json.dumps(row))
             row = json.loads(record.read_text())

@@ -51,9 +51,10 @@ class SupernetEstimator:
         evaluator, weights = self.context.evaluator, folder / "weights.safetensors"
         images, batches = evaluator.evaluation.images, self._batches
         started = time.process_time()
-        with self.context.step_context():
+        step = self.context.step_context
+        with step():
             net = recalibrated(self.supernet, arch, batches)
-            mm = evaluator.evaluate(predict(net, images, device=self.context.device)).mpjpe
+        mm = evaluator.evaluate(predict(net, images, device=self.context.device, step_context=step)).mpjpe
         seconds = time.process_time() - started
         save_network(weights, net, {"float_mpjpe_mm": mm} | trained_on(evaluator))
         return Estimate(mm, NOISE_MM, seconds, weights)

@@ -89,7 +89,9 @@ def finetune_int8(
         batch = batch_at(data, step, QAT_BATCH, arch.input_size, AUGMENTS["none"], seed)
         target, visible = torch.from_numpy(batch.target), torch.from_numpy(batch.vis)
         raw = module(to_input(batch.images))
-        loss = pose_loss(raw, target, visible, arch, QAT_HEATMAP_LOSS, torch.from_numpy(batch.depth_weight))
+        depth, negative = torch.from_numpy(batch.depth_weight), torch.from_numpy(batch.negative)
+        joints = (visible.sum() + negative.sum() * visible.shape[1]).clamp(min=1)
+        loss = pose_loss(raw, target, visible, arch, QAT_HEATMAP_LOSS, depth, joints, negative)
         where = f"not finite at step {step + 1} of {steps}; train the network longer"
         if not math.isfinite(float(loss.detach())):
             raise Diverged(f"{recipe.name}: loss {where}")

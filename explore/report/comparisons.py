@@ -94,7 +94,7 @@ def _costs_support(row: Row, other: Row, costs: Sequence[str]) -> bool:
         return True
     exact = [key for key in costs if key != "latency_ms"]
     return any(row.get(key) < other.get(key) for key in exact) or (
-        "latency_ms" in costs and not row.ratio_high >= other.ratio_low
+        "latency_ms" in costs and row.ratio_high < other.ratio_low
     )
 
 

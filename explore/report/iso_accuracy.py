@@ -53,7 +53,7 @@ class IsoAccuracy:
         with the lowest error; None for networks that learned too little
     difference: error of `file` minus that of `other`, mm
     times: ratio of the latencies, other.ms / file.ms
-    low, high: 95% interval of `times` from the latencies. With "at least as accurate", `high` includes the uncertainty
+    low, high: interval of `times` from the latencies, at least 95%. With "at least as accurate", `high` includes the uncertainty
         of the errors: it is that of `rival`, the fastest file that is not distinguishable, if that is faster
     reason: why `other` was not compared
     """

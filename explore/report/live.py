@@ -57,9 +57,9 @@ def _watch(
             started = time.monotonic()
             with lock.shared():
                 written = _write(config, mean_pose_mm, log, live=True)
-            if not written:
-                break
-            shown, seconds = results, time.monotonic() - started
+            seconds = time.monotonic() - started
+            if written:
+                shown = results
         pause = max(INTERVAL_S, PAUSE_RATIO * seconds)
 
 

@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -202,9 +203,8 @@ def train_fully(
         engine=engine,
         objective=make_objective(settings, data, seed, engine, teacher) if teacher else PoseObjective(settings),
     )
-    with context.lock.shared():
-        predicted = predict(result.net, evaluator.evaluation.images, device=engine.device)
-        stage = evaluate_predictions(evaluator, predicted)
+    images, step = evaluator.evaluation.images, partial(context.step, "evaluate")
+    stage = evaluate_predictions(evaluator, predict(result.net, images, device=engine.device, step_context=step))
     training = TrainResult(
         samples=seen + result.samples,
         train_s=round(result.seconds, 1),

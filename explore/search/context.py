@@ -49,6 +49,13 @@ class EvalContext:
     can_measure: bool = True
     engine: Engine = CPU
 
+    @contextmanager
+    def step(self, stage: str) -> Iterator[None]:
+        """Enter a part of a stage of unknown length: report that this worker goes on, and wait for measurements."""
+        self.report(stage, 0, 1)
+        with self.lock.shared():
+            yield
+
     def exporter(self, folder: Path, evaluator: Evaluator) -> Exporter:
         """Return an exporter of one network's files, which pauses while another process measures."""
         settings, lock = self.config.export_config, self.lock.shared

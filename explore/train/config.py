@@ -19,6 +19,7 @@ def _check_device(name: str) -> str:
 Device = Annotated[str, AfterValidator(_check_device)]  # see explore.train.engine.find_devices
 STUDY = "study"  # value of a finalist's `teacher`: the most accurate candidate of its study
 PAPER_EPOCHS = 25
+MOST_FRAMES = 192_000  # of a run that does not give their number
 PASSES = 4  # over the frames of a rendered set that is rendered for a run
 LONG_EPOCHS = 25  # `python -m benchmarks training`: augmentation costs 29 mm after 1.6 epochs, 5 mm after 16
 
@@ -43,8 +44,11 @@ SUPERNET_PRESET: dict[str, Any] = {"samples": 40000, "batch_size": 16, "learning
 
 
 def frames_for(samples: int, least: int) -> int:
-    """Return the frames to render for a run of so many samples: `least`, doubled until PASSES passes are enough."""
-    while PASSES * least < samples:
+    """Return the frames to render for a run of so many samples: `least`, doubled until PASSES passes are enough.
+
+    Longer runs than those of MOST_FRAMES see their frames more often, unless the user gives a number.
+    """
+    while PASSES * least < samples and least < MOST_FRAMES:
         least *= 2
     return least
 

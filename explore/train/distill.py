@@ -23,7 +23,7 @@ from explore.data.sample import Dataset
 from explore.train.config import TrainConfig
 from explore.train.engine import Engine
 from explore.train.identity import DIGITS
-from explore.train.loop import CPU, Objective, PoseObjective, batch_loss, to_input
+from explore.train.loop import CPU, Objective, PoseObjective, batch_loss, joint_count, to_input
 from explore.train.loss import as_fractions
 from quantize import bundle as bundles
 from quantize.checkpoint import load_network, read_trained_on
@@ -146,9 +146,8 @@ class DistillationObjective:
         loss = batch_loss(raw.float(), net.arch, batch, self.config, engine)
         taught = self.teacher.heatmaps(self.teacher_images(batch, step, engine.shard))
         visible = torch.from_numpy(batch.vis).to(engine.device)
-        num_visible = engine.mean(visible.sum()).clamp(min=1 / engine.world_size)
-        weight = self.config.heatmap_loss
-        more = distillation_loss(raw.float(), net.arch, taught, self.teacher.arch, visible, weight, num_visible)
+        weight, joints = self.config.heatmap_loss, joint_count(batch, engine)
+        more = distillation_loss(raw.float(), net.arch, taught, self.teacher.arch, visible, weight, joints)
         return loss + self.config.teacher_weight * more
 
     def teacher_images(self, batch: Batch, step: int, shard: tuple[int, int]) -> Images:

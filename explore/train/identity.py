@@ -130,7 +130,7 @@ def data_identity(data: Dataset) -> dict[str, Any]:
         "name": data.name,
         "annotations": data.hash,
         "samples": f"{len(data)} ({digest.hexdigest()[:DIGITS]})",
-        "images": data.image_hash(),
+        "images": data.image_hash,
         "joints": list(skeleton.names),
         "flip_pairs": [list(pair) for pair in skeleton.flip_pairs],
         "root": skeleton.names[skeleton.root],

@@ -100,9 +100,16 @@ def batch_loss(raw: Tensor, arch: Arch, batch: Batch, config: TrainConfig, engin
         torch.from_numpy(part).to(engine.device)
         for part in (batch.target, batch.vis, batch.depth_weight, batch.negative)
     )
-    joints = visible.sum() + negative.sum() * visible.shape[1]
-    num_visible = engine.mean(joints).clamp(min=1 / engine.world_size)
-    return pose_loss(raw, target, visible, arch, config.heatmap_loss, depth, num_visible, negative)
+    return pose_loss(raw, target, visible, arch, config.heatmap_loss, depth, joint_count(batch, engine), negative)
+
+
+def joint_count(batch: Batch, engine: Engine) -> Tensor:
+    """Return the joints that losses are means over: the visible ones, and all of images without people.
+
+    It is the mean over the processes.
+    """
+    count = float(batch.vis.sum()) + float(batch.negative.sum()) * batch.vis.shape[1]
+    return engine.mean(torch.tensor(count, device=engine.device)).clamp(min=1 / engine.world_size)
 
 
 def to_input(images: NDArray[np.uint8], device: torch.device = CPU.device) -> Tensor:
@@ -119,7 +126,8 @@ def to_input(images: NDArray[np.uint8], device: torch.device = CPU.device) -> Te
 def learning_rate(config: TrainConfig, step: int, steps: int) -> float:
     """Return the learning rate of step `step` of `steps`, counted from 0. It is never 0.
 
-    A linear warm-up, whose last step has the peak, then a cosine down to 1% of the peak, or the paper's two steps.
+    A linear warm-up times a cosine over the whole run, from `config.learning_rate` down to 1% of it, or the paper's two
+    steps.
     """
     progress = step / steps
     warmup = min(1.0, (step + 1) / (config.warmup * steps)) if config.warmup else 1.0
@@ -290,20 +298,26 @@ def predict(
     batch_size: int = 50,
     flip_order: NDArray[np.int_] | None = None,
     device: torch.device | None = None,
+    step_context: Callable[[], AbstractContextManager[None]] = nullcontext,
 ) -> NDArray[np.float32]:
     """Predict coordinates (N, J, 3), fractions of the crop's side and of the depth range, of (N, S, S, 3) crops.
 
     flip_order: joint order of the mirrored skeleton; if given, average with the prediction for the mirrored crop (the
         paper's flip test).
     device: where to compute. Default: where the network is.
+    step_context: entered around each batch, so that a latency measurement can pause the prediction.
     """
     device = device or next(net.parameters()).device
     net.eval().to(device)
-    parts = [net(to_input(crops[i : i + batch_size], device)).cpu().numpy() for i in range(0, len(crops), batch_size)]
+    parts = []
+    for start in range(0, len(crops), batch_size):
+        with step_context():
+            parts.append(net(to_input(crops[start : start + batch_size], device)).cpu().numpy())
     found = to_normalised(np.concatenate(parts), net.arch)
     if flip_order is None:
         return found
-    mirrored = predict(net, np.ascontiguousarray(crops[:, :, ::-1]), batch_size, None, device)[:, flip_order]
+    flipped = np.ascontiguousarray(crops[:, :, ::-1])
+    mirrored = predict(net, flipped, batch_size, None, device, step_context)[:, flip_order]
     mirrored[..., 0] = 1 - mirrored[..., 0]
     return ((found + mirrored) / 2).astype(np.float32)
 
@@ -354,8 +368,7 @@ def train_and_evaluate(
     )
     images = evaluator.evaluation.images  # decoded once for all networks, therefore not counted
     started = time.process_time()
-    with step_context():
-        mm = evaluator.evaluate(predict(result.net, images, device=engine.device)).mpjpe
+    mm = evaluator.evaluate(predict(result.net, images, device=engine.device, step_context=step_context)).mpjpe
     evaluation_seconds = time.process_time() - started
     facts = {"data": evaluator.train.name, "samples": result.samples, "float_mpjpe_mm": mm}
     if objective is not None and objective.identity:

@@ -10,7 +10,7 @@ from torch import Tensor
 from arch.decode import decode_with_marginals
 from arch.space import Arch
 
-TARGET_SIGMA = 0.8  # heatmap cells: standard deviation of a target marginal
+TARGET_SIGMA = 0.8  # bins of a marginal: standard deviation of a target
 
 
 def pose_loss(

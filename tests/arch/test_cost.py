@@ -74,6 +74,12 @@ def test_a_skip_connection_stays_in_memory_until_its_decoder_block() -> None:
     assert skip[inter].memory_int8 - plain[inter].memory_int8 == taps
 
 
+def test_a_map_that_is_read_again_stays_in_memory_through_a_whole_block() -> None:
+    rows = {row.name: row for row in describe(preset("paper-L"))}
+    taps = 64 * 32 * 32 + 96 * 16 * 16 + 160 * 8 * 8  # the last of them is the input of the stage
+    assert rows["stage6"].memory_int8 == taps + 2 * 6 * 160 * 8 * 8
+
+
 def test_steps_add_up_to_the_cost() -> None:
     for arch in [preset("paper-L"), *samples(10, 2)]:
         rows, total = describe(arch), cost(arch)

@@ -247,6 +247,8 @@ def _errors_by_shift(
     errors = np.full((len(first), len(shifts)), np.nan)
     for row, track in enumerate(first):
         for other in second:
+            if other.frames[-1] < track.frames[0] + shifts[0] or other.frames[0] > track.frames[-1] + shifts[-1]:
+                continue  # they never overlap
             errors[row] = np.fmin(errors[row], _track_errors(track, other, cameras, shifts, fps))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)  # shifts without overlap

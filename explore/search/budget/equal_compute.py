@@ -43,6 +43,16 @@ def equal_compute(seconds: float, workers: int, per_sample: Sequence[float], see
     return low
 
 
+def equal_samples(seconds: float, workers: int, per_sample: Sequence[float], seen: int, overhead_s: float) -> int:
+    """Return the largest number of samples on which all networks can be trained in time, `seen` ones included."""
+    low, high = seen, seen + int(max(0.0, seconds) * workers / min(per_sample)) + 1
+    while high - low > 1:
+        middle = (low + high) // 2
+        durations = finalist_durations(per_sample, seen, overhead_s, None, middle)
+        low, high = (middle, high) if makespan(durations, workers) <= seconds else (low, middle)
+    return low
+
+
 def finalist_durations(
     per_sample: Sequence[float], seen: int, overhead_s: float, compute_s: float | None, samples: int = 0
 ) -> list[float]:

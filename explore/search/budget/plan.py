@@ -226,7 +226,7 @@ class Clock:
         self.path, self.plan, self.given = config.folder / PLAN, plan, {*plan.given, *given}
         self._start = time.monotonic() - spent_s
         self._saved = -math.inf
-        self._until: float | None = None
+        self._limit_s: float | None = None  # of `spent_s`, up to which networks may start
         self._is_empty = False
         self.save()
 
@@ -248,7 +248,7 @@ class Clock:
         self._start_until(None if "final.samples" in self.given else self.plan.finalists_until_s, is_empty)
 
     def _start_until(self, spent_s: float | None, is_empty: bool) -> None:
-        self._until = None if spent_s is None else time.time() + spent_s - self.spent_s
+        self._limit_s = spent_s
         self._is_empty = is_empty
         self.save()
 
@@ -258,6 +258,9 @@ class Clock:
             self.save()
 
     def save(self) -> None:
-        stored = Stored(plan=self.plan, spent_s=round(self.spent_s, 1), until=self._until, is_empty=self._is_empty)
+        spent_s = self.spent_s
+        # Workers compare with the wall clock, which may jump, or go on while the machine sleeps.
+        until = None if self._limit_s is None else time.time() + self._limit_s - spent_s
+        stored = Stored(plan=self.plan, spent_s=round(spent_s, 1), until=until, is_empty=self._is_empty)
         write_atomic(self.path, stored.model_dump_json(indent=1))
         self._saved = time.monotonic()

@@ -24,7 +24,14 @@ from arch.errors import InputError
 from arch.search_space import Space
 from arch.space import Arch
 from explore.evaluation.evaluator import rendering_options
-from explore.search.budget.equal_compute import MIN_FINAL, equal_compute, finalist_durations, least_final, makespan
+from explore.search.budget.equal_compute import (
+    MIN_FINAL,
+    equal_compute,
+    equal_samples,
+    finalist_durations,
+    least_final,
+    makespan,
+)
 from explore.search.budget.plan import Plan, clock_text, given_keys
 from explore.search.budget.speed import Speed
 from explore.search.config import SearchConfig
@@ -191,7 +198,11 @@ class _Planner:
             final = config.final.samples
             compute = (samples + final) * max(per_sample)
         else:
-            compute = equal_compute(self.wall_s - candidates_s, workers, per_sample, seen, speed.finalist_s)
+            left_s = self.wall_s - candidates_s
+            if equal:
+                compute = equal_compute(left_s, workers, per_sample, seen, speed.finalist_s)
+            else:
+                compute = max(per_sample) * equal_samples(left_s, workers, per_sample, seen, speed.finalist_s)
             final = int(compute / max(per_sample)) - samples
             least = least_final(samples)
             fits = fits and final >= least

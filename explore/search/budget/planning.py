@@ -11,7 +11,14 @@ from arch.search_space import Space
 from explore.evaluation.evaluator import rendering_options
 from explore.host import default_cache
 from explore.progress import Display
-from explore.search.budget.equal_compute import equal_compute, finalist_durations, least_final, makespan, sample_seconds
+from explore.search.budget.equal_compute import (
+    equal_compute,
+    equal_samples,
+    finalist_durations,
+    least_final,
+    makespan,
+    sample_seconds,
+)
 from explore.search.budget.pilot import measure_speed
 from explore.search.budget.plan import Clock, given_keys, keeps_plan, needs_plan, open_keys, read_stored, without_limit
 from explore.search.budget.planner import RESERVE, Load, drawn_networks, make_plan
@@ -97,15 +104,17 @@ def fit_finalists(config: SearchConfig, study: optuna.Study, finalists: list[Fin
     if ids == plan.finalists_for or (plan.finalists_for and left <= 0):
         return plan.applied_to(config, ["final.samples"])
     per_sample = sample_seconds(config, speed, [cost(finalist.arch).macs for finalist in finalists])
-    if not config.equal_compute:
-        per_sample = [max(per_sample)] * len(per_sample)
     samples = config.candidate.samples
     seen = samples if config.estimator == "full" else 0
     workers = worker_count(config)
-    compute = equal_compute(left, workers, per_sample, seen, speed.finalist_s)
-    final = max(least_final(samples), int(compute / max(per_sample)) - samples)
+    if config.equal_compute:
+        most = int(equal_compute(left, workers, per_sample, seen, speed.finalist_s) / max(per_sample))
+    else:
+        most = equal_samples(left, workers, per_sample, seen, speed.finalist_s)
+    final = max(least_final(samples), most - samples)
     compute = (samples + final) * max(per_sample)
-    durations = finalist_durations(per_sample, seen, speed.finalist_s, compute)
+    equal = compute if config.equal_compute else None
+    durations = finalist_durations(per_sample, seen, speed.finalist_s, equal, samples + final)
     clock.plan = plan.model_copy(
         update={
             "finalists_for": ids,

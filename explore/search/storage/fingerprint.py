@@ -62,7 +62,7 @@ def leave_data(config: SearchConfig, parts: Evaluators) -> None:
         found["validation"] = parts.validation.data
     facts: dict[str, Any] = {"joints": len(parts.train.skeleton)}
     facts |= {
-        name: {"samples": len(part), "hash": part.hash, "images": part.image_hash()} for name, part in found.items()
+        name: {"samples": len(part), "hash": part.hash, "images": part.image_hash} for name, part in found.items()
     }
     files = {*searched_recipes(config), *exported_recipes(config)} - RECIPES.keys()
     facts |= {name: recipe(name).identity for name in files}

@@ -192,7 +192,7 @@ def state_of_version_0_1(path: Path, data: Dataset, settings: dict[str, object])
     """Rewrite a state as version 0.1 wrote it: its settings had other names, and it stored a hash of the run only."""
     tensors, facts = load_tensors(path)
     run = {
-        "data": data.hash, "pictures": data.image_hash(), "config": settings, "seed": 0, "precision": "f32",
+        "data": data.hash, "pictures": data.image_hash, "config": settings, "seed": 0, "precision": "f32",
         "backbone": "", "objective": None,
     }  # fmt: skip
     del facts["identity"], facts["skipped_in_a_row"]
