@@ -27,6 +27,11 @@ def shortened(value: object, length: int = 80) -> str:
     return text if len(text) <= length and len(str(value)) <= 4 * length else text[:length] + "..."
 
 
+def printable(text: str) -> str:
+    """Return a text in which the bytes of a file name that are not UTF-8 are escapes."""
+    return text.encode(errors="backslashreplace").decode()
+
+
 def describe(error: ValidationError, model: type[BaseModel]) -> str:
     """Return the first error of a validation against `model` as `key: message`.
 

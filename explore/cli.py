@@ -33,7 +33,7 @@ if not (ARCH / "errors.py").is_file():
 
 from arch.errors import InputError, WorkError, did_you_mean, shortened  # noqa: E402
 from explore.commands import COMMANDS  # noqa: E402
-from explore.host import ensure_home, temporary_files  # noqa: E402
+from explore.host import ensure_home, started_by, temporary_files  # noqa: E402
 from explore.interrupts import Interrupted, as_exceptions  # noqa: E402
 from explore.redact import redacted  # noqa: E402
 
@@ -236,7 +236,7 @@ def usage() -> str:
 
 def _started(text: str) -> str:
     """Replace `python explore.py` in `text` by the way this process was started."""
-    return text.replace("python explore.py", "edgepose") if program() == "edgepose" else text
+    return text.replace("python explore.py", started_by())
 
 
 def _run(argv: list[str]) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any, ClassVar, Literal, TypeVar, get_args, get_origin
 
@@ -84,7 +85,14 @@ def load_yaml(path: str | Path) -> dict[str, Any]:
     Raises:
         InputError: the file is missing, empty or not valid; see `arch.documents`.
     """
-    return load_mapping(path, "lines of the form `key: value`")
+    return {key: _with_home(value) for key, value in load_mapping(path, "lines of the form `key: value`").items()}
+
+
+def _with_home(value: Any) -> Any:
+    """Expand ~ in a text, as the command line does, also in those of a nested section."""
+    if isinstance(value, dict):
+        return {key: _with_home(own) for key, own in value.items()}
+    return os.path.expanduser(value) if isinstance(value, str) else value
 
 
 def old_keys(model: type[BaseModel], values: dict[str, Any], prefix: str = "") -> list[tuple[str, str]]:

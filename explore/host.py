@@ -6,6 +6,7 @@ import ctypes
 import fcntl
 import os
 import shutil
+import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -37,10 +38,15 @@ def host_folder() -> Path:
     return folder
 
 
+def started_by() -> str:
+    """Return how this program is started: `edgepose` where it is installed, `python explore.py` in a clone."""
+    return "edgepose" if Path(sys.argv[0]).stem == "edgepose" else "python explore.py"
+
+
 def default_cache() -> Path:
     """Return the folder of caches, such as rendered data sets: EDGEPOSE_CACHE, or ~/.cache/edgepose."""
     given = os.environ.get("EDGEPOSE_CACHE")
-    return Path(given) if given else Path.home() / ".cache" / "edgepose"
+    return Path(given).expanduser() if given else Path.home() / ".cache" / "edgepose"
 
 
 def ensure_home() -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import shlex
 from collections import Counter
 from collections.abc import Callable
 from functools import partial
@@ -17,6 +18,7 @@ from explore.config import parse
 from explore.data import SYNTHETIC_LEVELS, parse_data
 from explore.data.config import DataConfig, DatasetConfig
 from explore.data.readers import READERS
+from explore.host import started_by
 from explore.options import add_options, take
 from explore.progress import Display
 from quantize.environment import usable_cores
@@ -153,7 +155,7 @@ def _synth(args: argparse.Namespace) -> int:
     if args.sheet:
         print(f"sheet  {args.sheet}")
     if config.sources:
-        print(f"next   python explore.py train --arch paper-XS-relu@64 --data synthetic:{folder}")
+        print(f"next   {started_by()} train --arch paper-XS-relu@64 --data {shlex.quote(f'synthetic:{folder}')}")
     print(folder)
     return 0
 
@@ -178,7 +180,7 @@ def _convert(args: argparse.Namespace) -> int:
             print(f"{kind}: {line}")
         if len(lines) > LISTED:
             print(f"{kind}: {len(lines) - LISTED} more (--json lists all)")
-    print(f"next   python explore.py data check custom:{args.out}")
+    print(f"next   {started_by()} data check {shlex.quote(f'custom:{args.out}')}")
     return 0
 
 

@@ -12,6 +12,7 @@ from typing import Any
 from arch.errors import InputError, not_one_of
 from arch.files import DISK_FULL, check_output_folder, remove_leftovers
 from explore.export.config import ExportConfig
+from explore.host import started_by
 from explore.options import add_options, deprecated_option, reject_useless, take
 from explore.progress import Display
 from quantize import sdk
@@ -260,7 +261,7 @@ def _print(rows: list[dict[str, Any]], out: Path) -> None:
         print(f"{name:<40} " + " ".join(f"{cell:>14}" for cell in cells))
     passed = [row["bundle"] for row in rows if row["bundle"] and row["checks_passed"]]
     if passed:
-        print("next: python explore.py predict PHOTO --bbox x,y,w,h --model " + shlex.quote(passed[0]))
+        print(f"next: {started_by()} predict PHOTO --bbox x,y,w,h --model {shlex.quote(passed[0])}")
     elif any(row["bundle"] for row in rows):
         print("next: no bundle passed all checks; correct what the lines with FAILED say and export again")
 

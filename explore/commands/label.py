@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import math
+import shlex
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import closing
@@ -11,9 +12,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from arch.errors import InputError, not_one_of
+from arch.errors import InputError, not_one_of, printable
 from arch.files import check_output_folder, remove_leftovers
 from explore.data.label.config import SKELETONS, TEACHERS, LabelFilters
+from explore.host import started_by
 from explore.options import add_options, take
 from explore.progress import Display
 
@@ -207,7 +209,7 @@ class _Source:
                 self.cut.append(frames.truncated)
 
     def _skip(self, error: InputError) -> None:
-        self.broken.append(str(error))
+        self.broken.append(printable(str(error)))
         self.display.log(f"skipped: {error}")
 
 
@@ -228,10 +230,11 @@ def _check_result(report: LabelReport, inputs: Sequence[str]) -> None:
 
 def _summary(report: LabelReport) -> str:
     folder = report.folder
+    data = f"custom:{folder}"
     return (
         f"{report.text}\n"
         f"sheet     {folder}/sheet.png\n"
-        f"check     python explore.py data check custom:{folder}\n"
-        f"next      python explore.py search --data custom:{folder}+synthetic:full\n"
+        f"check     {started_by()} data check {shlex.quote(data)}\n"
+        f"next      {started_by()} search --data {shlex.quote(f'{data}+synthetic:full')}\n"
         f"{folder}"
     )

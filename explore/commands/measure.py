@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import shlex
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, get_args
 from urllib.parse import quote
 
 from arch.errors import InputError
+from explore.host import started_by
 from explore.measure.config import CalibrateConfig, MeasureConfig
 from explore.options import add_options, deprecated_option, from_options, reject_useless, take
 
@@ -56,7 +58,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="longest time that a device may send nothing (default: %(default)g)",
     )  # fmt: skip
     deprecated_option(parser, "--limit", "--timeout", type=float)
-    parser.add_argument("--config", metavar="FILE", help="YAML file with threads and any of the keys below")
+    parser.add_argument(
+        "--config", metavar="FILE", help="YAML file with threads, rounds, calls, ci_width and max_seconds"
+    )
     parser.add_argument(
         "--setup", choices=("qemu",), help="set up emulated ARM processors (185 MB of downloads); give no bundles"
     )
@@ -189,7 +193,7 @@ def _set_up(args: argparse.Namespace) -> int:
     print(f"{folder}: {', '.join(f'{name} {version}' for name, version in emulator.versions.items())}")
     for runtime, reason in emulator.setup.missing.items():
         print(f"without {runtime}: {reason}")
-    print("next: python explore.py measure BUNDLE --target qemu://cortex-a76")
+    print(f"next: {started_by()} measure BUNDLE --target qemu://cortex-a76")
     return 0
 
 
@@ -219,7 +223,13 @@ def _calibrate(args: argparse.Namespace, settings: Settings) -> int:
     print(f"{f'on {report.unseen} unseen networks':<28} {'within 5%':>9} {'within 10%':>10} {'worst':>6} {'tau-b':>6}")
     for name, score in (("predictor", report.predictor), ("MACs alone", report.macs)):
         print(f"{name:<28} {score.within_5:>9.0%} {score.within_10:>10.0%} {score.worst:>6.0%} {score.tau:>6.3f}")
-    print(f"written: {path}\nnext: python explore.py search --predictor {path}")
+    search = ["search", "--predictor", str(path)]
+    for key, value in (("space", config.space), ("input-size", about.input_size), ("runtime", about.runtime)):
+        search += [f"--{key}", str(value)] if value != getattr(CalibrateConfig(), key.replace("-", "_")) else []
+    search += ["--quantization", config.quantization] if config.quantization != CalibrateConfig().quantization else []
+    search += ["--measure.threads", str(about.threads)] if about.threads != 1 else []
+    search += ["--objectives", f"mpjpe,latency@{about.device}"] if about.device != "local" else []
+    print(f"written: {path}\nnext: {started_by()} {shlex.join(search)}")
     return 0
 
 

@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from arch.errors import InputError
+from explore.host import started_by
 from explore.options import add_options, deprecated_option, from_options
 from explore.progress import Display
 from explore.search.config import SearchConfig
@@ -116,7 +117,7 @@ def run(args: argparse.Namespace) -> int:
         "front.png, trials.csv, front.csv, bundles/"
     )
     print(f"next: {summary.next_step}")
-    print(f"      python explore.py search {summary.more}   (resumes with more trials)")
+    print(f"      {started_by()} search {summary.more}   (resumes with more trials)")
     return 0
 
 

@@ -15,6 +15,7 @@ from arch.errors import InputError
 from arch.files import check_output, check_output_folder, remove_leftovers
 from explore.config import MAX_WORKERS, PX, load_yaml, parse
 from explore.data.config import DataConfig
+from explore.host import started_by
 from explore.options import add_options, flattened, reject_useless, take
 from explore.train.config import (
     PAPER_EPOCHS,
@@ -273,7 +274,7 @@ def _train_supernet(args: argparse.Namespace) -> int:
     print(f"mean-pose baseline: MPJPE {facts['mean_pose_mm']:.1f} mm")
     print(f"written: {out}, {out.with_suffix('.json')}")
     search = ["search", "--space", args.supernet, "--estimator", "supernet", "--estimate.supernet", str(out)]
-    print("next: python explore.py " + shlex.join([*search, *data_arguments(options)]))
+    print(f"next: {started_by()} {shlex.join([*search, *data_arguments(options)])}")
     return 0
 
 
@@ -368,4 +369,4 @@ def _print_summary(
     if len(actions) > 1:
         print(f"MPJPE mm by action: {actions[0][0]} {actions[0][1]:.0f} to {actions[-1][0]} {actions[-1][1]:.0f}")
     print(f"written: {out}, {out.with_suffix('.json')}" + (f", {out.with_name(out.stem)}-sheets/" if history else ""))
-    print("next: python explore.py " + shlex.join(["export", str(out)]))  # reads the data from the checkpoint
+    print(f"next: {started_by()} {shlex.join(['export', str(out)])}")  # reads the data from the checkpoint

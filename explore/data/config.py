@@ -59,7 +59,9 @@ class DatasetConfig(Strict):
     protocol: Literal[1, 2] = Field(2, description="Human3.6M protocol, used where no subjects are given")
     test_on: str = Field("", description="READER:PATH to test on; empty: the test split of the first data set")
     detected: str = Field(
-        "", description="Human3.6M: file of detected boxes and root depths to test with; empty: the annotated ones"
+        "",
+        description="Human3.6M: file of detected boxes and root depths to test with, relative to the data set; empty: the "
+        "annotated ones",
     )
     framing: Framing = Field(
         "box",

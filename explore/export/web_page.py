@@ -35,6 +35,8 @@ def check(folder: Path, display: Display) -> Path:
         InstallError: LiteRT.js could not be installed.
     """
     check_output_folder(folder, "web")
+    if folder.resolve() == Path.cwd():
+        raise InputError(f"web: {folder}: the current folder cannot be replaced; give another one")
     if folder.is_dir() and any(folder.iterdir()) and not all((folder / name).is_file() for name in OWN):
         raise InputError(f"web: {folder}: contains other files, which would be replaced; give a new folder")
     return web_server.installed(lambda _, text: display.log(text))

@@ -98,7 +98,8 @@ def _with_page(summary: Summary, page: Path | None, references: Sequence[str]) -
 
 def _refreshed(config: SearchConfig, folder: Path) -> Summary:
     """Return the summary from the storage if there is one, else from the tables; complete the predictions."""
-    stored = (folder / "study.db").is_file()
+    stored = all((folder / name).exists() for name in ("study.db", "candidates"))
+    stored &= (folder / "finalists").exists() or not (folder / "finalists.json").exists()  # copied without the results
     bundles = bundles_of(config, folder)
     missing = sorted(set(bundles) - set(load_predictions(folder).predictions))
     evaluators, problems = {}, []

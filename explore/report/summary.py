@@ -12,7 +12,9 @@ from typing import Any
 
 from arch.space import PRESET_PREFIXES, Arch
 from explore.data import evaluated_set
+from explore.host import started_by
 from explore.pareto import hypervolume_history
+from explore.redact import redacted
 from explore.report.columns import column
 from explore.report.comparisons import Comparisons, dominates
 from explore.report.iso_accuracy import IsoAccuracy, Point, at_iso_accuracy, spread
@@ -296,7 +298,7 @@ class Summary:
         """The command to try next, or why there is none."""
         if self.best is None:
             return f"no bundle passed all checks; see the certificates in {self.folder / 'index.html'}"
-        return f"python explore.py predict PHOTO --bbox x,y,w,h --model {shlex.quote(str(self.best))}"
+        return f"{started_by()} predict PHOTO --bbox x,y,w,h --model {shlex.quote(str(self.best))}"
 
     @property
     def more(self) -> str:
@@ -361,8 +363,8 @@ def label_rows(
 
 
 def settings_of(config: SearchConfig) -> dict[str, Any]:
-    """Return the configuration as plain values, with its hash."""
-    return config.model_dump(mode="json") | {"hash": config.hash}
+    """Return the configuration as plain values, without passwords, and with its hash."""
+    return config.model_dump(mode="json") | {"storage": redacted(config.storage), "hash": config.hash}
 
 
 def architecture(arch: Arch) -> str:

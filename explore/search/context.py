@@ -20,6 +20,7 @@ from explore.measure.lock import MeasurementLock
 from explore.search.config import SearchConfig
 from explore.search.results import candidate_results
 from explore.search.storage.fingerprint import SPACE_FILE, chooses_on_test
+from explore.search.supernet import supernet_file
 from explore.train.engine import Engine, start_engine
 from explore.train.loop import CPU
 from explore.train.precision import with_precision
@@ -65,12 +66,11 @@ class EvalContext:
     def estimator(self) -> Estimator:
         """The estimator of errors, for studies that do not train every candidate in full."""
         space = self.config.folder / SPACE_FILE  # the original file may be on another machine
+        files = {"space": str(space) if space.exists() else self.config.space, "supernet": supernet_file(self.config)}
         context = EstimatorContext(
             evaluator=self.evaluator,
             training=self.config.candidate,
-            options=self.config.estimate.model_copy(
-                update={"space": str(space)} if space.exists() else {"space": self.config.space}
-            ),
+            options=self.config.estimate.model_copy(update=files),
             seed=self.config.seed,
             finished=lambda: trained_in_full(self.config),
             step_context=self.lock.shared,

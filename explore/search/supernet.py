@@ -26,10 +26,23 @@ def with_supernet(config: SearchConfig, train_new: bool) -> SearchConfig:
         if train_new:
             why = f"estimate.supernet: {given} is given" if given else f"estimator: {config.estimator} uses no supernet"
             raise InputError(f"{why}; leave --train-supernet out")
-        return config
+        return _with_path(config, supernet_file(config))
     own = config.folder / "supernet.safetensors"
-    path = own if train_new or own.exists() else builtin_supernet(config)
-    return config.model_copy(update={"estimate": config.estimate.model_copy(update={"supernet": str(path)})})
+    return _with_path(config, str(own if train_new or own.exists() else builtin_supernet(config)))
+
+
+def supernet_file(config: SearchConfig) -> str:
+    """Return the given file of the supernet; where it is missing, that of its name in the study or among the built-in ones.
+
+    Another machine may have the study's folder and this program at other places.
+    """
+    given = Path(config.estimate.supernet)
+    places = (given, config.folder / given.name, BUILTIN / given.name)
+    return next((str(place) for place in places if place.is_file()), config.estimate.supernet)
+
+
+def _with_path(config: SearchConfig, path: str) -> SearchConfig:
+    return config.model_copy(update={"estimate": config.estimate.model_copy(update={"supernet": path})})
 
 
 def builtin_supernet(config: SearchConfig) -> Path:

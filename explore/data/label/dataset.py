@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 from pydantic import BaseModel, ConfigDict
 
+from arch.errors import printable
 from arch.files import write_atomic
 from explore.data.label.annotations import Labelled, write_annotations
 from explore.data.label.config import SKELETONS, LabelFilters
@@ -78,7 +79,7 @@ def label_shots(shots: Iterable[Shot], teacher: Teacher, journal: Journal, folde
             _write_image(folder / "images" / image, reduced[..., ::-1])
         journal.add(
             ShotRecord(
-                key=shot.key, source=shot.source, image=image, unit=shot.unit, width=size[0], height=size[1],
+                key=shot.key, source=printable(shot.source), image=image, unit=shot.unit, width=size[0], height=size[1],
                 scale=scale, focal=round(shot.focal * scale, 3), people=people,
             )
         )  # fmt: skip

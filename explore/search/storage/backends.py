@@ -14,6 +14,7 @@ import functools
 import json
 import os
 import re
+import shlex
 import sys
 import time
 import warnings
@@ -208,7 +209,7 @@ def dashboard(url: str) -> str:
     if kind == "grpc":
         return "optuna-dashboard, with the storage behind the proxy"
     names = {"journal": rest, "postgresql": f"postgresql+psycopg://{rest}"}
-    return f"optuna-dashboard {redacted(names.get(kind, url))}"
+    return f"optuna-dashboard {shlex.quote(redacted(names.get(kind, url)))}"
 
 
 def retry_until_answer(
