@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from explore.cli import main
+from explore.config import load_yaml
 from tests.helpers import ROOT
 from tests.helpers.layouts import custom
 
@@ -95,6 +96,22 @@ def test_study_folders(name: str, content: str | None, tmp_path: Path, capsys: p
     else:
         path.write_text(content)
     failure(["report", str(path.parent), "--out", "OUT/page.html"], path, tmp_path, capsys)
+
+
+def test_a_study_that_was_copied_without_its_candidates_keeps_its_tables(tmp_path: Path) -> None:
+    folder = shutil.copytree(ROOT / "results" / "reference", tmp_path / "study")
+    (folder / "study.db").touch()
+    tables = {name: (folder / name).read_text() for name in ("front.csv", "trials.csv")}
+    assert main(["report", str(folder)]) == 0
+    assert tables == {name: (folder / name).read_text() for name in tables}
+
+
+def test_home_folders_in_files_of_settings(tmp_path: Path) -> None:
+    (tmp_path / "mine.yaml").write_text("results: ~/studies\ndataset: {test_on: custom:~/x}\n")
+    assert load_yaml(tmp_path / "mine.yaml") == {
+        "results": os.path.expanduser("~/studies"),
+        "dataset": {"test_on": "custom:~/x"},  # expanded where it is opened
+    }
 
 
 @pytest.mark.parametrize(

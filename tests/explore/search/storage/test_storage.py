@@ -24,6 +24,7 @@ from explore.cli import main
 from explore.commands import proxy
 from explore.progress import Display
 from explore.redact import redacted
+from explore.report.summary import settings_of
 from explore.search.budget.plan import Clock, open_keys, read_stored
 from explore.search.budget.planner import Load, make_plan
 from explore.search.budget.planning import planned
@@ -82,6 +83,11 @@ def make_study(folder: Path, kind: str = "journal") -> optuna.Study:
 )
 def test_passwords_are_never_shown(url: str, shown: str) -> None:
     assert redacted(url) == shown
+
+
+def test_settings_in_reports_have_no_password() -> None:
+    settings = settings_of(SearchConfig(storage="postgresql://me:secret@server/studies"))
+    assert settings["storage"] == "postgresql://me:***@server/studies"
 
 
 def test_two_may_make_one_storage_at_once(tmp_path: Path) -> None:
