@@ -1,4 +1,4 @@
-"""The paper's networks and those of the reference study, all trained on the same 150,000 samples with several seeds.
+"""The paper's networks and those of two studies, all trained on the same 150,000 samples with several seeds.
 
 Training takes hours, so that it goes on over many runs and machines: the result of each network and seed, with the
 errors of its INT8 file on every frame of the test part, is kept in results/bench/reference/. Several processes of
@@ -23,7 +23,6 @@ from arch.cost import cost
 from arch.files import content_hash, write_atomic
 from arch.space import Arch, named_arch
 from benchmarks import Claim, claims_table, markdown_table
-from benchmarks.int8_fronts import study_folder
 from benchmarks.int8_full_size import noise_images
 from benchmarks.steps import part_of, run_missing
 from explore.data.config import DataConfig
@@ -45,6 +44,7 @@ CONFIG: dict[str, Any] = {
     "data": "synthetic:full", "dataset": {"train_frames": 40000, "val_frames": 1000, "test_frames": 2000},
     "input_size": 64, "samples": 150000, "batch_size": 32, "learning_rate": 4e-3, "precision": "bf16", "device": "auto",
     "paper": ["paper-L-relu", "paper-S-relu", "paper-XS-relu"], "more": [], "seeds": [0, 1, 2],
+    "studies": ["results/full-64", "results/reference"],
     "runtime": "litert", "quantization": "int8-static",
 }  # fmt: skip
 PARTS = ("train", "latency")
@@ -123,11 +123,11 @@ def planned() -> list[Run]:
     """Return all runs: those of the first seed first, and of these the paper's first."""
     size = CONFIG["input_size"]
     networks = {name: named_arch(f"{name}@{size}") for name in (*CONFIG["paper"], *CONFIG["more"])}
-    study = read_summary(study_folder())
-    for row in study.exported:
-        if not row.baseline:
-            arch = study.snapshot.networks[row.arch_id]
-            networks[row.name] = arch.model_copy(update={"input_size": size})
+    for study in map(read_summary, map(Path, CONFIG["studies"])):
+        for row in study.exported:
+            if not row.baseline:
+                arch = study.snapshot.networks[row.arch_id]
+                networks[row.name] = arch.model_copy(update={"input_size": size})
     return [Run(name, arch, seed) for seed in CONFIG["seeds"] for name, arch in networks.items()]
 
 
