@@ -319,8 +319,8 @@ def seconds(text: str) -> float:
 
 def double(duration: str) -> str:
     """Return twice a duration, such as `30m` for `15m`."""
-    minutes = 2 * seconds(duration) / 60
-    return f"{minutes:g}m" if minutes < 120 else f"{minutes / 60:g}h"
+    hours, minutes = divmod(round(2 * seconds(duration) / 60), 60)
+    return f"{hours}h{minutes}m" if hours and minutes else f"{hours}h" if hours else f"{minutes}m"
 
 
 def _parts(value: Any) -> list[str]:
