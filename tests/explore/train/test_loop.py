@@ -158,14 +158,15 @@ def test_the_state_of_another_run_is_rejected_with_the_difference(
 def test_replaced_images_are_noticed_by_a_resumed_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(loop, "CHECKPOINT_SECONDS", 0.0)
     layouts.human36m(tmp_path / "set", 8)
-    data = open_dataset(f"human36m:{tmp_path / 'set'}", "train", Human36MOptions(train_subjects=(1,)))
-    config = TrainConfig(samples=16, batch_size=4)
+    options, config = Human36MOptions(train_subjects=(1,)), TrainConfig(samples=16, batch_size=4)
+    data = open_dataset(f"human36m:{tmp_path / 'set'}", "train", options)
     with pytest.raises(Stop):
         train(tiny_arch(), data, config, 0, tmp_path / "state", progress=stop_at(12))
     image = cv2.imread(str(data.path(0)))
     cv2.imwrite(str(data.path(0)), 255 - image // 3)
+    again = open_dataset(f"human36m:{tmp_path / 'set'}", "train", options)
     with pytest.raises(InputError, match=r"state of another run: data\.images"):
-        train(tiny_arch(), data, config, 0, tmp_path / "state")
+        train(tiny_arch(), again, config, 0, tmp_path / "state")
 
 
 @pytest.mark.parametrize("activation", ["relu", "hardswish"])
