@@ -207,7 +207,7 @@ def _open_standard_streams() -> None:
 
 def program() -> str:
     """Return how this process was started: `edgepose`, or `explore.py` in a clone."""
-    return "edgepose" if Path(sys.argv[0]).stem == "edgepose" else "explore.py"
+    return started_by().removeprefix("python ")
 
 
 def version() -> str:

@@ -42,7 +42,9 @@ def joined(first: Any, second: Any) -> Any:
 
 
 def normalise_input(model: Any, mean: Sequence[float], std: Sequence[float]) -> Any:
-    """Put (x - mean) / std in front of a model with the input (1, H, W, 3). The new input is `image`, RGB in the units of `mean`.
+    """Put (x - mean) / std in front of a model with the input (1, H, W, 3).
+
+    The new input is `image`, RGB in the units of `mean`.
 
     Raises:
         ValueError: the input is not float32.

@@ -41,7 +41,7 @@ def main(options: list[str]) -> int:
     """Run all files; return 0 if at least one test ran and none failed."""
     files = sorted(ROOT.joinpath("tests").rglob("test_*.py"))
     known = _read_durations()
-    is_slow = "slow" in options and "not slow" not in options  # `-m slow`; other tests bear company
+    is_slow = "slow" in options and "not slow" not in options  # `-m slow`; other tests need no idle machine
     alone = [file for file in files if is_slow and "pytest.mark.alone" in file.read_text(encoding="utf-8")]
     # files of unknown duration start first, in order of size
     together = sorted(

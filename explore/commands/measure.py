@@ -223,10 +223,10 @@ def _calibrate(args: argparse.Namespace, settings: Settings) -> int:
     print(f"{f'on {report.unseen} unseen networks':<28} {'within 5%':>9} {'within 10%':>10} {'worst':>6} {'tau-b':>6}")
     for name, score in (("predictor", report.predictor), ("MACs alone", report.macs)):
         print(f"{name:<28} {score.within_5:>9.0%} {score.within_10:>10.0%} {score.worst:>6.0%} {score.tau:>6.3f}")
-    search = ["search", "--predictor", str(path)]
-    for key, value in (("space", config.space), ("input-size", about.input_size), ("runtime", about.runtime)):
-        search += [f"--{key}", str(value)] if value != getattr(CalibrateConfig(), key.replace("-", "_")) else []
-    search += ["--quantization", config.quantization] if config.quantization != CalibrateConfig().quantization else []
+    search, default = ["search", "--predictor", str(path)], CalibrateConfig()
+    for key in ("space", "input_size", "runtime", "quantization"):
+        value = getattr(config, key)
+        search += [f"--{key.replace('_', '-')}", str(value)] if value != getattr(default, key) else []
     search += ["--measure.threads", str(about.threads)] if about.threads != 1 else []
     search += ["--objectives", f"mpjpe,latency@{about.device}"] if about.device != "local" else []
     print(f"written: {path}\nnext: {started_by()} {shlex.join(search)}")

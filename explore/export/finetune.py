@@ -17,7 +17,7 @@ from explore.data.augment import AUGMENTS
 from explore.data.batches import batch_at
 from explore.data.sample import Dataset
 from explore.train.config import TrainConfig
-from explore.train.loop import Diverged, to_input, train
+from explore.train.loop import CPU, Diverged, joint_count, to_input, train
 from explore.train.loss import pose_loss
 from quantize import qat
 from quantize.checkpoint import fill, save_network
@@ -90,8 +90,7 @@ def finetune_int8(
         target, visible = torch.from_numpy(batch.target), torch.from_numpy(batch.vis)
         raw = module(to_input(batch.images))
         depth, negative = torch.from_numpy(batch.depth_weight), torch.from_numpy(batch.negative)
-        joints = (visible.sum() + negative.sum() * visible.shape[1]).clamp(min=1)
-        loss = pose_loss(raw, target, visible, arch, QAT_HEATMAP_LOSS, depth, joints, negative)
+        loss = pose_loss(raw, target, visible, arch, QAT_HEATMAP_LOSS, depth, joint_count(batch, CPU), negative)
         where = f"not finite at step {step + 1} of {steps}; train the network longer"
         if not math.isfinite(float(loss.detach())):
             raise Diverged(f"{recipe.name}: loss {where}")

@@ -53,8 +53,8 @@ class IsoAccuracy:
         with the lowest error; None for networks that learned too little
     difference: error of `file` minus that of `other`, mm
     times: ratio of the latencies, other.ms / file.ms
-    low, high: interval of `times` from the latencies, at least 95%. With "at least as accurate", `high` includes the uncertainty
-        of the errors: it is that of `rival`, the fastest file that is not distinguishable, if that is faster
+    low, high: interval of `times` from the latencies, at least 95%. With "at least as accurate", `high` includes the
+        uncertainty of the errors: it is that of `rival`, the fastest file that is not distinguishable, if that is faster
     reason: why `other` was not compared
     """
 

@@ -181,9 +181,9 @@ load = ExecuTorchSession
 
 @contextlib.contextmanager
 def _without_stderr() -> Iterator[None]:
-    """Redirect the descriptor of standard error to the null device for a moment: the library logs facts about the processor and CUDA to it.
+    """Redirect the descriptor of standard error to the null device for a moment.
 
-    Exceptions pass as usual.
+    The library logs facts about the processor and CUDA to it. Exceptions pass as usual.
     """
     kept = os.dup(2)
     with open(os.devnull, "wb") as nothing:

@@ -78,7 +78,10 @@ class Runtime(Protocol):
         ...
 
     def export(self, net: PoseNet, folder: Path, recipe: Recipe, calibration: Array | None) -> Path:
-        """Write the model file into `folder`; `calibration` is normalised RGB (N, 3, S, S), None unless `recipe.calibrated`."""
+        """Write the model file into `folder`.
+
+        calibration: normalised RGB (N, 3, S, S); None unless `recipe.calibrated`
+        """
         ...
 
     def load(self, path: Path, threads: int = 1) -> Session:

@@ -25,7 +25,7 @@ from explore.search.workers.leases import leadership
 
 KEPT = ("locks", "supernet.safetensors", "supernet.json")  # of a study whose configuration is replaced
 REPLACED = {
-    "config.yaml", "space.yaml", fingerprint.DATA, fingerprint.MARK, PLAN, "logs", "reference", "candidates", "page",
+    "config.yaml", fingerprint.SPACE_FILE, fingerprint.DATA, fingerprint.MARK, PLAN, "logs", "reference", "candidates", "page",
     "index.html", "trials.csv", "front.csv",
 }  # fmt: skip
 
